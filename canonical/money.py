@@ -1,0 +1,81 @@
+"""Money: a decimal string and an ISO 4217 code. Arithmetic happens in `decimal.Decimal`, never in floats."""
+
+from collections.abc import Iterable, Mapping
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from marshmallow import Schema
+
+from canonical.fields import Amount, Currency
+
+#: Minor units per ISO 4217 where they are not 2 (list one, 2024; the currencies retail uses).
+_SCALES = {
+    **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"), 0),
+    **dict.fromkeys(("VND", "VUV", "XAF", "XOF", "XPF"), 0),
+    **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
+    **dict.fromkeys(("CLF", "UYW"), 4),
+}
+
+MoneyDict = Mapping[str, str]
+
+
+class MoneySchema(Schema):
+    """An amount in a currency. Source: ISO 4217; EN 16931 amounts."""
+
+    amount = Amount(required=True, metadata={"description": "Decimal string, at most the currency's minor units."})
+    currency = Currency(required=True, metadata={"description": "ISO 4217 alphabetic code."})
+
+
+def scale(currency: str) -> int:
+    """How many decimal places an amount in ``currency`` may have (0 to 4)."""
+    return _SCALES.get(currency, 2)
+
+
+def money(amount: Decimal | str | int, currency: str) -> dict[str, str]:
+    """``{"amount", "currency"}`` with the amount written at the currency's scale; raises ValueError if it does not fit."""
+    value = Decimal(amount)
+    written = value.quantize(Decimal(1).scaleb(-scale(currency)))
+    if written != value:
+        raise ValueError(f"{amount} has more decimal places than {currency} has minor units ({scale(currency)})")
+    return {"amount": format(written + 0, "f"), "currency": currency}  # +0 turns -0.00 into 0.00
+
+
+def from_minor(minor: int | Decimal, currency: str) -> dict[str, str]:
+    """Money from an integer count of minor units, as Square and Stripe write it."""
+    if int(minor) != minor:
+        raise ValueError(f"minor units are whole numbers, not {minor}")
+    return money(Decimal(int(minor)).scaleb(-scale(currency)), currency)
+
+
+def to_minor(value: MoneyDict) -> int:
+    """The integer count of minor units of a money object."""
+    return int(Decimal(value["amount"]).scaleb(scale(value["currency"])))
+
+
+def amount(value: MoneyDict | None) -> Decimal:
+    """The Decimal of a money object; an absent one counts as zero."""
+    return Decimal(value["amount"]) if value else Decimal(0)
+
+
+def total(values: Iterable[MoneyDict | None]) -> Decimal:
+    """The exact sum of amounts (their currency is the caller's concern; `rules` checks it)."""
+    return sum((amount(value) for value in values), Decimal(0))
+
+
+def round_money(value: Decimal, currency: str) -> Decimal:
+    """``value`` at the currency's scale, halves away from zero (the till's usual rule)."""
+    return value.quantize(Decimal(1).scaleb(-scale(currency)), ROUND_HALF_UP)
+
+
+def each_money(document: Any, pointer: str = "") -> Iterable[tuple[str, MoneyDict]]:
+    """Every money object in a document with its JSON pointer; `extensions` are not looked into."""
+    if isinstance(document, dict):
+        if document.keys() == {"amount", "currency"}:
+            yield pointer, document
+            return
+        for key, value in document.items():
+            if key != "extensions":
+                yield from each_money(value, f"{pointer}/{key}")
+    elif isinstance(document, list):
+        for index, item in enumerate(document):
+            yield from each_money(item, f"{pointer}/{index}")

@@ -1,0 +1,71 @@
+"""Retail transactions at the till: sale, return, exchange. Source: ARTS/OMG POSLog RetailTransaction."""
+
+from marshmallow import Schema, fields, validate
+
+from canonical.fields import BusinessDate, Extensions, Text, Timestamp
+from canonical.money import MoneySchema
+from canonical.v1.parts import (
+    CustomerSchema,
+    LineSchema,
+    LocationSchema,
+    OriginalSchema,
+    ReturnLineSchema,
+    TenderSchema,
+    TillSchema,
+    described,
+)
+
+_LINES = validate.Length(min=1, max=1000)
+_TENDERS = validate.Length(max=50)
+
+
+class TransactionSchema(Schema):
+    """What every transaction at a till carries."""
+
+    id = Text(max_length=128, required=True, metadata=described("The source's id of the transaction."))
+    number = Text(max_length=64, required=True, metadata=described("Receipt number."))
+    location = fields.Nested(LocationSchema, required=True, metadata=described("Where."))
+    till = fields.Nested(TillSchema, metadata=described("Which till."))
+    customer = fields.Nested(CustomerSchema, metadata=described("To whom, if known."))
+    occurred_at = Timestamp(required=True, metadata=described("Event time, with offset."))
+    business_date = BusinessDate(required=True, metadata=described("Trading day it is booked on."))
+    discount = fields.Nested(MoneySchema, metadata=described("Sum of the lines' discounts."))
+    tax = fields.Nested(MoneySchema, required=True, metadata=described("Sum of the lines' taxes, included or added."))
+    rounding = fields.Nested(MoneySchema, metadata=described("Cash rounding (EN 16931 BT-114), may be negative."))
+    extensions = Extensions(metadata=described("Namespaced custom fields."))
+
+
+class SaleCompletedSchema(TransactionSchema):
+    """A completed sale: the customer has paid and left."""
+
+    lines = fields.List(fields.Nested(LineSchema), required=True, validate=_LINES, metadata=described("Items sold."))
+    tip = fields.Nested(MoneySchema, metadata=described("Tip, part of the total."))
+    service_charge = fields.Nested(MoneySchema, metadata=described("Service charge, part of the total."))
+    total = fields.Nested(MoneySchema, required=True, metadata=described("What was to pay."))
+    tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
+                          metadata=described("How it was paid; tenders - change = total."))  # fmt: skip
+    change = fields.Nested(MoneySchema, metadata=described("Cash given back."))
+
+
+class ReturnCompletedSchema(TransactionSchema):
+    """Goods came back and money was given back. Amounts are positive."""
+
+    original = fields.Nested(OriginalSchema, metadata=described("The sale it reverses; absent without a receipt."))
+    lines = fields.List(fields.Nested(ReturnLineSchema), required=True, validate=_LINES,
+                        metadata=described("Items that came back."))  # fmt: skip
+    total = fields.Nested(MoneySchema, required=True, metadata=described("What was given back."))
+    tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
+                          metadata=described("How it was given back (positive)."))  # fmt: skip
+
+
+class ExchangeCompletedSchema(TransactionSchema):
+    """Goods came back and others were sold in one transaction; total = sold - returned, may be negative."""
+
+    original = fields.Nested(OriginalSchema, metadata=described("The sale the returned items come from."))
+    returned = fields.List(fields.Nested(ReturnLineSchema), required=True, validate=_LINES,
+                           metadata=described("Items that came back."))  # fmt: skip
+    lines = fields.List(fields.Nested(LineSchema), required=True, validate=_LINES, metadata=described("Items sold."))
+    total = fields.Nested(MoneySchema, required=True, metadata=described("Sold - returned; negative: customer gets."))
+    tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
+                          metadata=described("Signed like the total; none for an even exchange."))  # fmt: skip
+    change = fields.Nested(MoneySchema, metadata=described("Cash given back."))

@@ -1,0 +1,43 @@
+"""The door: all that a plugin may import, besides `canonical`. What is listed here is the public surface."""
+
+from hub.sdk.connector import Connector
+from hub.sdk.errors import (
+    AmbiguousWriteError,
+    AuthenticationError,
+    ConnectorError,
+    PermanentError,
+    RateLimitedError,
+    RejectedByTargetError,
+    RetryableError,
+    TargetUnavailableError,
+    UntranslatableError,
+)
+from hub.sdk.hookspecs import hookimpl
+from hub.sdk.manifest import Manifest, load_manifest
+from hub.sdk.steps import Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+
+__all__ = [
+    "AmbiguousWriteError",
+    "AuthenticationError",
+    "Change",
+    "Connector",
+    "ConnectorError",
+    "Document",
+    "Ignored",
+    "Manifest",
+    "Page",
+    "PermanentError",
+    "RateLimitedError",
+    "RejectedByTargetError",
+    "Request",
+    "Response",
+    "RetryableError",
+    "Skipped",
+    "Steps",
+    "TargetUnavailableError",
+    "UntranslatableError",
+    "Webhook",
+    "Written",
+    "hookimpl",
+    "load_manifest",
+]

@@ -1,0 +1,200 @@
+"""`Connector`: what a plugin subclasses. Declared behaviour comes from connector.yaml, Python overrides what YAML cannot say.
+
+The hub makes one instance per connection and calls its methods; none performs I/O (see `steps`). Every method must be
+safe to run again from its beginning: the hub may drop a generator at any yield.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from hub.sdk.errors import ConnectorError, ManifestError, UntranslatableError
+from hub.sdk.manifest import Manifest
+from hub.sdk.mapping import evaluate, render
+from hub.sdk.steps import Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+
+JSON = Mapping[str, Any]
+
+
+class Connector:
+    """One system's API. Set ``manifest``; override methods where the declaration is not enough.
+
+    Attributes:
+        manifest: the checked connector.yaml.
+        settings: the connection's settings (never credentials), defaults filled in.
+    """
+
+    manifest: ClassVar[Manifest]
+
+    def __init__(self, settings: JSON) -> None:
+        declared = self.manifest.data["settings"]
+        defaults = {name: value["default"] for name, value in declared.items() if value["default"] is not None}
+        self.settings: JSON = {**defaults, **settings}
+
+    # -- inbound ------------------------------------------------------------------------------------------------
+
+    def receive(self, webhook: Webhook) -> Iterable[Change | Ignored]:
+        """What a verified webhook says happened. Pure: no requests. Raise UntranslatableError for what makes no sense."""
+        raise UntranslatableError(f"{self.manifest.connector} declares no webhooks")
+
+    def read(self, object_name: str, cursor: JSON) -> Steps[Page]:
+        """One page of ``object_name`` since ``cursor`` ({} the first time). Bounds may be inclusive: repeats are deduped."""
+        declared = self.manifest.objects[object_name]["read"]
+        if declared is None:
+            raise ManifestError(f"{self.manifest.connector}: {object_name} declares no read")
+        paging = declared["paging"]
+        since, page = cursor.get("since", declared["since"]), cursor.get("page")
+        context = {"since": since, "page": page, "limit": paging["limit"], "settings": self.settings}
+        response = yield _request(declared["request"], context)
+        body = response.json()
+        records = evaluate(declared["records"], body) or []
+        high = cursor.get("high", since)
+        if declared["incremental"]:
+            high = max([high, *filter(None, (evaluate(declared["incremental"], r) for r in records))], key=_moment)
+        following: Any = None
+        if paging["type"] == "cursor":
+            following = evaluate(paging["token"], body)
+        elif paging["type"] == "offset" and len(records) >= paging["limit"]:
+            following = (page or 0) + len(records)
+        if following:
+            return Page(records, {"since": since, "page": following, "high": high}, more=True)
+        return Page(records, {"since": high}, more=False)
+
+    def change_of(self, object_name: str, record: JSON) -> Change:
+        """The change a read record stands for; its ``ref`` is the record's id as the manifest declares it."""
+        ref = evaluate(self.manifest.objects[object_name]["read"]["ref"], record)
+        if not ref:
+            raise UntranslatableError(f"{object_name}: record without an id", code="record_without_id")
+        return Change(object_name, str(ref), record)
+
+    def translate(self, change: Change) -> Steps[list[Document | Ignored]]:
+        """Canonical documents of a change; fetches the record first if the change is thin."""
+        record = change.record
+        if record is None:
+            record = yield from self.fetch(change)
+        return list(self.to_canonical(change.object, record))
+
+    def fetch(self, change: Change) -> Steps[JSON]:
+        """The full record of a thin change, by the manifest's ``fetch``."""
+        declared = self.manifest.objects[change.object]
+        if declared["fetch"] is None:
+            raise UntranslatableError(f"{change.object} {change.ref}: thin change and no fetch declared")
+        context = {"ref": change.ref, "detail": change.detail, "settings": self.settings}
+        response = yield _request(declared["fetch"], context)
+        record: JSON = evaluate(declared["record"], response.json())
+        return record
+
+    def to_canonical(self, object_name: str, record: JSON) -> Iterable[Document | Ignored]:
+        """Canonical documents of a full record, by the manifest's ``map``. Pure."""
+        declared = self.manifest.objects[object_name]["map"]
+        if declared is None:
+            raise UntranslatableError(f"{object_name}: no map declared", code="no_map")
+        context = {"record": record, "settings": self.settings}
+        yield Document(
+            declared["type"], str(render(declared["source_id"], context)), render(declared["data"], context)
+        )
+
+    # -- outbound -----------------------------------------------------------------------------------------------
+
+    def write(self, type_name: str, document: JSON, key: str) -> Steps[Written | Skipped]:
+        """Apply ``document`` at the target under our reference ``key`` (at most 40 ASCII characters, stable for ever).
+
+        Calls `write_<entity>_<event>` if the class has it, else the manifest's ``request``.
+        """
+        method = getattr(self, f"write_{_identifier(type_name)}", None)
+        if method is not None:
+            result: Written | Skipped = yield from method(document, key)
+            return result
+        declared = self.manifest.writes[type_name]
+        response = yield _request(declared["request"], self._outbound(document, key))
+        return Written(str(self._id(declared["external_id"], response)))
+
+    def find(self, type_name: str, document: JSON, key: str) -> Steps[str | None]:
+        """The target's id of what was written under ``key``, or None if it is certainly not there.
+
+        Calls `find_<entity>_<event>` if the class has it, else the manifest's ``find``.
+        """
+        method = getattr(self, f"find_{_identifier(type_name)}", None)
+        if method is not None:
+            result: str | None = yield from method(document, key)
+            return result
+        declared = self.manifest.writes[type_name]["find"]
+        response = yield _request(declared["request"], self._outbound(document, key))
+        found = evaluate(declared["external_id"], response.json())
+        return None if found is None else str(found)
+
+    def _outbound(self, document: JSON, key: str) -> JSON:
+        return {"document": document, "key": key, "settings": self.settings}
+
+    def _id(self, expression: str, response: Response) -> Any:
+        found = evaluate(expression, response.json())
+        if found is None:
+            raise ConnectorError(f"the answer carries no {expression!r}", code="unreadable_answer")
+        return found
+
+    # -- the connection itself ----------------------------------------------------------------------------------
+
+    def check(self) -> Steps[str]:
+        """Whether the credentials work, by the manifest's ``check``; returns one line for people."""
+        declared = self.manifest.data["check"]
+        if declared is None:
+            return "nothing to check: the manifest declares no check"
+        response = yield _request(declared["request"], {"settings": self.settings})
+        return f"answered {response.status}"
+
+    @classmethod
+    def disagreements(cls) -> list[str]:
+        """Where code and manifest disagree; a connector with any is not loaded."""
+        manifest, problems = cls.manifest, []
+        for type_name, declared in manifest.writes.items():
+            name = _identifier(type_name)
+            if declared["request"] is None and not hasattr(cls, f"write_{name}"):
+                problems.append(f"writes {type_name}: neither a request in the manifest nor write_{name}()")
+            if (
+                declared["idempotency"] == "find"
+                and declared["find"] is None
+                and not hasattr(cls, f"find_{name}")
+            ):
+                problems.append(f"writes {type_name}: idempotency find, but neither find: nor find_{name}()")
+        written = {f"write_{_identifier(name)}" for name in manifest.writes}
+        problems += [
+            f"{name}() has no entry under writes in the manifest"
+            for name in dir(cls)
+            if name.startswith("write_") and name not in written
+        ]
+        if manifest.data["webhooks"] and cls.receive is Connector.receive:
+            problems.append("the manifest declares webhooks, the class has no receive()")
+        return problems
+
+
+def _identifier(type_name: str) -> str:
+    """`sale.completed.v1` → `sale_completed`."""
+    return re.sub(r"\.v\d+$", "", type_name).replace(".", "_")
+
+
+def _request(declared: Mapping[str, Any], context: JSON) -> Request:
+    rendered = render({key: declared[key] for key in ("path", "params", "json", "headers")}, context)
+    return Request(
+        declared["method"],
+        _path(declared["path"], context) if not declared["path"].startswith("=") else rendered["path"],
+        params=rendered.get("params", {}),
+        json=rendered.get("json"),
+        headers=rendered.get("headers", {}),
+        effect=declared["effect"],
+        expect=tuple(declared["expect"]),
+    )
+
+
+def _path(path: str, context: JSON) -> str:
+    """`/v2/orders/{ref}`: names in braces are JMESPath expressions; their values are escaped for a path segment."""
+    return re.sub(r"\{([^}]+)\}", lambda match: quote(str(evaluate(match[1], context)), safe=""), path)
+
+
+def _moment(value: Any) -> Any:
+    """Sort key of an incremental value: instants compare as instants, whatever their number of decimals."""
+    try:
+        return (1, datetime.fromisoformat(value).timestamp(), "")
+    except (TypeError, ValueError):
+        return (0, 0.0, str(value))

@@ -1,0 +1,91 @@
+"""Field maps: JMESPath expressions, pure and bounded, with the few functions that retail data needs.
+
+A template is JSON whose strings that begin with ``=`` are expressions; everything else is literal.
+Functions beyond JMESPath's own: `money(minor, currency)`, `decimal(x)`, `base64(s)`, `text(x)`.
+"""
+
+import base64
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import jmespath
+from jmespath import functions
+from jmespath.exceptions import JMESPathError
+
+from canonical.money import from_minor
+from hub.sdk.errors import UntranslatableError
+
+#: An expression longer than this is a program, not a map.
+MAX_EXPRESSION = 2000
+
+
+class _Functions(functions.Functions):  # type: ignore[misc]
+    @functions.signature({"types": []}, {"types": ["string"]})  # type: ignore[untyped-decorator]
+    def _func_money(self, minor: Any, currency: str) -> dict[str, str] | None:
+        return None if minor is None else from_minor(int(minor), currency)
+
+    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_decimal(self, value: Any) -> str:
+        return format(Decimal(str(value)), "f")
+
+    @functions.signature({"types": ["string"]})  # type: ignore[untyped-decorator]
+    def _func_base64(self, value: str) -> str:
+        return base64.b64encode(value.encode()).decode()
+
+    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    def _func_text(self, value: Any) -> str | None:
+        return None if value is None else str(value)
+
+
+_OPTIONS = jmespath.Options(custom_functions=_Functions())
+
+
+@lru_cache(maxsize=4096)
+def compiled(expression: str) -> Any:
+    """The compiled expression; raises ValueError that says what is wrong with it."""
+    if len(expression) > MAX_EXPRESSION:
+        raise ValueError(f"expression has {len(expression)} characters; at most {MAX_EXPRESSION}")
+    try:
+        return jmespath.compile(expression)
+    except JMESPathError as error:
+        raise ValueError(f"{expression!r} is not JMESPath: {str(error).splitlines()[0]}") from None
+
+
+def evaluate(expression: str, data: Any) -> Any:
+    """The value of ``expression`` in ``data``; raises UntranslatableError when it cannot be computed."""
+    try:
+        return compiled(expression).search(data, options=_OPTIONS)
+    except (JMESPathError, ValueError, ArithmeticError) as error:
+        raise UntranslatableError(
+            f"map {expression!r}: {str(error).splitlines()[0]}", code="map_failed", remedy="correct the map, then replay"
+        ) from None
+
+
+def render(template: Any, data: Any) -> Any:
+    """``template`` with its ``=`` expressions evaluated; keys whose expression yields null are left out."""
+    if isinstance(template, str):
+        return evaluate(template[1:].strip(), data) if template.startswith("=") else template
+    if isinstance(template, Mapping):
+        rendered = {key: render(value, data) for key, value in template.items()}
+        return {key: value for key, value in rendered.items() if value is not None}
+    if isinstance(template, list):
+        return [render(item, data) for item in template]
+    return template
+
+
+def check_template(template: Any, pointer: str = "") -> list[tuple[str, str]]:
+    """(pointer, problem) of every expression in ``template`` that does not compile."""
+    if isinstance(template, str) and template.startswith("="):
+        try:
+            compiled(template[1:].strip())
+        except ValueError as error:
+            return [(pointer, str(error))]
+        return []
+    items: Any = ()
+    if isinstance(template, Mapping):
+        items = template.items()
+    elif isinstance(template, list):
+        items = enumerate(template)
+    return [problem for key, value in items for problem in check_template(value, f"{pointer}/{key}")]

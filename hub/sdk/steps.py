@@ -1,0 +1,171 @@
+"""The step protocol: what a connector yields, receives and returns. A connector describes I/O and never performs it.
+
+A connector method is a generator. It yields `Request`s; the hub performs each one and sends the `Response` back in (or
+throws a `ConnectorError` in, by the manifest's error rules). What the generator returns is the method's result. The hub
+may drop a generator at any yield and start the method again from its beginning, so a write of several requests looks
+first and continues from what it finds. Same shape as `httpx.Auth.auth_flow`.
+"""
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, TypeVar
+
+from hub.sdk.errors import ConnectorError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request to the connection's system.
+
+    Attributes:
+        method: HTTP verb.
+        path: path below the connection's base URL, beginning with ``/``. The host is never the connector's to choose.
+        params: query parameters; values are written with `str`, None is left out.
+        json: body, encoded as JSON (Decimals as JSON strings). Mutually exclusive with ``content``.
+        content: raw body bytes.
+        headers: extra headers; credentials are added by the hub and never seen here.
+        effect: True if it may change something at the target. Default: any verb but GET, HEAD, OPTIONS. Before an
+            effect leaves the hub commits the intent and checks its lease; say False for searches by POST.
+        expect: statuses that are answers and not errors, besides 2xx (for example 404 of a look-up).
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    json: Any = None
+    content: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    effect: bool | None = None
+    expect: tuple[int, ...] = ()
+
+    @property
+    def mutates(self) -> bool:
+        return self.method.upper() not in ("GET", "HEAD", "OPTIONS") if self.effect is None else self.effect
+
+    def body(self) -> bytes | None:
+        """The bytes that are sent."""
+        if self.content is not None or self.json is None:
+            return self.content
+        return json.dumps(self.json, default=_exact, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _exact(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    raise TypeError(f"{type(value).__name__} cannot be sent as JSON; turn it into a string or number first")
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The answer to a `Request`. ``headers`` has lower-case names."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content: bytes = b""
+
+    def json(self) -> Any:
+        """The parsed body; numbers with a fraction arrive as Decimal, never as float. Raises ConnectorError if not JSON."""
+        try:
+            return json.loads(self.content, parse_float=Decimal)
+        except ValueError as error:
+            start = self.content[:80].decode("utf-8", "replace")
+            raise ConnectorError(f"answer {self.status} is not JSON: {start!r}", code="unreadable_answer") from error
+
+
+Steps = Generator[Request, Response, T]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Something happened at the source, as `receive` or `read` report it.
+
+    Attributes:
+        object: the manifest's object it is about, for example ``order``.
+        ref: the source's id of that object.
+        record: the record itself, or None for a thin change that `fetch` completes.
+        detail: whatever else `fetch` needs (small, JSON).
+    """
+
+    object: str
+    ref: str
+    record: Mapping[str, Any] | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A canonical document a connector made.
+
+    Attributes:
+        type: canonical type name.
+        source_id: stable id of the fact at the source; the same fact seen twice (webhook and poll) has the same one.
+        data: the document (see `canonical.generated.types`).
+    """
+
+    type: str
+    source_id: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A change that is understood and means nothing to the hub, with the reason shown in lineage."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a read: raw records and the cursor to continue from (None: no more for now).
+
+    ``cursor`` is saved with the records in one transaction; ``more`` says whether to read on at once.
+    """
+
+    records: Sequence[Mapping[str, Any]]
+    cursor: Mapping[str, Any]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that is applied at the target, under the target's own id."""
+
+    external_id: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A write that was rightly not done, with the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """A verified webhook: ``body`` as received, ``headers`` with lower-case names."""
+
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def json(self) -> Any:
+        """The parsed body (fractions as Decimal); raises ValueError if it is not JSON."""
+        return json.loads(self.body, parse_float=Decimal)
+
+
+__all__ = [
+    "Change",
+    "Document",
+    "Ignored",
+    "Page",
+    "Request",
+    "Response",
+    "Skipped",
+    "Steps",
+    "Webhook",
+    "Written",
+]
