@@ -1,0 +1,39 @@
+"""Redaction policy: what leaves the store (logs, events, audit, errors) carries no secret and no personal data."""
+
+import copy
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from canonical.registry import type_named
+
+MASK = "***"
+_SECRET_HEADERS = ("authorization", "cookie", "x-api-key", "signature", "token", "secret")
+_BEARER = re.compile(r"(?i)\b(bearer|token|basic|session)\s+[A-Za-z0-9+/=_.-]{8,}")
+
+
+def headers(values: Mapping[str, str]) -> dict[str, str]:
+    """Headers with secret ones masked; names stay, so that a person sees they were sent."""
+    hidden = {name: any(word in name.lower() for word in _SECRET_HEADERS) for name in values}
+    return {name: MASK if hidden[name] else value for name, value in values.items()}
+
+
+def text(value: str, secrets: Iterable[str] = ()) -> str:
+    """Free text with credentials of known shape and the given ``secrets`` masked."""
+    for secret in secrets:
+        if len(secret) >= 4:
+            value = value.replace(secret, MASK)
+    return _BEARER.sub(rf"\1 {MASK}", value)
+
+
+def document(type_name: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A document with its type's personal fields masked."""
+    masked = copy.deepcopy(dict(data))
+    for pointer in type_named(type_name).personal:
+        *parents, last = pointer.strip("/").split("/")
+        inner: Any = masked
+        for name in parents:
+            inner = inner.get(name) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and last in inner:
+            inner[last] = MASK
+    return masked

@@ -1,0 +1,81 @@
+"""Settings: read once from the environment (HUB_*) by `bootstrap`, checked, passed on as one object. Nothing reads them at import."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from hub.errors import MisconfiguredError
+
+
+def _described(default: Any, text: str) -> Any:
+    return field(default=default, metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every setting with its default; the environment variable is `HUB_` + the name in capitals."""
+
+    data_dir: Path = _described(Path("crossdock-data"), "Folder of the embedded engine: SQLite file, keys, lock.")
+    database_url: str = _described("", "SQLAlchemy URL; empty: SQLite in data_dir. PostgreSQL: postgresql+psycopg://…")
+    broker_url: str = _described("memory://", "kombu URL of the broker; memory:// is the embedded one.")
+    host: str = _described("127.0.0.1", "Address the HTTP edge listens on.")
+    port: int = _described(8700, "Port of the HTTP edge.")
+    public_url: str = _described("", "URL by which vendors reach the hub (webhook signatures cover it); empty: http://host:port.")
+    egress_private_hosts: str = _described("", "Comma-separated host or host:port in private networks that connections may reach.")
+    lease_seconds: float = _described(30.0, "How long a claim on a delivery lasts without renewal.")
+    max_attempts: int = _described(12, "Tries of a delivery before it is dead-lettered (an outage or a limit does not count).")
+    retry_base_seconds: float = _described(2.0, "First backoff; doubles per try, with jitter.")
+    retry_cap_seconds: float = _described(3600.0, "Longest backoff.")
+    sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
+    translate_threads: int = _described(4, "Raw inputs translated at the same time.")
+    max_body_bytes: int = _described(1024 * 1024, "Largest body of a single event or webhook.")
+    max_batch_bytes: int = _described(10 * 1024 * 1024, "Largest body of a batch.")
+    max_depth: int = _described(32, "Deepest nesting of a JSON body.")
+    dedupe_days: int = _described(30, "How long source event ids and idempotency keys are remembered.")
+    retry_horizon_days: int = _described(7, "How long a delivery may be retried, dead letters and replays included.")
+    otlp_endpoint: str = _described("", "OTLP/HTTP endpoint for traces, e.g. http://jaeger:4318; empty: no export.")
+    trace_sample_ratio: float = _described(1.0, "Share of new traces that are sampled (0 to 1).")
+    vault_key: str = _described("", "Key that encrypts credentials (44 characters, base64); empty: a key file in data_dir.")
+
+    def __post_init__(self) -> None:
+        if self.dedupe_days < self.retry_horizon_days:
+            raise MisconfiguredError(
+                "HUB_DEDUPE_DAYS", f"{self.dedupe_days} is less than HUB_RETRY_HORIZON_DAYS ({self.retry_horizon_days}); "
+                "a replay could be applied twice",
+            )  # fmt: skip
+        if not 0 <= self.trace_sample_ratio <= 1:
+            raise MisconfiguredError("HUB_TRACE_SAMPLE_RATIO", "must be between 0 and 1")
+        if self.lease_seconds <= 0:
+            raise MisconfiguredError("HUB_LEASE_SECONDS", "must be positive")
+
+    @property
+    def embedded(self) -> bool:
+        return not self.database_url
+
+    @property
+    def store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.data_dir / 'hub.sqlite'}"
+
+    @property
+    def base_url(self) -> str:
+        return (self.public_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+
+def from_environment(environment: Mapping[str, str] | None = None, **overrides: Any) -> Settings:
+    """Settings from HUB_* variables; raises MisconfiguredError naming the variable that cannot be used."""
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    known = {f"HUB_{item.name.upper()}": item for item in fields(Settings)}
+    for name in environment:
+        if name.startswith("HUB_") and name not in known:
+            raise MisconfiguredError(name, f"is not a setting; known: {', '.join(sorted(known))}")
+    for name, item in known.items():
+        if name in environment:
+            kind = type(item.default)
+            try:
+                values[item.name] = kind(environment[name])
+            except ValueError:
+                raise MisconfiguredError(name, f"{environment[name]!r} is not a {kind.__name__}") from None
+    return Settings(**{**values, **{key: value for key, value in overrides.items() if value is not None}})

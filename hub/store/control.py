@@ -1,0 +1,90 @@
+"""What people configure: tenants, API keys, connections and their credentials, integrations."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from hub.store.rows import Repository, Row
+from hub.store.tables import api_key, connection, credential, integration_revision, tenant
+
+
+class Tenants(Repository):
+    """Retailers, and the keys their systems use."""
+
+    def add(self, tenant_id: str, name: str, now: datetime) -> bool:
+        row = {"tenant_id": tenant_id, "name": name, "created_at": now}
+        return bool(self._insert_or_ignore(tenant, [row], ["tenant_id"]))
+
+    def ids(self) -> list[str]:
+        return [row["tenant_id"] for row in self._all(sa.select(tenant.c.tenant_id).order_by(tenant.c.tenant_id))]
+
+    def get(self, tenant_id: str) -> Row | None:
+        return self._one(sa.select(tenant).where(tenant.c.tenant_id == tenant_id))
+
+    def add_key(self, row: Mapping[str, Any]) -> None:
+        self._c.execute(sa.insert(api_key).values(dict(row)))
+
+    def key_by_digest(self, digest: str) -> Row | None:
+        """The one look-up without a tenant: the key is what tells the tenant."""
+        return self._one(sa.select(api_key).where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None)))
+
+    def revoke_key(self, tenant_id: str, key_id: str, now: datetime) -> bool:
+        where = (api_key.c.tenant_id == tenant_id, api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
+        return self._update(api_key, where, {"revoked_at": now}) == 1
+
+
+class Connections(Repository):
+    """A tenant's authorised uses of connectors. States: active, paused (with the reason)."""
+
+    def put(self, row: Mapping[str, Any]) -> None:
+        changed = ("connector", "environment", "base_url", "settings", "updated_at")
+        self._upsert(connection, row, changed)
+
+    def get(self, tenant_id: str, connection_id: str) -> Row | None:
+        where = (connection.c.tenant_id == tenant_id, connection.c.connection_id == connection_id)
+        return self._one(sa.select(connection).where(*where))
+
+    def all(self, tenant_id: str) -> list[Row]:
+        statement = sa.select(connection).where(connection.c.tenant_id == tenant_id)
+        return self._all(statement.order_by(connection.c.connection_id))
+
+    def set_state(self, tenant_id: str, connection_id: str, state: str, reason: str, now: datetime) -> bool:
+        """False if it is in that state already."""
+        where = (
+            connection.c.tenant_id == tenant_id, connection.c.connection_id == connection_id, connection.c.state != state,
+        )  # fmt: skip
+        values = {"state": state, "state_reason": reason[:1000], "updated_at": now}
+        return self._update(connection, where, values) == 1
+
+    def put_credential(self, row: Mapping[str, Any]) -> None:
+        self._upsert(credential, row, ("version", "sealed", "created_at"))
+
+    def credentials(self, tenant_id: str, connection_id: str) -> list[Row]:
+        where = (credential.c.tenant_id == tenant_id, credential.c.connection_id == connection_id)
+        return self._all(sa.select(credential).where(*where))
+
+
+class Integrations(Repository):
+    """Revisions of integration files; one per integration is in force."""
+
+    def in_force(self, tenant_id: str) -> list[Row]:
+        where = (integration_revision.c.tenant_id == tenant_id, integration_revision.c.in_force)
+        return self._all(sa.select(integration_revision).where(*where).order_by(integration_revision.c.integration))
+
+    def revisions(self, tenant_id: str, integration: str) -> list[Row]:
+        where = (integration_revision.c.tenant_id == tenant_id, integration_revision.c.integration == integration)
+        return self._all(sa.select(integration_revision).where(*where).order_by(integration_revision.c.revision))
+
+    def record(self, row: Mapping[str, Any]) -> int:
+        """Add a revision and put it in force; returns its number."""
+        known = self.revisions(row["tenant_id"], row["integration"])
+        number = known[-1]["revision"] + 1 if known else 1
+        where = (
+            integration_revision.c.tenant_id == row["tenant_id"],
+            integration_revision.c.integration == row["integration"],
+        )
+        self._update(integration_revision, where, {"in_force": False})
+        self._c.execute(sa.insert(integration_revision).values({**row, "revision": number, "in_force": True}))
+        return number

@@ -1,0 +1,157 @@
+"""Raw inputs and messages: what arrived and what it became."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from hub.store.rows import Repository, Row
+from hub.store.tables import message, raw_input
+
+
+class RawInputs(Repository):
+    """What arrived, byte for byte. States: received → translated | ignored | quarantined → discarded."""
+
+    def add(self, row: Mapping[str, Any]) -> tuple[str, bool]:
+        """(id, created). The same source event again is counted on the first row and returns its id."""
+        inserted = self._insert_or_ignore(raw_input, [row], ["id"])
+        if inserted:
+            return inserted[0]["id"], True
+        same = (
+            raw_input.c.tenant_id == row["tenant_id"],
+            raw_input.c.connection_id == row["connection_id"],
+            raw_input.c.kind == row["kind"],
+            raw_input.c.source_event_id == row["source_event_id"],
+        )
+        self._update(raw_input, same, {"repeats": raw_input.c.repeats + 1})
+        found = self._one(sa.select(raw_input.c.id).where(*same))
+        assert found is not None
+        return found["id"], False
+
+    def claim_due(self, tenants: Sequence[str], owner: str, now: datetime, lease_until: datetime, limit: int) -> list[Row]:
+        """Raw inputs to translate, oldest first, leased to ``owner``."""
+        due = (
+            sa.select(raw_input.c.tenant_id, raw_input.c.id)
+            .where(
+                raw_input.c.tenant_id.in_(tenants),
+                raw_input.c.state == "received",
+                raw_input.c.available_at <= now,
+                sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now),
+            )
+            .order_by(raw_input.c.tenant_id, raw_input.c.id)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        rows = self._all(due)
+        if not rows:
+            return []
+        statement = (
+            sa.update(raw_input)
+            .where(raw_input.c.tenant_id.in_({row["tenant_id"] for row in rows}))
+            .where(raw_input.c.id.in_([row["id"] for row in rows]))
+            .values(lease_owner=owner, lease_until=lease_until, attempts=raw_input.c.attempts + 1)
+            .returning(raw_input)
+        )
+        return sorted(self._all(statement), key=lambda row: row["id"])
+
+    def settle(self, tenant_id: str, raw_id: str, owner: str, values: Mapping[str, Any]) -> bool:
+        """End (or postpone) a translation; False if the lease has passed to somebody else."""
+        where = (raw_input.c.tenant_id == tenant_id, raw_input.c.id == raw_id, raw_input.c.lease_owner == owner)
+        return self._update(raw_input, where, {"lease_owner": None, "lease_until": None, **values}) == 1
+
+    def get(self, tenant_id: str, raw_id: str) -> Row | None:
+        return self._one(sa.select(raw_input).where(raw_input.c.tenant_id == tenant_id, raw_input.c.id == raw_id))
+
+    def change_state(self, tenant_id: str, raw_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
+        """A person's decision about a quarantined input; False if it is not in one of ``states``."""
+        where = (raw_input.c.tenant_id == tenant_id, raw_input.c.id == raw_id, raw_input.c.state.in_(states))
+        return self._update(raw_input, where, values) == 1
+
+    def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
+        where = [raw_input.c[name] == value for name, value in filters.items() if value is not None]
+        columns = [column for column in raw_input.c if column.name != "body"]
+        return self._page(raw_input, tenant_id, where, after, limit, columns)
+
+    def counts(self, tenant_id: str) -> dict[str, int]:
+        """How many raw inputs are in each state."""
+        statement = sa.select(raw_input.c.state, sa.func.count()).where(raw_input.c.tenant_id == tenant_id)
+        return {state: count for state, count in self._c.execute(statement.group_by(raw_input.c.state))}
+
+    def release(self, tenants: Sequence[str]) -> None:
+        """Give back the leases of a process that is known to be dead (embedded engine, at start)."""
+        where = (raw_input.c.tenant_id.in_(tenants), raw_input.c.lease_owner.is_not(None))
+        self._update(raw_input, where, {"lease_owner": None, "lease_until": None})
+
+
+class Messages(Repository):
+    """Canonical documents in their envelopes. Immutable but for ``state`` (routed, held, unrouted) and publishing."""
+
+    def add(self, row: Mapping[str, Any]) -> tuple[Row, bool]:
+        """(id and digest of the stored one, created). One message per (tenant, source, source_id)."""
+        inserted = self._insert_or_ignore(message, [row], ["id", "digest"])
+        if inserted:
+            return inserted[0], True
+        found = self.by_source(row["tenant_id"], row["source"], row["source_id"])
+        assert found is not None
+        return found, False
+
+    def by_source(self, tenant_id: str, source: str, source_id: str) -> Row | None:
+        where = (message.c.tenant_id == tenant_id, message.c.source == source, message.c.source_id == source_id)
+        return self._one(sa.select(message).where(*where))
+
+    def get(self, tenant_id: str, message_id: str) -> Row | None:
+        return self._one(sa.select(message).where(message.c.tenant_id == tenant_id, message.c.id == message_id))
+
+    def with_fingerprint(self, tenant_id: str, fingerprint: str, not_id: str) -> Row | None:
+        """The first message that says the same thing under another id."""
+        where = (message.c.tenant_id == tenant_id, message.c.fingerprint == fingerprint, message.c.id != not_id)
+        return self._one(sa.select(message).where(*where).order_by(message.c.id).limit(1))
+
+    def about(self, tenant_id: str, subject: str) -> list[Row]:
+        """Every message about an entity, oldest first (at most 500)."""
+        where = (message.c.tenant_id == tenant_id, message.c.subject == subject)
+        return self._all(sa.select(message).where(*where).order_by(message.c.id).limit(500))
+
+    def of_raw(self, tenant_id: str, raw_id: str) -> list[Row]:
+        where = (message.c.tenant_id == tenant_id, message.c.raw_id == raw_id)
+        return self._all(sa.select(message).where(*where).order_by(message.c.id))
+
+    def find(self, tenant_id: str, text: str) -> list[Row]:
+        """Messages whose id, source id, subject or raw source event is ``text`` (at most 20)."""
+        by_raw = sa.select(raw_input.c.id).where(raw_input.c.tenant_id == tenant_id, raw_input.c.source_event_id == text)
+        options = [message.c.source_id == text, message.c.subject == text, message.c.subject == f"sale/{text}",
+                   message.c.raw_id.in_(by_raw)]  # fmt: skip
+        if len(text) == 36 and text.count("-") == 4:
+            options.append(message.c.id == text)
+        statement = sa.select(message).where(message.c.tenant_id == tenant_id, sa.or_(*options))
+        return self._all(statement.order_by(message.c.id).limit(20))
+
+    def set_state(self, tenant_id: str, message_id: str, old: str, new: str) -> bool:
+        where = (message.c.tenant_id == tenant_id, message.c.id == message_id, message.c.state == old)
+        return self._update(message, where, {"state": new}) == 1
+
+    def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
+        where = [message.c[name] == value for name, value in filters.items() if value is not None]
+        columns = [column for column in message.c if column.name != "body"]
+        return self._page(message, tenant_id, where, after, limit, columns)
+
+    def unpublished(self, tenants: Sequence[str], limit: int) -> list[Row]:
+        """Messages that were not yet announced on the event exchange."""
+        statement = sa.select(message).where(message.c.tenant_id.in_(tenants), message.c.published_at.is_(None))
+        return self._all(statement.order_by(message.c.tenant_id, message.c.id).limit(limit))
+
+    def mark_published(self, keys: Sequence[tuple[str, str]], now: datetime) -> None:
+        for tenant_id in {key[0] for key in keys}:
+            ids = [message_id for owner, message_id in keys if owner == tenant_id]
+            self._update(message, (message.c.tenant_id == tenant_id, message.c.id.in_(ids)), {"published_at": now})
+
+    def counts(self, tenant_id: str) -> dict[str, int]:
+        """How many messages there are of each type."""
+        statement = sa.select(message.c.type, sa.func.count()).where(message.c.tenant_id == tenant_id)
+        return {name: count for name, count in self._c.execute(statement.group_by(message.c.type))}
+
+    def each(self, tenant_id: str, types: Sequence[str]) -> list[Row]:
+        """Every message of ``types`` with its body, oldest first; for measuring."""
+        where = (message.c.tenant_id == tenant_id, message.c.type.in_(types))
+        return self._all(sa.select(message).where(*where).order_by(message.c.id))

@@ -1,0 +1,57 @@
+"""Small verbs every repository shares: rows in, plain dicts out, conflicts ignored, pages by key."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+Row = dict[str, Any]
+#: Largest page a list may ask for.
+MAX_PAGE = 200
+
+
+class Repository:
+    """A set of verbs over one unit of work's connection."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._c = connection
+        self._postgres = connection.dialect.name == "postgresql"
+
+    def _one(self, statement: sa.Select[Any]) -> Row | None:
+        row = self._c.execute(statement).mappings().first()
+        return dict(row) if row is not None else None
+
+    def _all(self, statement: Any) -> list[Row]:
+        return [dict(row) for row in self._c.execute(statement).mappings()]
+
+    def _insert_or_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[str]) -> list[Row]:
+        """Insert ``rows``; those that break a unique key are left out. Returns ``returning`` of the inserted ones."""
+        if not rows:
+            return []
+        insert = postgresql.insert if self._postgres else sqlite.insert
+        statement = insert(table).values(list(rows)).on_conflict_do_nothing()
+        return self._all(statement.returning(*(table.c[name] for name in returning)))
+
+    def _upsert(self, table: sa.Table, row: Mapping[str, Any], update: Sequence[str]) -> None:
+        insert = postgresql.insert if self._postgres else sqlite.insert
+        statement = insert(table).values(dict(row))
+        self._c.execute(
+            statement.on_conflict_do_update(
+                index_elements=[column.name for column in table.primary_key.columns],
+                set_={name: statement.excluded[name] for name in update},
+            )
+        )
+
+    def _update(self, table: sa.Table, where: Sequence[Any], values: Mapping[str, Any]) -> int:
+        return self._c.execute(sa.update(table).where(*where).values(dict(values))).rowcount
+
+    def _page(
+        self, table: sa.Table, tenant_id: str, where: Sequence[Any], after: str | None, limit: int,
+        columns: Sequence[Any] | None = None,
+    ) -> list[Row]:  # fmt: skip
+        """Newest first by id; ``after`` is the last id of the previous page. Returns up to ``limit`` + 1 rows."""
+        statement = sa.select(*(columns or [table])).where(table.c.tenant_id == tenant_id, *where)
+        if after is not None:
+            statement = statement.where(table.c.id < after)
+        return self._all(statement.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE) + 1))

@@ -1,0 +1,177 @@
+"""The tables. `tenant_id` leads every primary key, unique key and index; ids are UUIDv7; times are UTC and aware.
+
+A change here needs a migration in `migrations/versions`; a test compares the two.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.types import TypeDecorator
+
+metadata = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """timestamptz on PostgreSQL; on SQLite naive UTC text, aware again when read."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("naive datetime")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def _tenant() -> sa.Column[str]:
+    return sa.Column("tenant_id", sa.String(64), nullable=False)
+
+
+def _id(name: str = "id") -> sa.Column[str]:
+    return sa.Column(name, sa.Uuid(as_uuid=False), nullable=False)
+
+
+def _time(name: str, nullable: bool = False) -> sa.Column[datetime]:
+    return sa.Column(name, UtcTime(), nullable=nullable)
+
+
+def _text(name: str, length: int = 255, nullable: bool = False) -> sa.Column[str]:
+    return sa.Column(name, sa.String(length), nullable=nullable)
+
+
+def _json(name: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.JSON(), nullable=False)
+
+
+tenant = sa.Table(
+    "tenant", metadata, _tenant(), _text("name"), _time("created_at"), sa.PrimaryKeyConstraint("tenant_id"),
+)  # fmt: skip
+
+api_key = sa.Table(
+    "api_key", metadata, _tenant(), _id(), _text("name"), _text("prefix", 16), _text("digest", 64), _json("scopes"),
+    _time("created_at"), _time("revoked_at", True),
+    sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "digest"),
+)  # fmt: skip
+
+connection = sa.Table(
+    "connection", metadata, _tenant(), _text("connection_id", 64), _text("connector", 64), _text("environment", 32),
+    _text("base_url"), _json("settings"), _text("state", 16), _text("state_reason", 1000), _time("created_at"),
+    _time("updated_at"), sa.PrimaryKeyConstraint("tenant_id", "connection_id"),
+)  # fmt: skip
+
+credential = sa.Table(
+    "credential", metadata, _tenant(), _text("connection_id", 64), _text("name", 64),
+    sa.Column("version", sa.Integer, nullable=False), sa.Column("sealed", sa.LargeBinary, nullable=False),
+    _time("created_at"), sa.PrimaryKeyConstraint("tenant_id", "connection_id", "name"),
+)  # fmt: skip
+
+integration_revision = sa.Table(
+    "integration_revision", metadata, _tenant(), _text("integration", 64),
+    sa.Column("revision", sa.Integer, nullable=False), _text("digest", 64), sa.Column("source", sa.Text, nullable=False),
+    _text("author"), _text("reason", 1000), _time("created_at"), sa.Column("in_force", sa.Boolean, nullable=False),
+    sa.PrimaryKeyConstraint("tenant_id", "integration", "revision"),
+)  # fmt: skip
+
+raw_input = sa.Table(
+    "raw_input", metadata, _tenant(), _id(), _text("connection_id", 64), _text("kind", 16), _text("object", 64),
+    _text("source_event_id", 255), _text("event_type", 128), _json("headers"),
+    sa.Column("body", sa.LargeBinary, nullable=False), _text("state", 16), _text("cause_code", 64),
+    sa.Column("cause", sa.Text, nullable=False), sa.Column("remedy", sa.Text, nullable=False), _json("ignored"),
+    sa.Column("attempts", sa.Integer, nullable=False), _time("available_at"), _time("lease_until", True),
+    _text("lease_owner", 64, True), _text("traceparent", 55), _time("received_at"), _time("settled_at", True),
+    sa.Column("repeats", sa.Integer, nullable=False),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.UniqueConstraint("tenant_id", "connection_id", "kind", "source_event_id"),
+    sa.Index("ix_raw_input_due", "tenant_id", "state", "available_at"),
+)  # fmt: skip
+
+message = sa.Table(
+    "message", metadata, _tenant(), _id(), _text("type", 80), _text("source"), _text("source_id"), _text("subject"),
+    _text("digest", 64), _text("fingerprint", 64, True), _time("event_at"), _text("business_date", 10, True),
+    _text("correlation_id", 128), _text("causation_id", 128, True), _text("traceparent", 55),
+    sa.Column("raw_id", sa.Uuid(as_uuid=False), nullable=True), _text("connection_id", 64, True),
+    sa.Column("body", sa.LargeBinary, nullable=False), _text("state", 16),
+    sa.Column("suspect_of", sa.Uuid(as_uuid=False), nullable=True), _time("received_at"), _time("published_at", True),
+    sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "source", "source_id"),
+    sa.Index("ix_message_subject", "tenant_id", "subject"), sa.Index("ix_message_fingerprint", "tenant_id", "fingerprint"),
+    sa.Index("ix_message_raw", "tenant_id", "raw_id"), sa.Index("ix_message_type", "tenant_id", "type", "id"),
+    sa.Index("ix_message_unpublished", "tenant_id", "published_at"),
+)  # fmt: skip
+
+delivery = sa.Table(
+    "delivery", metadata, _tenant(), _id(), _id("message_id"), _text("connection_id", 64), _text("flow", 128),
+    sa.Column("revision", sa.Integer, nullable=False), _text("connector", 64), _text("type", 80), _text("lane", 16),
+    _text("subject"), _text("key", 40), _text("state", 16), _time("available_at"), _time("published_at", True),
+    _time("lease_until", True), _text("lease_owner", 64, True), sa.Column("fence", sa.Integer, nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False), sa.Column("probe", sa.Boolean, nullable=False),
+    _text("cause_code", 64), sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("remedy", sa.Text, nullable=False), _text("external_id", 255, True), _time("created_at"),
+    _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True),
+    sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "message_id", "connection_id", "flow"),
+    sa.Index("ix_delivery_due", "tenant_id", "state", "available_at"),
+    sa.Index("ix_delivery_order", "tenant_id", "connection_id", "subject", "id"),
+)  # fmt: skip
+
+attempt = sa.Table(
+    "attempt", metadata, _tenant(), _id(), _id("delivery_id"), sa.Column("number", sa.Integer, nullable=False),
+    _text("kind", 16), _text("worker", 64), _time("started_at"), _time("ended_at", True), _text("outcome", 16),
+    _text("code", 64), sa.Column("detail", sa.Text, nullable=False), _json("steps"),
+    sa.Column("effects", sa.Integer, nullable=False), _text("external_id", 255, True), _text("traceparent", 55),
+    sa.PrimaryKeyConstraint("tenant_id", "id"), sa.Index("ix_attempt_delivery", "tenant_id", "delivery_id", "number"),
+)  # fmt: skip
+
+link = sa.Table(
+    "link", metadata, _tenant(), _text("connection_id", 64), _text("kind", 64), _text("canonical_id"),
+    _text("external_id"), _time("created_at"),
+    sa.PrimaryKeyConstraint("tenant_id", "connection_id", "kind", "canonical_id"),
+    sa.Index("ix_link_external", "tenant_id", "connection_id", "kind", "external_id"),
+)  # fmt: skip
+
+cursor = sa.Table(
+    "cursor", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _json("value"),
+    _time("updated_at"), _time("next_run_at"), _json("run"),
+    sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object"),
+)  # fmt: skip
+
+audit = sa.Table(
+    "audit", metadata, _tenant(), sa.Column("sequence", sa.BigInteger, nullable=False), _time("at"), _text("actor"),
+    _text("action", 64), _text("subject"), _json("detail"), _text("previous", 64), _text("digest", 64),
+    sa.PrimaryKeyConstraint("tenant_id", "sequence"), sa.Index("ix_audit_subject", "tenant_id", "subject"),
+)  # fmt: skip
+
+audit_head = sa.Table(
+    "audit_head", metadata, _tenant(), sa.Column("sequence", sa.BigInteger, nullable=False), _text("digest", 64),
+    sa.PrimaryKeyConstraint("tenant_id"),
+)  # fmt: skip
+
+idempotency = sa.Table(
+    "idempotency", metadata, _tenant(), _text("operation", 64), _text("key", 255), _text("fingerprint", 64),
+    sa.Column("status", sa.Integer, nullable=True), sa.Column("answer", sa.LargeBinary, nullable=True),
+    _time("created_at"), sa.PrimaryKeyConstraint("tenant_id", "operation", "key"),
+)  # fmt: skip
+
+budget = sa.Table(
+    "budget", metadata, _tenant(), _text("connection_id", 64), sa.Column("tat", sa.Float, nullable=False),
+    sa.Column("blocked_until", sa.Float, nullable=False), sa.PrimaryKeyConstraint("tenant_id", "connection_id"),
+)  # fmt: skip
+
+usage = sa.Table(
+    "usage", metadata, _tenant(), _text("client", 64), _text("operation", 64), _text("day", 10),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("tenant_id", "client", "operation", "day"),
+)  # fmt: skip

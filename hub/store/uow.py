@@ -1,0 +1,69 @@
+"""The unit of work: one transaction and the repositories that write in it."""
+
+from functools import cached_property
+
+import sqlalchemy as sa
+
+from hub.store.control import Connections, Integrations, Tenants
+from hub.store.deliveries import Attempts, Deliveries
+from hub.store.ledger import Audit, Budgets, Cursors, Idempotency, Links, Usage
+from hub.store.messages import Messages, RawInputs
+
+
+class UnitOfWork:
+    """Repositories over one transaction; `Store.begin` commits it."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    @cached_property
+    def raws(self) -> RawInputs:
+        return RawInputs(self._connection)
+
+    @cached_property
+    def messages(self) -> Messages:
+        return Messages(self._connection)
+
+    @cached_property
+    def deliveries(self) -> Deliveries:
+        return Deliveries(self._connection)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        return Attempts(self._connection)
+
+    @cached_property
+    def tenants(self) -> Tenants:
+        return Tenants(self._connection)
+
+    @cached_property
+    def connections(self) -> Connections:
+        return Connections(self._connection)
+
+    @cached_property
+    def integrations(self) -> Integrations:
+        return Integrations(self._connection)
+
+    @cached_property
+    def audit(self) -> Audit:
+        return Audit(self._connection)
+
+    @cached_property
+    def idempotency(self) -> Idempotency:
+        return Idempotency(self._connection)
+
+    @cached_property
+    def usage(self) -> Usage:
+        return Usage(self._connection)
+
+    @cached_property
+    def links(self) -> Links:
+        return Links(self._connection)
+
+    @cached_property
+    def cursors(self) -> Cursors:
+        return Cursors(self._connection)
+
+    @cached_property
+    def budgets(self) -> Budgets:
+        return Budgets(self._connection)
