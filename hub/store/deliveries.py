@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.rows import Repository, Row
-from hub.store.tables import attempt, delivery, message
+from hub.store.tables import attempt, connection, delivery, message
 
 #: A dead letter is open too: what comes after it must not overtake the person who mends it.
 OPEN = ("pending", "held", "claimed", "sending", "ambiguous", "dead")
@@ -34,7 +34,12 @@ class Deliveries(Repository):
             earlier.c.id < delivery.c.id,
             earlier.c.state.in_(OPEN),
         )
-        return ~sa.exists(blocker)
+        paused = sa.select(sa.literal(1)).where(
+            connection.c.tenant_id == delivery.c.tenant_id,
+            connection.c.connection_id == delivery.c.connection_id,
+            connection.c.state == "paused",
+        )
+        return sa.and_(~sa.exists(blocker), ~sa.exists(paused))
 
     def due(self, tenants: Sequence[str], now: datetime, stale: datetime, limit: int) -> list[Row]:
         """What the relay has to publish: waiting, due, not behind a sibling, and not published since ``stale``."""
@@ -141,14 +146,6 @@ class Deliveries(Repository):
         """Let the held deliveries of a suspected duplicate go (``pending``) or end them (``discarded``)."""
         where = (delivery.c.tenant_id == tenant_id, delivery.c.message_id == message_id, delivery.c.state == "held")
         return self._update(delivery, where, {"state": state, "available_at": now})
-
-    def postpone_connection(self, tenant_id: str, connection_id: str, until: datetime) -> None:
-        """The breaker is open: what waits for this connection waits until then."""
-        where = (
-            delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id,
-            delivery.c.state.in_(WAITING), delivery.c.available_at < until,
-        )  # fmt: skip
-        self._update(delivery, where, {"available_at": until, "published_at": None})
 
     def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
         where = []

@@ -1,0 +1,152 @@
+"""Guaranteed Delivery begins here: what arrived is committed before it is answered. Idempotent Receiver.
+
+A webhook is verified over its raw bytes by the scheme its manifest declares (no plugin code runs), stored raw, answered.
+A canonical event from the API is validated on the spot and becomes a message at once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from canonical.envelope import EnvelopeSchema
+from canonical.errors import InvalidDocumentError, Violation
+from canonical.fields import parse_timestamp
+from canonical.registry import shape_violations, type_named
+from hub.errors import HubError, NotFoundError
+from hub.flow.context import Context
+from hub.flow.route import Admitted, NewMessage, admit
+from hub.identity.api_keys import Client
+from hub.policies import audit, redaction, schema_version, tracing
+from hub.sdk.errors import UntranslatableError
+from hub.sdk.mapping import evaluate
+from hub.sdk.webhook import body_digest, verify
+from hub.store import new_id
+from hub.telemetry import SpanKind, incoming, traceparent_of
+
+_ENVELOPE = EnvelopeSchema()
+
+
+@dataclass(frozen=True)
+class ReceivedWebhook:
+    """The raw input's id, and whether the source had sent the same event before."""
+
+    raw_id: str
+    duplicate: bool
+
+
+def webhook_url(ctx: Context, tenant_id: str, connection_id: str) -> str:
+    """Where a vendor sends a connection's webhooks; signatures that cover the URL cover this one."""
+    return f"{ctx.settings.base_url}/webhooks/{tenant_id}/{connection_id}"
+
+
+def receive_webhook(
+    ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes
+) -> ReceivedWebhook:
+    """Verify, store, and only then return. Raises HubError `not_found` or `invalid_signature` (with an audit line)."""
+    now = ctx.clock()
+    with ctx.store.read() as uow:
+        connection = uow.connections.get(tenant_id, connection_id)
+        manifest = None
+        if connection is not None and connection["connector"] in ctx.plugins.connectors:
+            manifest = ctx.plugins.connectors[connection["connector"]].manifest
+        if manifest is None or manifest.signature is None:
+            raise NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
+        credentials = ctx.sessions.get(uow, tenant_id, connection_id).credentials
+    declared = manifest.data["webhooks"]
+    secret = credentials.get(declared["secret"])
+    url = webhook_url(ctx, tenant_id, connection_id)
+    refused = verify(manifest.signature, [secret] if secret else [], body, headers, url, now.timestamp())
+    if refused is not None:
+        with ctx.store.begin() as uow:
+            audit.record(
+                uow, tenant_id, now, "webhook", "webhook.refused", f"connection/{connection_id}", reason=refused,
+                body_sha256=body_digest(body), bytes=len(body),
+            )  # fmt: skip
+        raise HubError("invalid_signature", "the signature does not match the body; nothing was stored")
+    event_id, event_type = _identify(declared, body)
+    caller = incoming(headers) if "traceparent" in headers else ""
+    with ctx.telemetry.span(
+        tracing.INGEST, caller, SpanKind.SERVER, hub_tenant=tenant_id, hub_connection=connection_id
+    ) as span:
+        row = {
+            "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "kind": "webhook", "object": "",
+            "source_event_id": event_id, "event_type": event_type, "headers": redaction.headers(dict(headers)),
+            "body": body, "traceparent": traceparent_of(span), **received(now),
+        }  # fmt: skip
+        with ctx.store.begin() as uow:
+            raw_id, created = uow.raws.add(row)
+            if not created:
+                audit.record(uow, tenant_id, now, "webhook", "raw.repeated", f"raw/{raw_id}", event_id=event_id)
+        span.set_attribute("hub.raw", raw_id)
+    ctx.raw_arrived.set()
+    return ReceivedWebhook(raw_id, not created)
+
+
+def received(now: Any) -> dict[str, Any]:
+    """The columns of a raw input that has just arrived."""
+    return {
+        "state": "received", "cause_code": "", "cause": "", "remedy": "", "ignored": [], "attempts": 0,
+        "available_at": now, "lease_until": None, "lease_owner": None, "received_at": now, "settled_at": None,
+        "repeats": 0,
+    }  # fmt: skip
+
+
+def _identify(declared: Mapping[str, Any], body: bytes) -> tuple[str, str]:
+    """(event id, event type) by the manifest's expressions; a body that cannot be read is known by its digest."""
+    try:
+        parsed = orjson.loads(body)
+        event_id = evaluate(declared["event_id"], parsed)
+        event_type = evaluate(declared["event_type"], parsed) if declared["event_type"] else ""
+    except (orjson.JSONDecodeError, UntranslatableError):
+        return body_digest(body), ""
+    return str(event_id or body_digest(body))[:255], str(event_type or "")[:128]
+
+
+def accept_event(ctx: Context, client: Client, envelope: Any, traceparent: str = "") -> Admitted:
+    """A canonical event from an internal system: validated, routed and committed before it returns.
+
+    Raises HubError `unknown_type`, `invalid_document` (one entry per bad field) or `idempotency_mismatch`.
+    """
+    check_envelope(envelope)
+    with ctx.telemetry.span(
+        tracing.INGEST, traceparent or envelope.get("traceparent", ""), SpanKind.SERVER, hub_tenant=client.tenant_id
+    ) as span:
+        message = NewMessage(
+            client.tenant_id, envelope["type"], envelope["source"], envelope["id"], envelope["data"],
+            parse_timestamp(envelope["time"]), traceparent_of(span), f"key/{client.name}",
+            correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
+        )  # fmt: skip
+        try:
+            with ctx.store.begin() as uow:
+                admitted = admit(ctx, uow, message)
+        except InvalidDocumentError as error:
+            errors = [Violation(item.code, f"/data{item.field}", item.message).as_dict() for item in error.violations]
+            raise HubError("invalid_document", str(error), errors) from None
+        except UntranslatableError as error:
+            raise HubError(
+                "invalid_document", error.message, [{"code": error.code, "field": "/data", "message": error.message}]
+            ) from None
+        span.set_attribute("hub.message", admitted.message_id)
+    ctx.delivery_due.set()
+    return admitted
+
+
+def check_envelope(envelope: Any) -> None:
+    """Raise HubError unless the envelope and its document are valid and agree with each other."""
+    if not isinstance(envelope, dict):
+        message = "must be an object: a CloudEvents envelope"
+        raise HubError("invalid_document", message, [Violation("invalid_field", "", message).as_dict()])
+    if found := shape_violations(_ENVELOPE, envelope):
+        raise HubError("invalid_document", "the envelope is not valid", [item.as_dict() for item in found])
+    schema_version.require_valid(envelope["type"], envelope["data"], "/data")
+    subject = type_named(envelope["type"]).subject(envelope["data"])
+    wrong = []
+    if envelope.get("subject", subject) != subject:
+        wrong.append(Violation("subject_mismatch", "/subject", f"the document yields {subject!r}; leave it out"))
+    day = envelope["data"].get("business_date")
+    if envelope.get("businessdate", day) != day:
+        wrong.append(Violation("business_date_mismatch", "/businessdate", f"the document says {day}"))
+    if wrong:
+        raise HubError("invalid_document", "envelope and document disagree", [item.as_dict() for item in wrong])

@@ -1,0 +1,129 @@
+"""Message History: everything that happened to one sale, in order, from the webhook's raw bytes to the ERP's document id."""
+
+import base64
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from hub.errors import NotFoundError
+from hub.flow.context import Context
+from hub.store import UnitOfWork
+from hub.store.rows import Row
+from hub.telemetry import trace_id_of
+
+
+def lineage(ctx: Context, tenant_id: str, text: str) -> dict[str, Any]:
+    """The history of whatever ``text`` names: a message id, a source's id, a subject or a webhook's event id.
+
+    Returns ``subject``, ``messages`` (with documents, raw input and deliveries with every attempt and request) and
+    ``steps``: one flat list in time order. Raises HubError `not_found`.
+    """
+    with ctx.store.read() as uow:
+        found = uow.messages.find(tenant_id, text)
+        if not found:
+            raise NotFoundError("message, sale or event", text)
+        subject = found[0]["subject"]
+        rows = uow.messages.about(tenant_id, subject)
+        messages = [_message(uow, tenant_id, row) for row in rows]
+        audit = _audit(uow, tenant_id, messages)
+    steps = sorted((step for message in messages for step in _steps(message)), key=lambda step: step["at"])
+    traces = sorted({message["trace_id"] for message in messages if message["trace_id"]})
+    return {"subject": subject, "trace_ids": traces, "messages": messages, "steps": steps, "audit": audit}
+
+
+def _message(uow: UnitOfWork, tenant_id: str, row: Row) -> dict[str, Any]:
+    raw = uow.raws.get(tenant_id, row["raw_id"]) if row["raw_id"] else None
+    envelope = orjson.loads(row["body"])
+    deliveries = []
+    for delivery in uow.deliveries.of_message(tenant_id, row["id"]):
+        blocker = uow.deliveries.blocker(delivery) if delivery["state"] in ("pending", "ambiguous") else None
+        deliveries.append({
+            **public_delivery(delivery),
+            "waits_behind": blocker["id"] if blocker else None,
+            "attempts": [public_attempt(item) for item in uow.attempts.of_delivery(tenant_id, delivery["id"])],
+        })  # fmt: skip
+    return {
+        **public_message(row), "document": envelope["data"], "raw": public_raw(raw) if raw else None,
+        "deliveries": deliveries, "links": [_link(item) for item in uow.links.of(tenant_id, envelope["data"]["id"])],
+    }  # fmt: skip
+
+
+def _link(row: Row) -> dict[str, Any]:
+    return {key: row[key] for key in ("connection_id", "kind", "canonical_id", "external_id")}
+
+
+def _audit(uow: UnitOfWork, tenant_id: str, messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    subjects = []
+    for message in messages:
+        subjects.append(f"message/{message['id']}")
+        subjects += [f"delivery/{delivery['id']}" for delivery in message["deliveries"]]
+        if message["raw"]:
+            subjects.append(f"raw/{message['raw']['id']}")
+    records = [row for subject in subjects for row in uow.audit.page(tenant_id, None, 50, subject)]
+    return [
+        {key: row[key] for key in ("sequence", "at", "actor", "action", "subject", "detail", "digest")}
+        for row in sorted(records, key=lambda row: row["sequence"])
+    ]
+
+
+def _steps(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    raw = message["raw"]
+    if raw:
+        yield _step(raw["received_at"], "ingest", f"{raw['kind']} {raw['event_type'] or raw['object']} stored raw", raw["id"])
+    yield _step(message["received_at"], "translate" if raw else "ingest", f"{message['type']} {message['source_id']}",
+                message["id"])  # fmt: skip
+    if message["state"] in ("held", "dropped"):
+        yield _step(message["received_at"], "hold", f"suspected duplicate of {message['suspect_of']}", message["id"])
+    for delivery in message["deliveries"]:
+        yield _step(delivery["created_at"], "route", f"to {delivery['connection_id']} by {delivery['flow']} "
+                    f"revision {delivery['revision']}", delivery["id"])  # fmt: skip
+        for attempt in delivery["attempts"]:
+            what = f"{delivery['connection_id']} try {attempt['number']} ({attempt['kind']})"
+            yield _step(attempt["started_at"], "deliver", what, delivery["id"])
+            for request in attempt["steps"]:
+                answer = request.get("status", request.get("error", "no answer"))
+                effect = " [effect]" if request["effect"] else ""
+                text = f"{request['method']} {request['path']} → {answer} in {request.get('ms', '?')} ms{effect}"
+                yield _step(datetime.fromisoformat(request["at"]), "step", text, delivery["id"])
+            if attempt["ended_at"]:
+                result = attempt["external_id"] or attempt["detail"] or attempt["code"]
+                text = f"{attempt['outcome']}: {str(result).splitlines()[0][:200]}" if result else attempt["outcome"]
+                yield _step(attempt["ended_at"], "outcome", f"{delivery['connection_id']} {text}", delivery["id"])
+
+
+def _step(at: datetime, step: str, text: str, identity: str) -> dict[str, Any]:
+    return {"at": at, "step": step, "text": text, "id": identity}
+
+
+def public_message(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as the API shows it, without its body."""
+    keys = ("id", "type", "source", "source_id", "subject", "state", "suspect_of", "event_at", "business_date",
+            "received_at", "correlation_id", "causation_id", "connection_id", "raw_id")  # fmt: skip
+    return {**{key: row[key] for key in keys}, "trace_id": trace_id_of(row["traceparent"])}
+
+
+def public_delivery(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A delivery as the API shows it."""
+    keys = ("id", "message_id", "connection_id", "connector", "flow", "revision", "type", "lane", "subject", "key",
+            "state", "attempts", "available_at", "cause_code", "cause", "remedy", "external_id", "created_at",
+            "settled_at")  # fmt: skip
+    return {key: row[key] for key in keys}
+
+
+def public_attempt(row: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt as the API shows it."""
+    keys = ("id", "number", "kind", "worker", "started_at", "ended_at", "outcome", "code", "detail", "steps", "effects",
+            "external_id")  # fmt: skip
+    return {**{key: row[key] for key in keys}, "trace_id": trace_id_of(row["traceparent"])}
+
+
+def public_raw(row: Mapping[str, Any], with_body: bool = True) -> dict[str, Any]:
+    """A raw input as the API shows it; the bytes in base64, since they may be anything."""
+    keys = ("id", "connection_id", "kind", "object", "source_event_id", "event_type", "headers", "state", "cause_code",
+            "cause", "remedy", "ignored", "attempts", "received_at", "settled_at", "repeats")  # fmt: skip
+    shown = {key: row[key] for key in keys}
+    if with_body:
+        shown["body_base64"] = base64.b64encode(row["body"]).decode()
+    return shown

@@ -1,0 +1,155 @@
+"""What happened becomes data, here and nowhere else: one transaction for attempt, delivery, link, audit and connection.
+
+| what happened | the delivery |
+|---|---|
+| Written, or found by the probe | applied, with the target's own id |
+| Skipped | skipped, with the reason |
+| PermanentError | dead, with cause and remedy |
+| AuthenticationError | waits; its connection pauses |
+| RateLimitedError, ThrottledError, TargetUnavailableError | waits; costs no try |
+| AmbiguousWriteError, or anything unreadable after an effect left | ambiguous: probed after the quiesce window |
+| anything else | tried again with backoff, flagged as a bug in the connector; dead when the tries are used up |
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from hub.errors import LeaseLostError, ThrottledError
+from hub.flow.context import Context
+from hub.flow.translate import describe
+from hub.policies import audit, rate_limit
+from hub.policies.dead_letter import backoff_seconds, remedy_for
+from hub.runtime.performer import Run
+from hub.sdk.errors import (
+    AmbiguousWriteError,
+    AuthenticationError,
+    PermanentError,
+    RateLimitedError,
+    RetryableError,
+    TargetUnavailableError,
+)
+from hub.sdk.steps import Skipped, Written
+from hub.store.rows import Row
+
+
+@dataclass(frozen=True)
+class Write:
+    """What the decision depends on, from the manifest and the connection: strategy, quiesce window, object name."""
+
+    idempotency: str
+    max_in_flight_seconds: float
+    object: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The decision: the delivery's next ``state`` and why. ``after_seconds`` until it is due again."""
+
+    state: str
+    code: str = ""
+    cause: str = ""
+    remedy: str = ""
+    after_seconds: float = 0.0
+    probe: bool = False
+    external_id: str | None = None
+    pause: bool = False
+    detail: Mapping[str, Any] = field(default_factory=dict)
+
+
+def decide(
+    ctx: Context, row: Row, write: Write, result: Written | Skipped | Exception, run: Run, source: random.Random
+) -> Outcome | None:
+    """What follows from a result; None if the claim was lost (somebody else decides)."""
+    number, settings = row["attempts"] + 1, ctx.settings
+    sent = run.effects > 0
+    quiesce = write.max_in_flight_seconds if sent else 0.0
+    backoff = backoff_seconds(settings, number, source)
+    match result:
+        case Written():
+            return Outcome("applied", external_id=result.external_id, detail=result.detail)
+        case Skipped():
+            return Outcome("skipped", "skipped", result.reason)
+        case LeaseLostError():
+            return None
+        case ThrottledError():
+            return _later(result.wait_seconds, "throttled", str(result), sent, quiesce)
+        case AuthenticationError():
+            return Outcome("pending", result.code, result.message, result.remedy, probe=sent, pause=True)
+        case AmbiguousWriteError():
+            return _ambiguous(write, result.code, result.message)
+        case PermanentError():
+            return Outcome("dead", result.code, result.message, remedy_for(result.code, result.remedy))
+        case RateLimitedError() | TargetUnavailableError():
+            wait = backoff if result.retry_after is None else result.retry_after
+            return _later(wait, result.code, result.message, sent, quiesce)
+    code, cause, given = describe(result)
+    if sent and not isinstance(result, RetryableError):
+        return _ambiguous(write, code, cause)
+    if number >= settings.max_attempts:
+        return Outcome("dead", "attempts_exhausted", f"{number} tries; the last: {cause}", remedy_for("attempts_exhausted"))
+    asked = result.retry_after if isinstance(result, RetryableError) else None
+    return _later(backoff if asked is None else asked, code, cause, sent, quiesce)
+
+
+def _later(seconds: float, code: str, cause: str, probe: bool, quiesce: float) -> Outcome:
+    return Outcome("ambiguous" if probe else "pending", code, cause, after_seconds=max(seconds, quiesce), probe=probe)
+
+
+def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
+    if write.idempotency == "none":
+        return Outcome("dead", "undecidable", cause, remedy_for("undecidable"))
+    return Outcome("ambiguous", code, cause, after_seconds=write.max_in_flight_seconds, probe=True)
+
+
+def commit(
+    ctx: Context, row: Row, attempt_id: str, write: Write, outcome: Outcome | None, run: Run, document_id: str
+) -> bool:
+    """Record the attempt and move the delivery; False if the claim had passed to another worker."""
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        ended = {"ended_at": now, "steps": run.steps, "effects": run.effects}
+        if outcome is None:
+            uow.attempts.update(row["tenant_id"], attempt_id, {**ended, "outcome": "lost", "code": "lease_lost"})
+            return False
+        uow.attempts.update(row["tenant_id"], attempt_id, {
+            **ended, "outcome": outcome.state, "code": outcome.code, "detail": outcome.cause,
+            "external_id": outcome.external_id,
+        })  # fmt: skip
+        final = outcome.state in ("applied", "skipped", "dead")
+        moved = uow.deliveries.settle(row, now, {
+            "state": outcome.state, "cause_code": outcome.code, "cause": outcome.cause, "remedy": outcome.remedy,
+            "available_at": now + timedelta(seconds=outcome.after_seconds), "probe": outcome.probe,
+            "attempts": row["attempts"] + 1, "external_id": outcome.external_id, "settled_at": now if final else None,
+        })  # fmt: skip
+        if not moved:
+            uow.attempts.update(row["tenant_id"], attempt_id, {"outcome": "lost", "code": "lease_lost"})
+            return False
+        if outcome.state == "applied" and outcome.external_id is not None:
+            uow.links.put(
+                row["tenant_id"], row["connection_id"], write.object, document_id, outcome.external_id, now
+            )
+        if final:
+            audit.record(
+                uow, row["tenant_id"], now, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
+                message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
+                code=outcome.code, cause=outcome.cause,
+            )  # fmt: skip
+        if outcome.pause and uow.connections.set_state(
+            row["tenant_id"], row["connection_id"], "paused", outcome.cause, now
+        ):
+            audit.record(
+                uow, row["tenant_id"], now, "deliver", "connection.paused", f"connection/{row['connection_id']}",
+                reason=outcome.cause,
+            )  # fmt: skip
+    if final:
+        ctx.delivery_due.set()  # the next sibling may go now
+    return True
+
+
+def close_budget(ctx: Context, row: Row, seconds: float) -> None:
+    """The target said to stay away: nobody calls this connection until then."""
+    with ctx.store.begin() as uow:
+        rate_limit.close(uow, row["tenant_id"], row["connection_id"], ctx.clock().timestamp(), seconds)

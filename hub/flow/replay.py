@@ -1,0 +1,142 @@
+"""What a person may decide: replay, correct and replay, or discard. Each decision is one transaction with its audit record.
+
+A replayed delivery keeps its id, its key and its trace; if any earlier try may have been applied, it is probed first.
+"""
+
+from typing import Any
+
+import orjson
+
+from canonical.errors import Violation
+from hub.errors import HubError, NotFoundError
+from hub.flow.context import Context
+from hub.flow.translate import envelope_data
+from hub.policies import audit, schema_version
+from hub.store import UnitOfWork
+from hub.store.rows import Row
+
+
+def _dead(uow: UnitOfWork, tenant_id: str, delivery_id: str) -> Row:
+    row = uow.deliveries.get(tenant_id, delivery_id)
+    if row is None:
+        raise NotFoundError("delivery", delivery_id)
+    return row
+
+
+def _refuse(row: Row, wanted: str) -> HubError:
+    return HubError("wrong_state", f"delivery {row['id']} is {row['state']}; only a {wanted} one can be changed so")
+
+
+def replay_delivery(ctx: Context, tenant_id: str, delivery_id: str, actor: str, reason: str = "") -> Row:
+    """Let a dead letter try again, with the maps and connector version of now. Raises `not_found`, `wrong_state`."""
+    return _again(ctx, tenant_id, delivery_id, actor, "delivery.replayed", {}, reason)
+
+
+def correct_delivery(ctx: Context, tenant_id: str, delivery_id: str, document: Any, actor: str, reason: str = "") -> Row:
+    """Let a dead letter try again with a corrected document (validated first); the original stays with the message."""
+    with ctx.store.read() as uow:
+        row = _dead(uow, tenant_id, delivery_id)
+        message = uow.messages.get(tenant_id, row["message_id"])
+        assert message is not None
+        schema_version.require_valid(row["type"], document)
+        original = envelope_data(message["body"])
+        if document["id"] != original["id"]:
+            wrong = Violation("invalid_field", "/id", f"must stay {original['id']!r}: it is the same fact")
+            raise HubError("invalid_document", "a correction may not change the document's id", [wrong.as_dict()])
+    return _again(
+        ctx, tenant_id, delivery_id, actor, "delivery.corrected", {"corrected": orjson.dumps(document)}, reason
+    )
+
+
+def _again(
+    ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: str, values: dict[str, Any], reason: str
+) -> Row:
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        row = _dead(uow, tenant_id, delivery_id)
+        sent = any(item["effects"] for item in uow.attempts.of_delivery(tenant_id, delivery_id))
+        moved = uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {
+            "state": "pending", "available_at": now, "published_at": None, "cause_code": "", "cause": "", "remedy": "",
+            "probe": sent, "attempts": 0, "settled_at": None, **values,
+        })  # fmt: skip
+        if not moved:
+            raise _refuse(row, "dead-lettered")
+        audit.record(uow, tenant_id, now, actor, action, f"delivery/{delivery_id}", was=row["cause_code"], reason=reason)
+        again = uow.deliveries.get(tenant_id, delivery_id)
+        assert again is not None
+    ctx.delivery_due.set()
+    return again
+
+
+def discard_delivery(ctx: Context, tenant_id: str, delivery_id: str, actor: str, reason: str) -> Row:
+    """End a dead letter for good, with a reason; later siblings go on."""
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        row = _dead(uow, tenant_id, delivery_id)
+        if not uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {"state": "discarded", "settled_at": now}):
+            raise _refuse(row, "dead-lettered")
+        audit.record(uow, tenant_id, now, actor, "delivery.discarded", f"delivery/{delivery_id}",
+                     was=row["cause_code"], reason=reason)  # fmt: skip
+        gone = uow.deliveries.get(tenant_id, delivery_id)
+        assert gone is not None
+    ctx.delivery_due.set()
+    return gone
+
+
+def _raw(uow: UnitOfWork, tenant_id: str, raw_id: str) -> Row:
+    row = uow.raws.get(tenant_id, raw_id)
+    if row is None:
+        raise NotFoundError("quarantined input", raw_id)
+    return row
+
+
+def replay_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, body: bytes | None = None, reason: str = "") -> Row:
+    """Translate a quarantined input again, with ``body`` in its place if a person corrected it (the audit keeps both digests)."""
+    now = ctx.clock()
+    values: dict[str, Any] = {
+        "state": "received", "available_at": now, "attempts": 0, "cause_code": "", "cause": "", "remedy": "",
+        "settled_at": None,
+    }  # fmt: skip
+    with ctx.store.begin() as uow:
+        row = _raw(uow, tenant_id, raw_id)
+        if body is not None:
+            values["body"] = body
+        if not uow.raws.change_state(tenant_id, raw_id, ["quarantined"], values):
+            raise HubError("wrong_state", f"input {raw_id} is {row['state']}, not quarantined")
+        detail = {"original": row["body"].decode("utf-8", "replace")[:1000]} if body is not None else {}
+        audit.record(uow, tenant_id, now, actor, "raw.replayed", f"raw/{raw_id}", was=row["cause_code"], reason=reason,
+                     corrected=body is not None, **detail)  # fmt: skip
+        again = _raw(uow, tenant_id, raw_id)
+    ctx.raw_arrived.set()
+    return again
+
+
+def discard_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, reason: str) -> Row:
+    """End a quarantined input for good, with a reason; its bytes stay."""
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        row = _raw(uow, tenant_id, raw_id)
+        if not uow.raws.change_state(tenant_id, raw_id, ["quarantined"], {"state": "discarded", "settled_at": now}):
+            raise HubError("wrong_state", f"input {raw_id} is {row['state']}, not quarantined")
+        audit.record(uow, tenant_id, now, actor, "raw.discarded", f"raw/{raw_id}", was=row["cause_code"], reason=reason)
+        return _raw(uow, tenant_id, raw_id)
+
+
+def decide_suspect(ctx: Context, tenant_id: str, message_id: str, release: bool, actor: str, reason: str) -> Row:
+    """A held suspected duplicate: let it go (two equal coffees are two sales) or drop it (the till sent it twice)."""
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        row = uow.messages.get(tenant_id, message_id)
+        if row is None:
+            raise NotFoundError("message", message_id)
+        if not uow.messages.set_state(tenant_id, message_id, "held", "routed" if release else "dropped"):
+            raise HubError("wrong_state", f"message {message_id} is {row['state']}, not held")
+        uow.deliveries.release_held(tenant_id, message_id, "pending" if release else "discarded", now)
+        action = "message.released" if release else "message.dropped"
+        audit.record(uow, tenant_id, now, actor, action, f"message/{message_id}", suspect_of=row["suspect_of"],
+                     reason=reason)  # fmt: skip
+        decided = uow.messages.get(tenant_id, message_id)
+        assert decided is not None
+    ctx.delivery_due.set()
+    return decided
+

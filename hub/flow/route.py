@@ -1,0 +1,192 @@
+"""Content-Based Router and Recipient List: which connections get a document, and the one transaction that says so.
+
+Message, deliveries and audit are committed together. Unique keys make repeating it safe: the message by (tenant, source,
+source id), the delivery by (message, connection, flow).
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from canonical.errors import InvalidDocumentError
+from canonical.registry import type_named
+from canonical.rules import check_return_against_sale
+from hub.errors import HubError
+from hub.flow.context import Context
+from hub.integrations.routes import InForce
+from hub.policies import audit
+from hub.sdk.errors import UntranslatableError
+from hub.sdk.mapping import evaluate
+from hub.store import UnitOfWork, new_id
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A valid document on its way in. ``connection_id`` and ``raw_id`` are None for what the API published."""
+
+    tenant_id: str
+    type: str
+    source: str
+    source_id: str
+    data: Mapping[str, Any]
+    event_at: datetime
+    traceparent: str
+    actor: str
+    connection_id: str | None = None
+    raw_id: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """What became of it: the message's id, whether it was known already, whom it looks like, its deliveries."""
+
+    message_id: str
+    duplicate: bool
+    suspect_of: str | None
+    deliveries: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """One connection a document goes to, and by which flow of which revision."""
+
+    flow: str
+    revision: int
+    connection_id: str
+    hold_suspects: bool
+
+
+def recipients(routes: Iterable[InForce], message: NewMessage) -> list[Recipient]:
+    """Who gets ``message`` by the integrations in force. Raises UntranslatableError (`map_failed`) if a `where` fails."""
+    found = []
+    for entry in routes:
+        for name, flow in entry.flows():
+            if message.type not in flow.types or flow.source not in ("", message.connection_id):
+                continue
+            if flow.where and not evaluate(flow.where, message.data):
+                continue
+            for target in flow.targets:
+                if target.where and not evaluate(target.where, message.data):
+                    continue
+                hold = entry.integration.duplicates == "hold"
+                found.append(Recipient(name, entry.revision, target.connection_id, hold))
+    return found
+
+
+def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
+    """Store a document as a message with its deliveries, in the caller's transaction.
+
+    The same source id again returns the first message; with another payload it raises HubError (`idempotency_mismatch`).
+    A return that exceeds its sale raises InvalidDocumentError.
+    """
+    definition = type_named(message.type)
+    now = ctx.clock()
+    digest = _digest([message.type, message.data])
+    known = uow.messages.by_source(message.tenant_id, message.source, message.source_id)
+    if known is not None:
+        return _known(uow, known, message, digest)
+    subject = definition.subject(message.data)
+    _check_returns(uow, message, subject)
+    message_id = new_id()
+    fingerprint = suspect_of = None
+    if definition.fingerprint is not None:
+        fingerprint = _digest([message.type, definition.fingerprint(message.data)])
+        same = uow.messages.with_fingerprint(message.tenant_id, fingerprint, message_id)
+        suspect_of = same["id"] if same else None
+    to = recipients(ctx.routes.in_force(uow, message.tenant_id), message)
+    held = suspect_of is not None and any(recipient.hold_suspects for recipient in to)
+    envelope = _envelope(message, message_id, subject, message.correlation_id or message_id)
+    uow.messages.add({
+        "tenant_id": message.tenant_id, "id": message_id, "type": message.type, "source": message.source,
+        "source_id": message.source_id, "subject": subject, "digest": digest, "fingerprint": fingerprint,
+        "event_at": message.event_at, "business_date": message.data.get("business_date"),
+        "correlation_id": message.correlation_id or message_id, "causation_id": message.causation_id,
+        "traceparent": message.traceparent, "raw_id": message.raw_id, "connection_id": message.connection_id,
+        "body": orjson.dumps(envelope), "state": "held" if held else "routed" if to else "unrouted",
+        "suspect_of": suspect_of, "received_at": now, "published_at": None,
+    })  # fmt: skip
+    deliveries = uow.deliveries.add([_delivery(ctx, uow, message, message_id, subject, item, suspect_of, now) for item in to])
+    audit.record(
+        uow, message.tenant_id, now, message.actor, "message.suspected" if suspect_of else "message.accepted",
+        f"message/{message_id}", type=message.type, source_id=message.source_id, deliveries=len(deliveries),
+        **({"suspect_of": suspect_of} if suspect_of else {}),
+    )  # fmt: skip
+    return Admitted(message_id, False, suspect_of, tuple(deliveries))
+
+
+def _known(uow: UnitOfWork, known: Mapping[str, Any], message: NewMessage, digest: str) -> Admitted:
+    # A poll may read what a webhook told, rendered a little differently; only an API caller's mismatch is its error.
+    if known["digest"] != digest and message.connection_id is None:
+        raise HubError(
+            "idempotency_mismatch", f"{message.source} {message.source_id} was sent before with another document",
+            [{"code": "idempotency_mismatch", "field": "/id", "message": "use a new id for a new document"}],
+        )  # fmt: skip
+    deliveries = tuple(row["id"] for row in uow.deliveries.of_message(message.tenant_id, known["id"]))
+    return Admitted(known["id"], True, known["suspect_of"], deliveries)
+
+
+def _check_returns(uow: UnitOfWork, message: NewMessage, subject: str) -> None:
+    """A return never exceeds what was sold, where the hub has seen the sale."""
+    original = message.data.get("original")
+    if not original:
+        return
+    about = uow.messages.about(message.tenant_id, subject)
+    documents = [(row["type"], orjson.loads(row["body"])["data"]) for row in about]
+    sale = next((data for name, data in documents if name.startswith("sale.completed")), None)
+    if sale is None:
+        return
+    earlier = [data for name, data in documents if not name.startswith("sale.completed")]
+    if found := list(check_return_against_sale(message.data, sale, earlier)):
+        raise InvalidDocumentError(message.type, found)
+
+
+def _delivery(
+    ctx: Context, uow: UnitOfWork, message: NewMessage, message_id: str, subject: str, to: Recipient,
+    suspect_of: str | None, now: datetime,
+) -> dict[str, Any]:  # fmt: skip
+    connection = uow.connections.get(message.tenant_id, to.connection_id)
+    if connection is None:
+        raise UntranslatableError(f"flow {to.flow} names connection {to.connection_id!r}, which does not exist")
+    return {
+        "tenant_id": message.tenant_id, "id": new_id(), "message_id": message_id, "connection_id": to.connection_id,
+        "flow": to.flow, "revision": to.revision, "connector": connection["connector"], "type": message.type,
+        "lane": "live", "subject": subject, "key": delivery_key(message, to), "available_at": now,
+        "state": "held" if suspect_of and to.hold_suspects else "pending", "published_at": None, "lease_until": None,
+        "lease_owner": None, "fence": 0, "attempts": 0, "probe": False, "cause": "", "remedy": "", "external_id": None,
+        "cause_code": "suspected_duplicate" if suspect_of and to.hold_suspects else "", "created_at": now,
+        "settled_at": None, "corrected": None,
+    }  # fmt: skip
+
+
+def delivery_key(message: NewMessage, to: Recipient) -> str:
+    """Our reference at the target: the same for the same fact for ever, even after a loss of the hub's state.
+
+    26 characters: vendors' idempotency keys start at 40 (Square reference_id), 45 (Square payments).
+    """
+    parts = "\x1f".join((message.tenant_id, message.source, message.source_id, to.connection_id, to.flow))
+    return "XD" + hashlib.sha256(parts.encode()).hexdigest()[:24].upper()
+
+
+def _envelope(message: NewMessage, message_id: str, subject: str, correlation_id: str) -> dict[str, Any]:
+    envelope = {
+        "specversion": "1.0", "id": message.source_id, "source": message.source, "type": message.type,
+        "subject": subject, "time": message.event_at.isoformat(), "datacontenttype": "application/json",
+        "dataschema": f"urn:crossdock:canonical:{message.type}", "tenantid": message.tenant_id,
+        "correlationid": correlation_id, "causationid": message.causation_id, "messageid": message_id,
+        "businessdate": message.data.get("business_date"), "traceparent": message.traceparent or None,
+        "data": message.data,
+    }  # fmt: skip
+    return {key: value for key, value in envelope.items() if value is not None}
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+

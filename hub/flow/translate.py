@@ -1,0 +1,180 @@
+"""Message Translator: raw input becomes canonical documents; what cannot, waits in quarantine (Invalid Message Channel).
+
+Reads (thin webhooks) happen first, with no transaction open; then messages, deliveries, audit and the raw input's end are
+committed in one transaction. Translating the same input twice yields the same messages (unique keys).
+"""
+
+import asyncio
+import random
+import traceback
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import orjson
+
+from canonical.errors import InvalidDocumentError
+from canonical.fields import parse_timestamp
+from hub.errors import HubError, LeaseLostError, ThrottledError
+from hub.flow.budget import ReadBoundary
+from hub.flow.context import Context
+from hub.flow.route import NewMessage, admit
+from hub.policies import audit, redaction, schema_version, tracing
+from hub.policies.dead_letter import backoff_seconds, remedy_for
+from hub.runtime.performer import Run
+from hub.runtime.session import Session
+from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
+from hub.sdk.steps import Change, Document, Ignored, Webhook
+from hub.store import UnitOfWork
+from hub.store.rows import Row
+from hub.telemetry import SpanKind, fail, traceparent_of
+
+#: How long a claim on a raw input lasts: longer than its reads may take.
+LEASE = timedelta(seconds=120)
+
+
+class Translator:
+    """Claims raw inputs and translates them, at most ``translate_threads`` at a time."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+        self.busy = 0
+
+    def run_once(self) -> int:
+        """Translate what is due now; returns how many were taken. Waits for them."""
+        ctx, now = self._ctx, self._ctx.clock()
+        with ctx.store.begin() as uow:
+            rows = uow.raws.claim_due(uow.tenants.ids(), ctx.instance, now, now + LEASE, ctx.settings.translate_threads)
+        if rows:
+            ctx.loop.submit(self._all(rows)).result()
+        return len(rows)
+
+    async def _all(self, rows: Sequence[Row]) -> None:
+        await asyncio.gather(*(self.translate(row) for row in rows))
+
+    async def translate(self, row: Row) -> None:
+        """Take one claimed raw input to its end."""
+        ctx = self._ctx
+        with ctx.telemetry.span(
+            tracing.TRANSLATE, row["traceparent"], SpanKind.INTERNAL, hub_tenant=row["tenant_id"], hub_raw=row["id"]
+        ) as span:
+            try:
+                session = await ctx.loop.in_store(self._session, row)
+                documents = await self._documents(row, session, traceparent_of(span))
+                await ctx.loop.in_store(self._commit, row, session, documents, traceparent_of(span))
+            except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
+                fail(span, type(error).__name__)
+                await ctx.loop.in_store(self._failed, row, error)
+
+    def _session(self, row: Row) -> Session:
+        with self._ctx.store.read() as uow:
+            return self._ctx.sessions.get(uow, row["tenant_id"], row["connection_id"])
+
+    async def _documents(self, row: Row, session: Session, parent: str) -> list[Document | Ignored]:
+        boundary = ReadBoundary(self._ctx, session)
+        if row["kind"] == "poll":
+            record = Webhook(row["body"]).json()
+            changes: list[Change | Ignored] = [session.connector.change_of(row["object"], record)]
+        else:
+            changes = list(session.connector.receive(Webhook(row["body"], row["headers"])))
+        documents: list[Document | Ignored] = []
+        for change in changes:
+            if isinstance(change, Ignored):
+                documents.append(change)
+                continue
+            steps = session.connector.translate(change)
+            documents += await self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
+        return documents
+
+    def _commit(
+        self, row: Row, session: Session, documents: Sequence[Document | Ignored], traceparent: str
+    ) -> None:
+        ctx, now = self._ctx, self._ctx.clock()
+        ignored = [item.reason for item in documents if isinstance(item, Ignored)]
+        real = [item for item in documents if isinstance(item, Document)]
+        for document in real:
+            if found := schema_version.violations(document.type, document.data):
+                raise InvalidDocumentError(document.type, found)
+        with ctx.store.begin() as uow:
+            admitted = [admit(ctx, uow, self._message(row, session, item, traceparent)) for item in real]
+            state = "translated" if real else "ignored"
+            ours = uow.raws.settle(
+                row["tenant_id"], row["id"], ctx.instance, {"state": state, "ignored": ignored, "settled_at": now}
+            )
+            if not ours:
+                raise LeaseLostError
+            audit.record(
+                uow, row["tenant_id"], now, "translate", f"raw.{state}", f"raw/{row['id']}", ignored=ignored,
+                messages=[item.message_id for item in admitted], known=sum(item.duplicate for item in admitted),
+            )  # fmt: skip
+        ctx.delivery_due.set()
+
+    @staticmethod
+    def _message(row: Row, session: Session, document: Document, traceparent: str) -> NewMessage:
+        occurred = document.data.get("occurred_at") or document.data.get("updated_at")
+        return NewMessage(
+            row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
+            document.data, parse_timestamp(occurred) if occurred else row["received_at"], traceparent,
+            f"connection/{session.connection_id}", session.connection_id, row["id"],
+        )  # fmt: skip
+
+    def _failed(self, row: Row, error: Exception) -> None:
+        """Later, or quarantine: by what kind of error it was."""
+        ctx, now = self._ctx, self._ctx.clock()
+        if isinstance(error, LeaseLostError):
+            return
+        with ctx.store.begin() as uow:
+            if isinstance(error, ThrottledError):
+                self._postpone(uow, row, error.wait_seconds, "throttled", str(error))
+            elif isinstance(error, AuthenticationError):
+                if uow.connections.set_state(row["tenant_id"], row["connection_id"], "paused", error.message, now):
+                    audit.record(uow, row["tenant_id"], now, "translate", "connection.paused",
+                                 f"connection/{row['connection_id']}", reason=error.message)  # fmt: skip
+                self._postpone(uow, row, 30.0, error.code, error.message)
+            elif isinstance(error, RetryableError):
+                wait = error.retry_after
+                if wait is None:
+                    wait = backoff_seconds(ctx.settings, row["attempts"], self._random)
+                self._postpone(uow, row, wait, error.code, error.message)
+            elif _settled(error) or row["attempts"] >= ctx.settings.max_attempts:
+                code, cause, given = describe(error)
+                uow.raws.settle(row["tenant_id"], row["id"], ctx.instance, {
+                    "state": "quarantined", "cause_code": code, "cause": cause, "remedy": remedy_for(code, given),
+                    "settled_at": now,
+                })  # fmt: skip
+                audit.record(uow, row["tenant_id"], now, "translate", "raw.quarantined", f"raw/{row['id']}",
+                             code=code, cause=cause)  # fmt: skip
+            else:
+                code, cause, _ = describe(error)
+                self._postpone(uow, row, backoff_seconds(ctx.settings, row["attempts"], self._random), code, cause)
+
+    def _postpone(self, uow: UnitOfWork, row: Row, seconds: float, code: str, cause: str) -> None:
+        later = self._ctx.clock() + timedelta(seconds=seconds)
+        values = {"available_at": later, "cause_code": code, "cause": cause}
+        uow.raws.settle(row["tenant_id"], row["id"], self._ctx.instance, values)
+
+
+def _settled(error: Exception) -> bool:
+    """Whether trying again cannot change the answer."""
+    return isinstance(error, PermanentError | InvalidDocumentError | ValueError | LookupError | TypeError | HubError)
+
+
+def describe(error: Exception) -> tuple[str, str, str]:
+    """(code, cause, remedy if the error carries one) for people; a stranger's error keeps its traceback."""
+    if isinstance(error, ConnectorError):
+        return error.code, error.message, error.remedy
+    if isinstance(error, InvalidDocumentError):
+        listed = "; ".join(f"{item.field or '/'}: {item.message} [{item.code}]" for item in error.violations[:10])
+        return "invalid_document", f"{error.type_name}: {listed}", ""
+    if isinstance(error, HubError):
+        return error.code, error.detail, ""
+    if isinstance(error, ValueError) and "JSON" in type(error).__name__:
+        return "malformed_json", f"the body is not JSON: {error}", ""
+    trace = "".join(traceback.format_exception(error)[-3:])
+    return "connector_bug", redaction.text(f"{type(error).__name__}: {error}\n{trace}")[:4000], ""
+
+
+def envelope_data(body: bytes) -> Any:
+    """The document in a stored message's body."""
+    return orjson.loads(body)["data"]

@@ -1,0 +1,39 @@
+"""Sessions by connection: made from the store and the vault, made anew when the connection or a credential changed."""
+
+import threading
+from typing import Any
+
+from hub.errors import NotFoundError
+from hub.identity.vault import Vault, load_credentials
+from hub.runtime.plugins import Plugins
+from hub.runtime.session import Session
+from hub.store import UnitOfWork
+
+
+class Sessions:
+    """The open sessions of this process."""
+
+    def __init__(self, plugins: Plugins, vault: Vault) -> None:
+        self._plugins, self._vault = plugins, vault
+        self._open: dict[tuple[str, str], tuple[Any, Session]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Session:
+        """The session of a connection; raises NotFoundError, or KeyError if its connector is not installed."""
+        row = uow.connections.get(tenant_id, connection_id)
+        if row is None:
+            raise NotFoundError("connection", connection_id)
+        versions = sorted((c["name"], c["version"]) for c in uow.connections.credentials(tenant_id, connection_id))
+        state = (row["updated_at"], versions)
+        with self._lock:
+            known = self._open.get((tenant_id, connection_id))
+            if known is not None and known[0] == state:
+                return known[1]
+            connector = self._plugins.get(row["connector"])(row["settings"].get("settings", {}))
+            session = Session(
+                tenant_id, connection_id, connector, row["base_url"],
+                load_credentials(uow, self._vault, tenant_id, connection_id),
+                {**connector.manifest.limits, **row["settings"].get("limits", {})},
+            )  # fmt: skip
+            self._open[tenant_id, connection_id] = (state, session)
+            return session

@@ -1,0 +1,54 @@
+"""Applying an integration file: connections saved, a revision recorded and put in force, all in one transaction."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from hub.integrations.files import Integration
+from hub.policies import audit
+from hub.runtime.plugins import Plugins
+from hub.store import UnitOfWork
+
+
+@dataclass(frozen=True)
+class Applied:
+    """What applying did. ``changed`` is False when the same file is in force already."""
+
+    integration: str
+    revision: int
+    changed: bool
+    connections: tuple[str, ...]
+
+
+def apply_integration(
+    uow: UnitOfWork, plugins: Plugins, tenant_id: str, wanted: Integration, author: str, reason: str, now: datetime
+) -> Applied:
+    """Put ``wanted`` in force for a tenant."""
+    digest = hashlib.sha256(wanted.text.encode()).hexdigest()
+    saved = tuple(sorted(wanted.connections))
+    for row in uow.integrations.in_force(tenant_id):
+        if row["integration"] == wanted.name and row["digest"] == digest:
+            return Applied(wanted.name, row["revision"], False, saved)
+    for connection_id in saved:
+        declared = wanted.connections[connection_id]
+        environments = plugins.get(declared["connector"]).manifest.data["environments"]
+        base_url = declared["base_url"] or environments[declared["environment"]]["base_url"]
+        uow.connections.put({
+            "tenant_id": tenant_id, "connection_id": connection_id, "connector": declared["connector"],
+            "environment": declared["environment"], "base_url": base_url,
+            "settings": {"settings": declared["settings"], "limits": declared["limits"]},
+            "state": "active", "state_reason": "", "created_at": now, "updated_at": now,
+        })  # fmt: skip
+        audit.record(
+            uow, tenant_id, now, author, "connection.saved", f"connection/{connection_id}",
+            connector=declared["connector"], base_url=base_url,
+        )  # fmt: skip
+    number = uow.integrations.record({
+        "tenant_id": tenant_id, "integration": wanted.name, "digest": digest, "source": wanted.text, "author": author,
+        "reason": reason, "created_at": now,
+    })  # fmt: skip
+    audit.record(
+        uow, tenant_id, now, author, "integration.applied", f"integration/{wanted.name}", revision=number,
+        digest=digest, reason=reason,
+    )  # fmt: skip
+    return Applied(wanted.name, number, True, saved)

@@ -1,0 +1,229 @@
+"""The integration file: its shape, and every problem in it at once, with file and line."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+from canonical.registry import TYPES
+from hub.runtime.plugins import Plugins
+from hub.sdk.errors import ManifestError
+from hub.sdk.manifest import flatten
+from hub.sdk.mapping import compiled
+from hub.sdk.source import read_yaml
+
+_NAME = validate.Regexp(r"^[a-z][a-z0-9_-]{0,62}$", error="lower-case letters, digits, - and _, starting with a letter")
+_CADENCE = re.compile(r"realtime|every (\d+)\s*(s|m|h)")
+#: What a connection may tighten or loosen against its connector's manifest.
+CONNECTION_LIMITS = ("concurrency", "requests_per_second", "burst", "timeout_seconds", "max_in_flight_seconds")
+
+
+class _Strict(Schema):
+    class Meta:
+        unknown = RAISE
+
+
+class _ConnectionSchema(_Strict):
+    connector = fields.Str(required=True)
+    environment = fields.Str(load_default="production")
+    base_url = fields.Str(load_default="")
+    settings = fields.Dict(keys=fields.Str(), load_default=dict)
+    limits = fields.Dict(
+        keys=fields.Str(validate=validate.OneOf(CONNECTION_LIMITS)),
+        values=fields.Float(validate=validate.Range(min=0.01)), load_default=dict,
+    )  # fmt: skip
+
+
+class _TargetSchema(_Strict):
+    connection = fields.Str(required=True)
+    where = fields.Str(load_default="")
+    map = fields.Dict(keys=fields.Str(), values=fields.Str(), load_default=dict)
+
+
+class _FlowSchema(_Strict):
+    name = fields.Str(required=True, validate=_NAME)
+    on = fields.Raw(required=True)
+    source = fields.Str(data_key="from", load_default="")
+    cadence = fields.Str(load_default="realtime")
+    read = fields.List(fields.Str(), load_default=list)
+    where = fields.Str(load_default="")
+    to = fields.List(fields.Nested(_TargetSchema), load_default=list)
+
+
+class _FileSchema(_Strict):
+    integration = fields.Str(required=True, validate=_NAME)
+    connections = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_ConnectionSchema), required=True)
+    flows = fields.List(fields.Nested(_FlowSchema), required=True, validate=validate.Length(min=1))
+    duplicates = fields.Str(load_default="hold", validate=validate.OneOf(("hold", "pass")))
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a flow's messages go, with the target's own condition and field map."""
+
+    connection_id: str
+    where: str
+    map: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Flow:
+    """One route: messages of ``types`` from ``source`` ('' any) that satisfy ``where`` go to ``targets``."""
+
+    name: str
+    types: tuple[str, ...]
+    source: str
+    every_seconds: float | None
+    read: tuple[str, ...]
+    where: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Integration:
+    """A checked integration file."""
+
+    name: str
+    connections: Mapping[str, Mapping[str, Any]]
+    flows: tuple[Flow, ...]
+    duplicates: str
+    text: str
+
+
+def parse_integration(text: str, name: str, plugins: Plugins | None = None) -> Integration:
+    """A checked integration; raises ManifestError with every problem as `file:line: field: problem`.
+
+    With ``plugins`` it is also checked against the connectors that are installed.
+    """
+    source = read_yaml(text, name)
+    try:
+        data = _FileSchema().load(source.data)
+    except ValidationError as error:
+        raise ManifestError("\n".join(source.error(p, m) for p, m in flatten(error.messages))) from None
+    problems = [*_expressions(data), *_references(data), *(_against(data, plugins) if plugins else ())]
+    if problems:
+        raise ManifestError("\n".join(source.error(pointer, problem) for pointer, problem in problems))
+    return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text)
+
+
+def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
+    return tuple(
+        Flow(
+            flow["name"],
+            tuple(_types(flow)),
+            flow["source"],
+            _every(flow["cadence"]),
+            tuple(flow["read"]),
+            flow["where"],
+            tuple(Target(target["connection"], target["where"], target["map"]) for target in flow["to"]),
+        )
+        for flow in data["flows"]
+    )
+
+
+def _types(flow: Mapping[str, Any]) -> list[str]:
+    return [flow["on"]] if isinstance(flow["on"], str) else list(flow["on"])
+
+
+def _every(cadence: str) -> float | None:
+    match = _CADENCE.fullmatch(cadence)
+    if match is None or cadence == "realtime":
+        return None
+    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
+
+
+def _expressions(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    problems = []
+    for i, flow in enumerate(data["flows"]):
+        places = {f"/flows/{i}/where": flow["where"]}
+        for j, target in enumerate(flow["to"]):
+            places[f"/flows/{i}/to/{j}/where"] = target["where"]
+            places |= {f"/flows/{i}/to/{j}/map/{key}": value for key, value in target["map"].items()}
+        for pointer, expression in places.items():
+            if expression:
+                try:
+                    compiled(expression)
+                except ValueError as error:
+                    problems.append((pointer, str(error)))
+        if not _CADENCE.fullmatch(flow["cadence"]):
+            problems.append((f"/flows/{i}/cadence", f"{flow['cadence']!r} is not realtime or `every N s|m|h`"))
+        elif flow["cadence"] != "realtime" and not flow["read"]:
+            problems.append((f"/flows/{i}/read", "a polled flow names the objects to read"))
+        if flow["read"] and not flow["source"]:
+            problems.append((f"/flows/{i}/from", "reading needs a connection to read from"))
+    return problems
+
+
+def _references(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    problems, seen = [], set()
+    known = ", ".join(sorted(data["connections"]))
+    for i, flow in enumerate(data["flows"]):
+        if flow["name"] in seen:
+            problems.append((f"/flows/{i}/name", f"{flow['name']!r} is used twice"))
+        seen.add(flow["name"])
+        names = _types(flow)
+        if not all(isinstance(name, str) for name in names):
+            problems.append((f"/flows/{i}/on", "a type name or a list of them"))
+            continue
+        for name in names:
+            if name not in TYPES:
+                problems.append((f"/flows/{i}/on", f"unknown type {name!r}; one of {', '.join(sorted(TYPES))}"))
+        if flow["source"] and flow["source"] not in data["connections"]:
+            problems.append((f"/flows/{i}/from", f"{flow['source']!r} is not a connection here; known: {known}"))
+        for j, target in enumerate(flow["to"]):
+            if target["connection"] not in data["connections"]:
+                where = f"/flows/{i}/to/{j}/connection"
+                problems.append((where, f"{target['connection']!r} is not a connection here; known: {known}"))
+    return problems
+
+
+def _against(data: Mapping[str, Any], plugins: Plugins) -> list[tuple[str, str]]:
+    """What the installed connectors say: they exist, can write these types, have these objects, need these settings."""
+    problems: list[tuple[str, str]] = []
+    for alias, wanted in data["connections"].items():
+        here = f"/connections/{alias}"
+        try:
+            manifest = plugins.get(wanted["connector"]).manifest
+        except KeyError as error:
+            problems.append((f"{here}/connector", str(error.args[0])))
+            continue
+        declared = manifest.data["settings"]
+        for name, setting in declared.items():
+            if setting["required"] and setting["default"] is None and name not in wanted["settings"]:
+                problems.append((f"{here}/settings", f"{name} is required: {setting['description']}"))
+        problems += [
+            (f"{here}/settings/{name}", f"unknown setting; known: {', '.join(sorted(declared)) or 'none'}")
+            for name in wanted["settings"]
+            if name not in declared
+        ]
+        environments = manifest.data["environments"]
+        if not wanted["base_url"] and wanted["environment"] not in environments:
+            known = ", ".join(sorted(environments)) or "none; give base_url"
+            problems.append((f"{here}/environment", f"{wanted['environment']!r} is not declared; known: {known}"))
+    for i, flow in enumerate(data["flows"]):
+        for j, target in enumerate(flow["to"]):
+            connector = _connector(data, plugins, target["connection"])
+            for name in _types(flow):
+                if connector is not None and name in TYPES and name not in connector.manifest.writes:
+                    able = ", ".join(sorted(connector.manifest.writes)) or "nothing"
+                    where = f"/flows/{i}/to/{j}/connection"
+                    problems.append((where, f"{connector.manifest.connector} cannot write {name}; it writes {able}"))
+        source = _connector(data, plugins, flow["source"])
+        if source is not None:
+            readable = sorted(name for name, item in source.manifest.objects.items() if item["read"])
+            problems += [
+                (f"/flows/{i}/read/{j}", f"{name!r} cannot be read; {', '.join(readable) or 'nothing'} can")
+                for j, name in enumerate(flow["read"])
+                if name not in readable
+            ]
+    return problems
+
+
+def _connector(data: Mapping[str, Any], plugins: Plugins, alias: str) -> Any:
+    wanted = data["connections"].get(alias)
+    return plugins.connectors.get(wanted["connector"]) if wanted else None
+
+
+

@@ -1,0 +1,42 @@
+"""The routes in force, per tenant: the flows of every integration's current revision, parsed once per revision."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hub.integrations.files import Flow, Integration, parse_integration
+from hub.store import UnitOfWork
+
+
+@dataclass(frozen=True)
+class InForce:
+    """An integration and the revision that is in force."""
+
+    revision: int
+    integration: Integration
+
+    def flows(self) -> Iterator[tuple[str, Flow]]:
+        """(qualified name `integration/flow`, flow)."""
+        for flow in self.integration.flows:
+            yield f"{self.integration.name}/{flow.name}", flow
+
+
+class Routes:
+    """Cache of parsed revisions; revisions are immutable, so an entry is never stale."""
+
+    def __init__(self) -> None:
+        self._parsed: dict[tuple[str, str, int], InForce] = {}
+        self._lock = threading.Lock()
+
+    def in_force(self, uow: UnitOfWork, tenant_id: str) -> list[InForce]:
+        """What routes a tenant's messages now."""
+        found = []
+        for row in uow.integrations.in_force(tenant_id):
+            key = (tenant_id, row["integration"], row["revision"])
+            with self._lock:
+                entry = self._parsed.get(key)
+                if entry is None:
+                    parsed = parse_integration(row["source"], f"{row['integration']} revision {row['revision']}")
+                    entry = self._parsed[key] = InForce(row["revision"], parsed)
+            found.append(entry)
+        return found

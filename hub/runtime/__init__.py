@@ -1,0 +1,1 @@
+"""Runs connectors: performs the requests they describe. The only room that makes outbound HTTP calls."""

@@ -1,0 +1,50 @@
+"""The one asyncio loop on which targets are called, in a thread of its own. Store calls leave it for a small pool."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from hub.runtime.egress import Egress
+from hub.runtime.performer import Performer
+from hub.telemetry import Telemetry
+
+T = TypeVar("T")
+
+
+class Loop:
+    """`submit` coroutines from any thread; inside them, `in_store(f)` runs blocking store work off the loop."""
+
+    def __init__(self, egress: Egress, telemetry: Telemetry, store_threads: int = 8) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._pool = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
+        self._thread = threading.Thread(target=self._loop.run_forever, name="runtime-loop", daemon=True)
+        self._thread.start()
+        self.performer: Performer = asyncio.run_coroutine_threadsafe(self._start(egress, telemetry), self._loop).result()
+
+    async def _start(self, egress: Egress, telemetry: Telemetry) -> Performer:
+        return Performer(egress, telemetry)
+
+    def submit(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    async def in_store(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
+
+    def close(self) -> None:
+        """Cancel what runs, close connections, end the thread."""
+
+        async def stop() -> None:
+            current = asyncio.current_task()
+            others = [task for task in asyncio.all_tasks() if task is not current]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await self.performer.close()
+
+        self.submit(stop()).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+        self._pool.shutdown(wait=False)

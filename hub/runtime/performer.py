@@ -1,0 +1,202 @@
+"""Performs a connector's steps: one place for authentication, budget, time-outs, egress, error rules, tracing and redaction.
+
+What went wrong is told by where it went wrong: before any byte left nothing was applied; after bytes of an effect left
+and no readable answer came, the write is ambiguous.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from hub.policies import redaction, tracing
+from hub.runtime.egress import Egress, connector_for
+from hub.runtime.session import Session
+from hub.sdk.answers import classify
+from hub.sdk.errors import AmbiguousWriteError, AuthenticationError, ConnectorError, RateLimitedError, TargetUnavailableError
+from hub.sdk.mapping import evaluate, render
+from hub.sdk.steps import Request, Response, Steps
+from hub.telemetry import SpanKind, Telemetry, fail, traceparent_of
+
+T = TypeVar("T")
+
+
+class Boundary(Protocol):
+    """What the caller does around requests; each may raise to stop before anything leaves."""
+
+    async def before_request(self, request: Request) -> None:
+        """Reserve budget; raises ThrottledError."""
+
+    async def before_effect(self, request: Request) -> None:
+        """Commit the intent and check the lease; raises LeaseLostError."""
+
+    async def throttled(self, seconds: float) -> None:
+        """The target asked to stay away for that long."""
+
+
+class NoBoundary:
+    """For reads outside the flow (checks): no budget, no lease."""
+
+    async def before_request(self, request: Request) -> None:
+        return None
+
+    async def before_effect(self, request: Request) -> None:
+        return None
+
+    async def throttled(self, seconds: float) -> None:
+        return None
+
+
+@dataclass
+class Run:
+    """What happened while steps ran: each request as data, and how many effects left."""
+
+    steps: list[dict[str, Any]] = field(default_factory=list)
+    effects: int = 0
+
+
+class Performer:
+    """Performs steps on the loop it was started on. `close` it there too."""
+
+    def __init__(self, egress: Egress, telemetry: Telemetry, pool: int = 200) -> None:
+        self._egress, self._telemetry = egress, telemetry
+        self._http = aiohttp.ClientSession(
+            connector=connector_for(egress, pool), auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": "crossdock"},
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    async def perform(self, steps: Steps[T], session: Session, boundary: Boundary, run: Run, parent: str = "") -> T:
+        """The generator's result. Errors are thrown into it first; what it does not handle is raised here."""
+        try:
+            request = next(steps)
+            while True:
+                error: ConnectorError | None = None
+                response: Response | None = None
+                try:
+                    response = await self._step(request, session, boundary, run, parent)
+                except ConnectorError as caught:
+                    error = caught
+                request = steps.throw(error) if error is not None else steps.send(response)  # type: ignore[arg-type]
+        except StopIteration as done:
+            result: T = done.value
+            return result
+        finally:
+            steps.close()
+
+    async def _step(self, request: Request, session: Session, boundary: Boundary, run: Run, parent: str) -> Response:
+        await boundary.before_request(request)
+        if request.mutates:
+            await boundary.before_effect(request)
+            run.effects += 1
+        record: dict[str, Any] = {
+            "n": len(run.steps) + 1, "method": request.method, "path": request.path, "effect": request.mutates,
+            "at": datetime.now(UTC).isoformat(),
+        }  # fmt: skip
+        run.steps.append(record)
+        started = time.perf_counter()
+        attributes = {
+            "http_request.method": request.method, "url_path": request.path, "hub_effect": request.mutates,
+            "hub_connection": session.connection_id,
+        }  # fmt: skip
+        with self._telemetry.span(tracing.STEP, parent, SpanKind.CLIENT, **attributes) as span:
+            try:
+                response = await self._send(request, session, traceparent_of(span))
+                record["status"] = response.status
+                span.set_attribute("http.response.status_code", response.status)
+                if error := classify(session.manifest, request, response, datetime.now(UTC)):
+                    if isinstance(error, RateLimitedError):
+                        await boundary.throttled(error.retry_after if error.retry_after is not None else 1.0)
+                    raise error
+                return response
+            except ConnectorError as error:
+                error.message = redaction.text(error.message, session.credentials.values())
+                record["error"] = error.code
+                record["detail"] = error.message[:500]
+                fail(span, error.code)
+                raise
+            finally:
+                record["ms"] = round((time.perf_counter() - started) * 1000, 1)
+
+    async def _send(self, request: Request, session: Session, traceparent: str) -> Response:
+        if session.manifest.data["auth"]["login"] is None:
+            return await self._exchange(request, session, session.auth_headers(), traceparent)
+        headers = await self._login(session)
+        response = await self._exchange(request, session, headers, traceparent)
+        if response.status == 401:  # refused before anything was applied: the session ran out
+            headers = await self._login(session, expired=headers)
+            response = await self._exchange(request, session, headers, traceparent)
+        return response
+
+    async def _login(self, session: Session, expired: Mapping[str, str] | None = None) -> dict[str, str]:
+        declared = session.manifest.data["auth"]["login"]
+        async with session.login_lock:
+            if not session.login_value or (expired or {}).get(declared["header"]) == session.login_value:
+                context = {"credentials": dict(session.credentials), "settings": dict(session.connector.settings)}
+                wanted = render({key: declared["request"][key] for key in ("json", "params")}, context)
+                path = session.base_path(declared["request"]["path"])
+                request = Request(declared["request"]["method"], path, json=wanted.get("json"), effect=False)
+                response = await self._exchange(request, session, {}, "")
+                if response.status in (401, 403, 429) or response.status >= 500:
+                    raise _login_error(response)
+                value = evaluate(declared["value"][1:].strip(), {**context, "body": response.json()})
+                if not value:
+                    raise AuthenticationError("the login answered without a session", remedy="check the credentials")
+                session.login_value = str(value)
+            return {declared["header"]: session.login_value, **session.auth_headers()}
+
+    async def _exchange(
+        self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str
+    ) -> Response:
+        url = session.base_url.rstrip("/") + request.path
+        self._egress.check(session.base_url, url)
+        body = request.body()
+        sent = {**request.headers, **headers}
+        if body is not None:
+            sent.setdefault("Content-Type", "application/json")
+        if traceparent:
+            sent["traceparent"] = traceparent
+        params = {key: _text(value) for key, value in request.params.items() if value is not None}
+        timeout = aiohttp.ClientTimeout(total=float(session.limits["timeout_seconds"]), sock_connect=10)
+        target = URL(url, encoded=True).update_query(params) if params else URL(url, encoded=True)
+        try:
+            async with self._http.request(
+                request.method, target, data=body, headers=sent, timeout=timeout, allow_redirects=False
+            ) as answer:
+                content = await _bounded(answer, int(session.limits["max_response_bytes"]))
+                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, content)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise TargetUnavailableError(f"cannot connect to {session.base_url}: {error}") from error
+        except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
+            what = f"{request.method} {request.path}: {type(error).__name__} {error}".strip()
+            if request.mutates:
+                raise AmbiguousWriteError(f"{what}; it may have been applied") from error
+            raise TargetUnavailableError(what) from error
+
+
+def _text(value: Any) -> str:
+    return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _login_error(response: Response) -> ConnectorError:
+    if response.status >= 500:
+        return TargetUnavailableError(f"login answered {response.status}")
+    if response.status == 429:
+        return RateLimitedError("login is throttled", retry_after=60.0)
+    return AuthenticationError(f"login answered {response.status}", remedy="renew the connection's credentials")
+
+
+async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    content = bytearray()
+    async for chunk in answer.content.iter_chunked(65536):
+        content += chunk
+        if len(content) > limit:
+            raise aiohttp.ClientPayloadError(f"answer is larger than {limit} bytes")
+    return bytes(content)
