@@ -1,0 +1,169 @@
+"""A stateful InvenTree: parts, stock items, adjustments, tracking. Written from InvenTree's API schema 534; what the schema
+does not say (error bodies, tracking deltas) follows Django REST framework and InvenTree's source and is marked there.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from hub.sdk.steps import Response
+from hub.sdk.testing import SimRequest, Simulator, answer, route
+
+Json = dict[str, Any]
+#: StockHistoryCode (InvenTree source, unverified against a running server).
+_CODES = {"count": (10, "Stock counted"), "add": (11, "Stock manually added"), "remove": (12, "Stock manually removed")}
+
+
+class InvenTreeSimulator(Simulator):
+    """One server with stock locations, parts and stock items. ``token``: what `Authorization: Token …` must carry."""
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        super().__init__()
+        self.clock, self.token = clock, f"inv-{secrets.token_hex(20)}"
+        self.parts: dict[int, Json] = {}
+        self.items: dict[int, Json] = {}
+        self.tracking: list[Json] = []
+
+    def add_part(self, ipn: str, name: str, location: int = 1, quantity: int | None = None) -> int:
+        """A part and, with ``quantity``, its stock item; returns the part's pk."""
+        pk = len(self.parts) + 1
+        self.parts[pk] = {"pk": pk, "IPN": ipn, "name": name, "active": True, "salable": True}
+        if quantity is not None:
+            self._new_item(pk, location, Decimal(quantity))
+        return pk
+
+    def stock(self) -> dict[str, Decimal]:
+        """SKU → quantity over all stock items: this side's own book."""
+        with self.lock:
+            level: dict[str, Decimal] = {}
+            for item in self.items.values():
+                ipn = self.parts[item["part"]]["IPN"]
+                level[ipn] = level.get(ipn, Decimal(0)) + item["quantity"]
+            return level
+
+    def applied(self) -> dict[str, int]:
+        """Note → how many times an adjustment with that note touched the same item: more than one is a doubled write."""
+        counts: dict[tuple[str, int], int] = {}
+        with self.lock:
+            for row in self.tracking:
+                if row["notes"]:
+                    key = (row["notes"], row["item"])
+                    counts[key] = counts.get(key, 0) + 1
+        result: dict[str, int] = {}
+        for (note, _), count in counts.items():
+            result[note] = max(result.get(note, 0), count)
+        return result
+
+    def authenticate(self, request: SimRequest) -> Response | None:
+        if request.headers.get("authorization") != f"Token {self.token}":
+            return answer(401, {"detail": "Authentication credentials were not provided."})
+        return None
+
+    @route("GET", "/api/part/")
+    def list_parts(self, request: SimRequest) -> Response:
+        rows = [row for row in self.parts.values() if request.params.get("IPN") in (None, row["IPN"])]
+        return _paged(request, rows)
+
+    @route("GET", "/api/stock/")
+    def list_stock(self, request: SimRequest) -> Response:
+        rows = [
+            row
+            for row in self.items.values()
+            if all(request.params.get(name) in (None, str(row[name])) for name in ("part", "location"))
+        ]
+        return _paged(request, rows)
+
+    @route("POST", "/api/stock/")
+    def create_stock(self, request: SimRequest) -> Response:
+        body = request.json()
+        if body.get("part") not in self.parts:
+            return answer(400, {"part": [f'Invalid pk "{body.get("part")}" - object does not exist.']})
+        return answer(201, [self._new_item(body["part"], body.get("location"), Decimal(str(body["quantity"])))])
+
+    @route("POST", "/api/stock/(?P<verb>add|remove|count)/")
+    def adjust(self, request: SimRequest, verb: str) -> Response:
+        """All items or none, as InvenTree's serializer saves in one transaction."""
+        body = request.json()
+        rows, errors = [], []
+        for entry in body.get("items") or []:
+            problem = self._problem(entry, verb)
+            errors.append(problem)
+            if not problem:
+                rows.append((self.items[entry["pk"]], Decimal(entry["quantity"])))
+        if not body.get("items"):
+            return answer(400, {"items": ["This field is required."]})
+        if any(errors):
+            return answer(400, {"items": errors})
+        for item, quantity in rows:
+            self._apply(item, verb, quantity, body.get("notes", ""))
+        return answer(201, body)
+
+    @route("GET", "/api/stock/track/")
+    def list_tracking(self, request: SimRequest) -> Response:
+        if "limit" not in request.params:
+            return answer(400, {"limit": ["This field is required."]})
+        search = request.params.get("search", "").lower()
+        rows = [
+            row
+            for row in self.tracking
+            if search in (row["notes"] or "").lower() and request.params.get("item") in (None, str(row["item"]))
+        ]
+        if request.params.get("ordering") == "-date":
+            rows = rows[::-1]
+        return _paged(request, rows)
+
+    def _problem(self, entry: Json, verb: str) -> Json:
+        """DRF's per-item errors; {} if the entry is fine."""
+        if entry.get("pk") not in self.items:
+            return {"pk": [f'Invalid pk "{entry.get("pk")}" - object does not exist.']}
+        if not isinstance(entry.get("quantity"), str):
+            return {"quantity": ["A valid number is required."]}  # the schema says: string, decimal
+        try:
+            quantity = Decimal(entry["quantity"])
+        except InvalidOperation:
+            return {"quantity": ["A valid number is required."]}
+        if quantity < 0 or (quantity == 0 and verb != "count"):
+            return {"quantity": ["Quantity must be greater than zero"]}
+        if verb == "remove" and quantity > self.items[entry["pk"]]["quantity"]:
+            return {"quantity": ["Quantity must not exceed available stock"]}
+        return {}
+
+    def _apply(self, item: Json, verb: str, quantity: Decimal, notes: str) -> None:
+        code, label = _CODES[verb]
+        match verb:
+            case "add":
+                item["quantity"] += quantity
+                deltas = {"added": quantity, "quantity": item["quantity"]}
+            case "remove":
+                item["quantity"] -= quantity
+                deltas = {"removed": quantity, "quantity": item["quantity"]}
+            case _:
+                item["quantity"] = quantity
+                deltas = {"quantity": quantity}
+        self._track(item, code, label, deltas, notes)
+
+    def _new_item(self, part: int, location: Any, quantity: Decimal) -> Json:
+        pk = len(self.items) + 1
+        item = {"pk": pk, "part": part, "location": location, "quantity": quantity, "status": 10, "serial": None}
+        self.items[pk] = item
+        self._track(item, 1, "Stock item created", {"quantity": quantity}, "")
+        return item
+
+    def _track(self, item: Json, code: int, label: str, deltas: Json, notes: str) -> None:
+        self.tracking.append({
+            "pk": len(self.tracking) + 1, "item": item["pk"], "part": item["part"], "deltas": deltas, "label": label,
+            "date": self.clock().isoformat(), "notes": notes, "tracking_type": code, "user": 1,
+        })  # fmt: skip
+
+
+def _paged(request: SimRequest, rows: list[Json]) -> Response:
+    """`limit`/`offset` → {count, next, previous, results}; a bare list without limit."""
+    if "limit" not in request.params:
+        return answer(200, rows)
+    limit, offset = int(request.params["limit"]), int(request.params.get("offset") or 0)
+    more = offset + limit < len(rows)
+    following = f"{request.path}?limit={limit}&offset={offset + limit}" if more else None
+    content = {"count": len(rows), "next": following, "previous": None, "results": rows[offset : offset + limit]}
+    return answer(200, content)
