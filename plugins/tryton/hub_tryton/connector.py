@@ -119,7 +119,8 @@ class Tryton(Connector):
         named = f"{document['location']['code']} {document['number']}"
         return {
             "type": "out", "company": int(self.settings["company"]), "party": party, "invoice_address": address,
-            "currency": currency, "journal": journal, "account": receivable, "reference": key, "invoice_date": day,
+            "currency": currency, "journal": journal, "account": receivable, "reference": key,
+            # No invoice_date: Tryton numbers in date order and refuses a late sale's; it dates the invoice when it posts.
             "accounting_date": day, "description": named, "lines": [["create", lines]],
             **({"taxes": [["create", taxes]]} if taxes else {}),
             **document.get("extensions", {}).get("target", {}),

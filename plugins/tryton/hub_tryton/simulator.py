@@ -230,6 +230,10 @@ class TrytonSimulator(Simulator):
                 name = f"{secrets.token_hex(16)}.invoice_taxes"
                 text = f'The invoice "[{row["reference"]}]" does not have the default taxes for {wrong[0]["description"]}.'
                 raise _Fault("UserWarning", name, text, "")
+            row["invoice_date"] = row.get("invoice_date") or self.today()
+            numbered = [other for other in self.rows["account.invoice"].values() if other["number"]]
+            if any(other["invoice_date"] > row["invoice_date"] for other in numbered):
+                raise _Fault("UserError", f'To number the invoice "[{row["reference"]}]", you must set a later invoice date.', "")
             row |= {"state": "posted", "number": str(key)}
             entries = [(row["account"], self._total(row))]
             entries += [(line["account"], -_rounded(line)) for line in row["_lines"]]
