@@ -1,6 +1,6 @@
 """Write what is derived from the one definition: `python -m canonical.generate [--check]`.
 
-Writes `canonical/generated/` (JSON Schema per type, OpenAPI components, TypedDicts for plugin authors) and
+Writes `canonical/generated/` (JSON Schema per type, TypedDicts for plugin authors), `openapi/schemas/canonical.json` and
 `docs/reference/canonical.md`. With ``--check`` it writes nothing and exits 1, naming the files that differ.
 """
 
@@ -32,7 +32,7 @@ def outputs() -> dict[Path, str]:
     components(EnvelopeSchema, into)
     for definition in TYPES.values():
         components(definition.schema_class, into)
-    out[ROOT / "canonical/generated/components.json"] = _json({"components": {"schemas": into}})
+    out[ROOT / "openapi/schemas/canonical.json"] = _json({"components": {"schemas": into}})
     out[ROOT / "canonical/generated/types.py"] = _typed_dicts()
     out[ROOT / "docs/reference/canonical.md"] = _reference()
     return out

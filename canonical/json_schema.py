@@ -44,7 +44,11 @@ def _of_field(schema_field: fields.Field[Any], into: dict[str, Any], ref: str) -
             bounds |= {"maxItems": validator.max} if validator.max is not None else {}
         return {"type": "array", "items": _of_field(schema_field.inner, into, ref)} | bounds | described
     if isinstance(schema_field, Extensions):
-        into.setdefault("Extensions", schema_field.json_schema() | {"description": "Namespaced custom fields."})
+        full = schema_field.json_schema()
+        # OpenAPI 3.0 knows neither patternProperties nor type lists; the hub checks the rest itself.
+        openapi = {"type": "object", "additionalProperties": {"type": "object"}}
+        shape = openapi if ref.startswith("#/components") else full
+        into.setdefault("Extensions", shape | {"description": "Namespaced custom fields; numbers are written as strings."})
         return {"allOf": [{"$ref": ref + "Extensions"}]} | described
     if isinstance(schema_field, CanonicalField):
         return schema_field.json_schema() | described

@@ -12,12 +12,15 @@ from typing import IO, Any
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
+from hub.api.app import create_app
 from hub.broker import Broker, topology_for
+from hub.console.pages import create_console
 from hub.errors import MisconfiguredError
 from hub.flow import deliver
 from hub.flow.context import Context
 from hub.flow.relay import Relay
 from hub.flow.translate import Translator
+from hub.gateway.edge import Gateway
 from hub.identity.sessions import Sessions
 from hub.identity.vault import open_vault
 from hub.integrations.routes import Routes
@@ -110,6 +113,10 @@ class Hub:
         thread = threading.Thread(target=loop, name=name, daemon=True)
         thread.start()
         self._threads.append(thread)
+
+    def web(self) -> Gateway:
+        """The ASGI application: gateway, API and console of this hub."""
+        return Gateway(self.ctx, create_app(self.ctx), create_console(self.ctx))
 
     def close(self) -> None:
         """Stop taking work, let the workers end, release everything."""

@@ -79,6 +79,15 @@ class Broker:
                     while not acknowledged.empty():
                         acknowledged.get().ack()
 
+    def problem(self) -> str | None:
+        """Why the broker cannot be used, or None."""
+        try:
+            with self._open() as connection:
+                connection.ensure_connection(max_retries=1, timeout=3)
+        except (OSError, kombu.exceptions.KombuError) as error:
+            return f"cannot reach {self._url.split('@')[-1]}: {error}"
+        return None
+
     def close(self) -> None:
         with self._lock:
             if self._connection is not None:

@@ -63,6 +63,13 @@ class Store:
             current = MigrationContext.configure(connection).get_current_revision()
         return current, ScriptDirectory.from_config(self._alembic()).get_current_head()
 
+    def reachable_schema(self) -> tuple[str | None, str | None] | None:
+        """`schema_state`, or None if the database does not answer."""
+        try:
+            return self.schema_state()
+        except sa.exc.SQLAlchemyError:
+            return None
+
     def close(self) -> None:
         self.engine.dispose()
 

@@ -20,10 +20,10 @@ class Repository:
 
     def _one(self, statement: sa.Select[Any]) -> Row | None:
         row = self._c.execute(statement).mappings().first()
-        return dict(row) if row is not None else None
+        return _plain(row) if row is not None else None
 
     def _all(self, statement: Any) -> list[Row]:
-        return [dict(row) for row in self._c.execute(statement).mappings()]
+        return [_plain(row) for row in self._c.execute(statement).mappings()]
 
     def _insert_or_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[str]) -> list[Row]:
         """Insert ``rows``; those that break a unique key are left out. Returns ``returning`` of the inserted ones."""
@@ -55,3 +55,8 @@ class Repository:
         if after is not None:
             statement = statement.where(table.c.id < after)
         return self._all(statement.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE) + 1))
+
+
+def _plain(row: Any) -> Row:
+    """A row with plain str keys: SQLAlchemy's own are a subclass that JSON encoders refuse."""
+    return {str(key): value for key, value in row.items()}

@@ -1,0 +1,68 @@
+"""Tag `connections`. Credentials go in and never come out."""
+
+from typing import Any
+
+from hub.api.messages import reason
+from hub.errors import HubError, NotFoundError
+from hub.flow.context import Context
+from hub.identity import connections
+from hub.identity.api_keys import Client
+from hub.store import UnitOfWork
+
+
+def list_connections(ctx: Context, client: Client) -> dict[str, Any]:
+    """By name."""
+    with ctx.store.read() as uow:
+        items = [_public(uow, row) for row in uow.connections.all(client.tenant_id)]
+    return {"items": items, "next_cursor": None}
+
+
+def get_connection(ctx: Context, client: Client, connection_id: str) -> dict[str, Any]:
+    """One connection."""
+    with ctx.store.read() as uow:
+        row = uow.connections.get(client.tenant_id, connection_id)
+        if row is None:
+            raise NotFoundError("connection", connection_id)
+        return _public(uow, row)
+
+
+def put_credentials(ctx: Context, client: Client, connection_id: str, body: Any) -> dict[str, Any]:
+    """Set credentials and resume."""
+    get_connection(ctx, client, connection_id)
+    with ctx.store.begin() as uow:
+        try:
+            connections.set_credentials(
+                uow, ctx.plugins, ctx.vault, client.tenant_id, connection_id, body, ctx.clock(), f"key/{client.name}"
+            )
+        except ValueError as error:
+            entry = {"code": "unknown_field", "field": "", "message": str(error)}
+            raise HubError("invalid_document", str(error), [entry]) from None
+    ctx.delivery_due.set()
+    return get_connection(ctx, client, connection_id)
+
+
+def resume(ctx: Context, client: Client, connection_id: str, body: Any = None) -> dict[str, Any]:
+    """Let a paused connection go on."""
+    get_connection(ctx, client, connection_id)
+    with ctx.store.begin() as uow:
+        connections.resume(uow, client.tenant_id, connection_id, ctx.clock(), f"key/{client.name}", reason(body))
+    ctx.delivery_due.set()
+    return get_connection(ctx, client, connection_id)
+
+
+def check(ctx: Context, client: Client, connection_id: str) -> dict[str, Any]:
+    """Ask the system."""
+    get_connection(ctx, client, connection_id)
+    with ctx.store.read() as uow:
+        session = ctx.sessions.get(uow, client.tenant_id, connection_id)
+    return connections.check(ctx.loop, session)
+
+
+def _public(uow: UnitOfWork, row: dict[str, Any]) -> dict[str, Any]:
+    keys = ("connection_id", "connector", "environment", "base_url", "state", "state_reason", "updated_at")
+    names = sorted(item["name"] for item in uow.connections.credentials(row["tenant_id"], row["connection_id"]))
+    inner = row["settings"]
+    return {
+        **{key: row[key] for key in keys}, "settings": inner.get("settings", {}), "limits": inner.get("limits", {}),
+        "credentials": names,
+    }  # fmt: skip

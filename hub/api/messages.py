@@ -1,0 +1,47 @@
+"""Tag `messages`."""
+
+from typing import Any
+
+from hub.api.paging import after_id, page
+from hub.errors import NotFoundError
+from hub.flow import replay
+from hub.flow.context import Context
+from hub.flow.lineage import public_delivery, public_message
+from hub.flow.translate import envelope_data
+from hub.identity.api_keys import Client
+
+
+def list_messages(
+    ctx: Context, client: Client, cursor: str | None = None, limit: int = 50, **filters: str | None
+) -> dict[str, Any]:
+    """Newest first. Connexion hands `type` over as `type_`: it is a builtin's name."""
+    wanted = {name.rstrip("_"): value for name, value in filters.items()}
+    with ctx.store.read() as uow:
+        rows = uow.messages.page(client.tenant_id, after_id(cursor), limit, **wanted)
+    return page(rows, limit, lambda row: [row["id"]], public_message)
+
+
+def get_message(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
+    """One message with document and deliveries."""
+    with ctx.store.read() as uow:
+        row = uow.messages.get(client.tenant_id, id_)
+        if row is None:
+            raise NotFoundError("message", id_)
+        deliveries = uow.deliveries.of_message(client.tenant_id, id_)
+    document = envelope_data(row["body"])
+    return {"message": public_message(row), "document": document, "deliveries": [public_delivery(d) for d in deliveries]}
+
+
+def release(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
+    """Let a suspected duplicate go."""
+    return public_message(replay.decide_suspect(ctx, client.tenant_id, id_, True, f"key/{client.name}", reason(body)))
+
+
+def drop(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
+    """Drop a suspected duplicate."""
+    return public_message(replay.decide_suspect(ctx, client.tenant_id, id_, False, f"key/{client.name}", reason(body)))
+
+
+def reason(body: Any) -> str:
+    """The reason in an optional body."""
+    return str((body or {}).get("reason", ""))

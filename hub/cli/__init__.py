@@ -1,0 +1,236 @@
+"""The command `hub`. Talks to a running hub by its API; only what must work without one opens the store itself.
+
+Exit codes: 0 done · 1 it ran and the answer is no · 2 wrong usage · 3 the hub cannot be reached · 4 not found or refused.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import click
+
+from hub.cli.client import Api, fail, show
+
+_URL = click.option("--url", envvar="CROSSDOCK_URL", default="http://127.0.0.1:8700", show_default=True, help="The hub.")
+_KEY = click.option("--key", envvar="CROSSDOCK_KEY", default="", help="API key (or CROSSDOCK_KEY).")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+
+
+def _api(command: Any) -> Any:
+    for option in (_JSON, _KEY, _URL):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Crossdock: the hub between a retailer's tills, stock systems and ERPs.
+
+    First steps: `hub tenant create acme`, `hub up`, `hub apply stores.yaml`. Settings are environment variables HUB_*.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+@main.command(epilog="Example: hub up --data-dir ./data --port 8700")
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the embedded engine (HUB_DATA_DIR).")
+@click.option("--port", type=int, help="Port of the HTTP edge (HUB_PORT).")
+def up(data_dir: Path | None, port: int | None) -> None:
+    """Run the whole hub in one process (embedded engine)."""
+    from hub.cli.admin import run_hub
+
+    run_hub(data_dir=data_dir, port=port)
+
+
+@main.command(epilog="Example: hub demo --exit")
+@click.option("--exit", "leave", is_flag=True, help="End after the closing table.")
+@click.option("--erp", type=click.Choice(["simulator", "tryton"]), default="simulator", show_default=True,
+              help="tryton: a real Tryton server, installed on first use.")  # fmt: skip
+@click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True)
+def demo(leave: bool, erp: str, folder: Path) -> None:
+    """A trading day in about a minute: sales reach the ERP and the stock system, with trouble on the way."""
+    from hub.demo import run
+
+    raise SystemExit(run(folder, real_erp=erp == "tryton", leave=leave))
+
+
+@main.group()
+def db() -> None:
+    """The database schema."""
+
+
+@db.command("upgrade", epilog="Example: HUB_DATABASE_URL=postgresql+psycopg://… hub db upgrade")
+@_JSON
+def db_upgrade(as_json: bool) -> None:
+    """Bring the schema to the newest migration."""
+    from hub.cli.admin import upgrade
+
+    show(upgrade(), as_json, lambda result: f"schema {result['before'] or 'empty'} → {result['after']}")
+
+
+@main.group()
+def tenant() -> None:
+    """Tenants and their API keys (opens the store itself)."""
+
+
+@tenant.command("create", epilog="Example: hub tenant create acme --name 'Acme Stores'")
+@click.argument("tenant_id")
+@click.option("--name", default="", help="Name for people.")
+@_JSON
+def tenant_create(tenant_id: str, name: str, as_json: bool) -> None:
+    """Create a tenant and an API key with every scope."""
+    from hub.cli.admin import create_tenant
+
+    result = create_tenant(tenant_id, name or tenant_id)
+    show(result, as_json, lambda r: f"tenant {r['tenant_id']}\nkey    {r['key']}   (shown once)")
+
+
+@tenant.command("key", epilog="Example: hub tenant key acme shop-backend --scope events:write")
+@click.argument("tenant_id")
+@click.argument("name")
+@click.option("--scope", "scopes", multiple=True, help="Repeat; default: every scope.")
+@_JSON
+def tenant_key(tenant_id: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
+    """Make an API key."""
+    from hub.cli.admin import make_key
+
+    show(make_key(tenant_id, name, scopes), as_json, lambda r: f"key {r['key']}   (shown once)")
+
+
+@main.command(epilog="Example: hub apply stores.yaml --reason 'new store'")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--reason", default="", help="Kept with the revision.")
+@_api
+def apply(file: Path, reason: str, url: str, key: str, as_json: bool) -> None:
+    """Put an integration file in force."""
+    body = {"source": file.read_text("utf-8"), "name": file.name, "reason": reason}
+    result = Api(url, key).call("POST", "/v1/integrations", body)
+    word = "in force" if result["changed"] else "unchanged, still"
+    show(result, as_json, lambda r: f"{r['integration']} revision {r['revision']} {word}")
+
+
+@main.command(epilog="Example: hub connect erp username=hub password=@secret.txt")
+@click.argument("connection")
+@click.argument("credentials", nargs=-1, required=True)
+@_api
+def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, as_json: bool) -> None:
+    """Set a connection's credentials, NAME=VALUE or NAME=@FILE; a paused connection resumes."""
+    values = {}
+    for item in credentials:
+        name, separator, value = item.partition("=")
+        if not separator:
+            fail(2, f"{item!r} is not NAME=VALUE")
+        values[name] = Path(value[1:]).read_text("utf-8").strip() if value.startswith("@") else value
+    api = Api(url, key)
+    api.call("PUT", f"/v1/connections/{connection}/credentials", values)
+    result = api.call("POST", f"/v1/connections/{connection}/check")
+    show(result, as_json, lambda r: f"{connection}: {'works' if r['ok'] else 'refused'}: {r['detail']}")
+    raise SystemExit(0 if result["ok"] else 1)
+
+
+@main.command(epilog="Example: hub send sale.json   or   hub send --example sale.completed.v1")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option("--example", "type_name", help="Send the type's example document instead of a file.")
+@_api
+def send(file: Path | None, type_name: str | None, url: str, key: str, as_json: bool) -> None:
+    """Publish one canonical event (a CloudEvents envelope)."""
+    from hub.cli.client import example_event, read_json
+
+    if (file is None) == (type_name is None):
+        fail(2, "give a file or --example TYPE")
+    event = read_json(file) if file else example_event(str(type_name))
+    result = Api(url, key).call("POST", "/v1/events", event)
+    show(result, as_json, lambda r: f"{r['status']} {r['message_id']} → {len(r['deliveries'])} deliveries")
+
+
+@main.command(epilog="Example: hub messages --type sale.completed.v1 --limit 5")
+@click.option("--type", "type_name", help="Canonical type.")
+@click.option("--limit", default=20, show_default=True)
+@_api
+def messages(type_name: str | None, limit: int, url: str, key: str, as_json: bool) -> None:
+    """List the newest messages."""
+    result = Api(url, key).call("GET", "/v1/messages", query={"type": type_name, "limit": limit})
+
+    def table(page: Any) -> str:
+        rows = [f"{m['received_at'][:19]}  {m['state']:9} {m['type']:22} {m['subject']:44} {m['id']}" for m in page["items"]]
+        return "\n".join(rows) or "no messages"
+
+    show(result, as_json, table)
+
+
+@main.command(epilog="Example: hub lineage CAISENgvlJ6jLWAzERDzjyHVybY")
+@click.argument("reference")
+@_api
+def lineage(reference: str, url: str, key: str, as_json: bool) -> None:
+    """Every step of one sale with times: message id, source id, subject or webhook event id."""
+    result = Api(url, key).call("GET", "/v1/lineage", query={"of": reference})
+
+    def text(history: Any) -> str:
+        lines = [history["subject"], *(f"trace {trace}" for trace in history["trace_ids"]), ""]
+        lines += [f"{step['at'][11:23]:12}  {step['step']:10} {step['text']}" for step in history["steps"]]
+        return "\n".join(lines)
+
+    show(result, as_json, text)
+
+
+@main.command("dead-letters", epilog="Example: hub dead-letters --json | jq '.items[].cause_code'")
+@click.option("--limit", default=50, show_default=True)
+@_api
+def dead_letters(limit: int, url: str, key: str, as_json: bool) -> None:
+    """List dead letters with cause and remedy; exit code 1 if there are any."""
+    result = Api(url, key).call("GET", "/v1/dead-letters", query={"limit": limit})
+
+    def text(page: Any) -> str:
+        rows = [
+            f"{d['id']}  {d['connection_id']:8} {d['subject']}\n    cause   {d['cause_code']}: {d['cause'].splitlines()[0]}\n"
+            f"    remedy  {d['remedy']}"
+            for d in page["items"]
+        ]
+        return "\n".join(rows) or "no dead letters"
+
+    show(result, as_json, text)
+    raise SystemExit(1 if result["items"] else 0)
+
+
+@main.command(epilog="Example: hub replay 0192f4e2-7c1a-7b3e-9d55-3f1c2ab40001 --reason 'SKU created'")
+@click.argument("delivery_id")
+@click.option("--reason", default="", help="Kept in the audit record.")
+@_api
+def replay(delivery_id: str, reason: str, url: str, key: str, as_json: bool) -> None:
+    """Try a dead letter again; what may have been applied is probed first."""
+    result = Api(url, key).call("POST", f"/v1/dead-letters/{delivery_id}/replay", {"reason": reason})
+    show(result, as_json, lambda d: f"{d['id']} is {d['state']} again")
+
+
+@main.command(epilog="Example: hub connectors --json")
+@_JSON
+def connectors(as_json: bool) -> None:
+    """List installed connectors with what each write guarantees; exit code 1 if one is quarantined."""
+    from hub.marketplace.catalogue import catalogue
+    from hub.runtime.plugins import load_plugins
+
+    items = catalogue(load_plugins())
+
+    def text(entries: Any) -> str:
+        lines = []
+        for entry in entries:
+            lines.append(f"{entry['connector']:12} {entry['version']:8} {entry['state']:12} {entry['summary'] or entry['reason']}")
+            lines += [f"             writes {w['type']:24} {w['guarantee']}" for w in entry["writes"]]
+        return "\n".join(lines) or "no connectors installed"
+
+    show(items, as_json, text)
+    raise SystemExit(1 if any(entry["state"] == "quarantined" for entry in items) else 0)
+
+
+@main.command(epilog="Example: hub doctor")
+@_JSON
+def doctor(as_json: bool) -> None:
+    """Check settings, schema, vault, plugins, broker and audit chain; exit code 1 if something is wrong."""
+    from hub.cli.admin import examine
+
+    checks = examine()
+
+    def text(found: Any) -> str:
+        return "\n".join(f"{'ok  ' if c['ok'] else 'FAIL'}  {c['check']:12} {c['detail']}" for c in found)
+
+    show(checks, as_json, text)
+    raise SystemExit(0 if all(check["ok"] for check in checks) else 1)

@@ -1,0 +1,134 @@
+"""Commands that work without a running hub: they open the store themselves."""
+
+import logging
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hub.bootstrap import Hub, utc_now
+from hub.broker import Broker
+from hub.cli.client import fail
+from hub.errors import MisconfiguredError
+from hub.identity.api_keys import SCOPES, create_key
+from hub.identity.vault import open_vault
+from hub.policies import audit
+from hub.runtime.plugins import load_plugins
+from hub.settings import Settings, from_environment
+from hub.store import Store
+
+
+def _settings(**overrides: Any) -> Settings:
+    try:
+        return from_environment(**overrides)
+    except MisconfiguredError as error:
+        fail(2, str(error))
+
+
+@contextmanager
+def _store() -> Iterator[Store]:
+    settings = _settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.store_url)
+    try:
+        store.upgrade()
+        yield store
+    finally:
+        store.close()
+
+
+def run_hub(**overrides: Any) -> None:
+    """Serve until SIGTERM or SIGINT; drains what is in hand."""
+    import uvicorn
+
+    settings = _settings(**overrides)
+    logging.getLogger().setLevel(logging.INFO)
+    try:
+        hub = Hub(settings)
+        if settings.embedded:
+            hub.ctx.store.upgrade()
+        hub.start()
+    except MisconfiguredError as error:
+        fail(2, str(error))
+    with hub:
+        server = uvicorn.Server(
+            uvicorn.Config(hub.web(), host=settings.host, port=settings.port, log_level="warning", lifespan="on")
+        )
+        print(f"crossdock {settings.base_url}  API /docs/  console /console  data {settings.store_url}", flush=True)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+        server.run()
+
+
+def upgrade() -> dict[str, Any]:
+    """Bring the schema to the newest migration."""
+    settings = _settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    store = Store(settings.store_url)
+    before = store.schema_state()[0]
+    store.upgrade()
+    after = store.schema_state()[0]
+    store.close()
+    return {"before": before, "after": after}
+
+
+def create_tenant(tenant_id: str, name: str) -> dict[str, str]:
+    """A tenant and a key with every scope; ends with code 4 if it exists."""
+    if not tenant_id.replace("-", "").replace("_", "").isalnum() or len(tenant_id) > 64:
+        fail(2, f"{tenant_id!r}: letters, digits, - and _ only, at most 64")
+    with _store() as store, store.begin() as uow:
+        now = utc_now()
+        if not uow.tenants.add(tenant_id, name, now):
+            fail(4, f"tenant {tenant_id!r} exists; make a key with `hub tenant key {tenant_id} NAME`")
+        audit.record(uow, tenant_id, now, "cli", "tenant.created", f"tenant/{tenant_id}")
+        return {"tenant_id": tenant_id, "key": create_key(uow, tenant_id, "admin", SCOPES, now)}
+
+
+def make_key(tenant_id: str, name: str, scopes: Sequence[str]) -> dict[str, str]:
+    """A key for an existing tenant."""
+    with _store() as store, store.begin() as uow:
+        if uow.tenants.get(tenant_id) is None:
+            fail(4, f"no tenant {tenant_id!r}; create it with `hub tenant create {tenant_id}`")
+        try:
+            return {"key": create_key(uow, tenant_id, name, scopes or SCOPES, utc_now())}
+        except ValueError as error:
+            fail(2, str(error))
+
+
+def examine() -> list[dict[str, Any]]:
+    """Each check with `ok` and one line of detail."""
+    checks: list[dict[str, Any]] = []
+
+    def note(check: str, ok: bool, detail: str) -> None:
+        checks.append({"check": check, "ok": ok, "detail": detail})
+
+    settings = _settings()
+    note("settings", True, "embedded" if settings.embedded else "shared database")
+    store = Store(settings.store_url)
+    state = store.reachable_schema()
+    if state is None:
+        note("store", False, f"cannot reach {settings.store_url}")
+    else:
+        note("store", state[0] == state[1], f"schema {state[0] or 'empty'}, newest {state[1]}"
+             + ("" if state[0] == state[1] else ": run `hub db upgrade`"))  # fmt: skip
+    try:
+        open_vault(settings)
+        note("vault", True, "key can be read")
+    except MisconfiguredError as error:
+        note("vault", False, str(error))
+    plugins = load_plugins()
+    for name, reason in plugins.quarantined.items():
+        note(f"plugin {name}", False, reason)
+    note("plugins", bool(plugins.connectors), ", ".join(sorted(plugins.connectors)) or "none installed")
+    problem = Broker(settings.broker_url).problem()
+    note("broker", problem is None, problem or settings.broker_url.split("@")[-1])
+    if state is not None and state[0] == state[1]:
+        with store.read() as uow:
+            for tenant_id in uow.tenants.ids():
+                broken = uow.audit.verify(tenant_id)
+                note(f"audit {tenant_id}", broken is None, "chain whole" if broken is None else f"broken at record {broken}")
+                for row in uow.connections.all(tenant_id):
+                    if row["state"] == "paused":
+                        note(f"connection {row['connection_id']}", False, f"paused: {row['state_reason']}")
+    store.close()
+    return checks

@@ -1,0 +1,1 @@
+"""The registry of contracts: the OpenAPI document and the canonical types, as they are served."""

@@ -1,0 +1,55 @@
+"""The governed OpenAPI document, bundled with the generated canonical components into one."""
+
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import orjson
+import yaml
+
+from hub.errors import MisconfiguredError
+
+_CANONICAL = "./schemas/canonical.json#"
+
+
+def contract_folder() -> Path:
+    """Where `openapi/` is: beside the packages in a checkout, under share/ in an installation."""
+    for folder in (Path(__file__).resolve().parents[2] / "openapi", Path(sys.prefix) / "share/crossdock/openapi"):
+        if (folder / "hub.yaml").exists():
+            return folder
+    raise MisconfiguredError("openapi/hub.yaml", "is not part of this installation")
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The whole document with every reference inside it."""
+    folder = contract_folder()
+    loaded = yaml.load((folder / "hub.yaml").read_text("utf-8"), Loader=_loader())
+    canonical = orjson.loads((folder / "schemas/canonical.json").read_bytes())
+    loaded["components"]["schemas"] |= canonical["components"]["schemas"]
+    bundled: dict[str, Any] = _relinked(loaded)
+    return bundled
+
+
+def _loader() -> Any:
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _relinked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {
+            key: item.replace(_CANONICAL, "#", 1) if key == "$ref" and isinstance(item, str) else _relinked(item)
+            for key, item in value.items()
+        }
+    return [_relinked(item) for item in value] if isinstance(value, list) else value
+
+
+def operations() -> dict[str, dict[str, Any]]:
+    """operationId → operation, with its ``method`` and ``path``."""
+    return {
+        operation["operationId"]: {**operation, "method": method, "path": path}
+        for path, item in document()["paths"].items()
+        for method, operation in item.items()
+        if isinstance(operation, dict) and "operationId" in operation
+    }

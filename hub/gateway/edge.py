@@ -1,0 +1,123 @@
+"""The gateway: an ASGI application in front of Connexion's.
+
+Webhooks are answered here, over the bytes as they came. Bodies for the API are bounded and checked here, then replayed to
+it unchanged, so that no parser behind ever meets a hostile one. It never runs plugin code.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import orjson
+
+from hub.api.app import problem
+from hub.errors import HubError
+from hub.flow.context import Context
+from hub.flow.ingest import receive_webhook
+from hub.gateway import strict_json
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+log = logging.getLogger(__name__)
+_WEBHOOK = re.compile(r"/webhooks/([^/]+)/([^/]+)")
+#: What is read and thrown away of a body that is too large, so that the sender gets to read the answer.
+_DRAIN = 64 * 1024 * 1024
+
+
+class Gateway:
+    """The application uvicorn serves. ``console`` and ``api`` are the applications behind."""
+
+    def __init__(self, ctx: Context, api: App, console: App) -> None:
+        self._ctx, self._api, self._console = ctx, api, console
+        self._pool = ThreadPoolExecutor(8, thread_name_prefix="ingest")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._api(scope, receive, send)
+            return
+        scope["hub"] = self._ctx
+        try:
+            await self._http(scope, receive, send)
+        except HubError as error:
+            await self._answer(scope, send, error)
+        except Exception:  # the edge: a caller gets a problem document, never a dropped connection
+            log.exception("unexpected error at the edge")
+            await self._answer(scope, send, HubError("internal"))
+
+    async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path, settings = scope["path"], self._ctx.settings
+        match = _WEBHOOK.fullmatch(path)
+        if match is not None:
+            if scope["method"] != "POST":
+                raise HubError("method_not_allowed", "webhooks are sent by POST")
+            body = await _read(scope, receive, settings.max_body_bytes)
+            headers = _headers(scope)
+            received = await asyncio.get_running_loop().run_in_executor(
+                self._pool, receive_webhook, self._ctx, match[1], match[2], headers, body
+            )
+            content = orjson.dumps({"id": received.raw_id, "duplicate": received.duplicate})
+            await _send(send, 200, {"Content-Type": "application/json"}, content)
+        elif path == "/" or path.startswith("/console"):
+            await self._console(scope, receive, send)
+        elif scope["method"] in ("POST", "PUT", "PATCH"):
+            limit = settings.max_batch_bytes if path == "/v1/events/batch" else settings.max_body_bytes
+            body = await _read(scope, receive, limit)
+            if body and "json" in _headers(scope).get("content-type", ""):
+                strict_json.check(body, settings.max_depth)
+            await self._api(scope, _replay(body, receive), send)
+        else:
+            await self._api(scope, receive, send)
+
+    async def _answer(self, scope: Scope, send: Send, error: HubError) -> None:
+        status, headers, body = problem(error, _headers(scope).get("traceparent", ""))
+        await _send(send, status, headers, body)
+
+
+def _headers(scope: Scope) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+
+
+async def _read(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The whole body; raises `body_too_large` once it is longer than ``limit``."""
+    parts, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise HubError("malformed_json", "the connection closed before the body was complete")
+        part = message.get("body", b"")
+        size += len(part)
+        if size <= limit:
+            parts.append(part)
+        elif size > _DRAIN:
+            break
+        more = message.get("more_body", False)
+    if size > limit:
+        raise HubError("body_too_large", f"the body has more than {limit} bytes")
+    return b"".join(parts)
+
+
+def _replay(body: bytes, receive: Receive) -> Receive:
+    sent = False
+
+    async def again() -> Message:
+        nonlocal sent
+        if not sent:
+            sent = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return again
+
+
+async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:
+    encoded = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    encoded.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,62 @@
+"""JSON as it should be: UTF-8, no key twice, no NaN, bounded nesting. Every refusal has its own code."""
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from hub.errors import HubError
+
+_NOT_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"|[^\[\]{}"]+', re.DOTALL)
+
+
+def check(body: bytes, max_depth: int) -> None:
+    """Raise HubError (`malformed_json`, `nesting_too_deep`, `number_not_finite`, `duplicate_key`) unless ``body`` is fine."""
+    _check_depth(body, max_depth)
+    try:
+        orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        _explain(body, error)
+    try:
+        json.loads(body, object_pairs_hook=_unique)
+    except _DuplicateKeyError as error:
+        entry = {"code": "duplicate_key", "field": f"/{error.key}", "message": "is given twice in one object"}
+        raise HubError("duplicate_key", f"key {error.key!r} is given twice in one object", [entry]) from None
+
+
+class _DuplicateKeyError(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _DuplicateKeyError(key)
+            seen.add(key)
+    return found
+
+
+def _check_depth(body: bytes, max_depth: int) -> None:
+    """Depth from the brackets outside strings: linear, before any parser recurses."""
+    depth = 0
+    for byte in _NOT_STRUCTURE.sub(b"", body):
+        if byte in b"[{":
+            depth += 1
+            if depth > max_depth:
+                raise HubError("nesting_too_deep", f"nested deeper than {max_depth} levels")
+        elif byte in b"]}":
+            depth -= 1
+
+
+def _explain(body: bytes, error: orjson.JSONDecodeError) -> None:
+    outside = re.sub(rb'"(?:[^"\\]|\\.)*"', b'""', body)
+    if re.search(rb"\b(NaN|Infinity)\b", outside):
+        raise HubError("number_not_finite", "NaN and Infinity are not JSON numbers") from None
+    where = f"line {error.lineno} column {error.colno}"
+    raise HubError("malformed_json", f"{error.msg} at {where}") from None

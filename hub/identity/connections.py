@@ -1,0 +1,50 @@
+"""Connections' credentials and state, for the API and the CLI alike."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from hub.errors import HubError
+from hub.identity.vault import Vault, save_credentials
+from hub.policies import audit
+from hub.runtime.loop import Loop
+from hub.runtime.performer import NoBoundary, Run
+from hub.runtime.plugins import Plugins
+from hub.runtime.session import Session
+from hub.sdk.errors import ConnectorError
+from hub.store import UnitOfWork
+
+
+def set_credentials(
+    uow: UnitOfWork, plugins: Plugins, vault: Vault, tenant_id: str, connection_id: str, values: Mapping[str, str],
+    now: datetime, actor: str,
+) -> None:  # fmt: skip
+    """Seal and store; a paused connection resumes. Raises ValueError for a name the connector does not declare."""
+    row = uow.connections.get(tenant_id, connection_id)
+    assert row is not None
+    declared = plugins.get(row["connector"]).manifest.data["credentials"]
+    if unknown := sorted(set(values) - set(declared)):
+        raise ValueError(f"unknown credential {', '.join(unknown)}; {row['connector']} declares {', '.join(sorted(declared))}")
+    save_credentials(uow, vault, tenant_id, connection_id, values, now)
+    audit.record(uow, tenant_id, now, actor, "credential.saved", f"connection/{connection_id}", names=sorted(values))
+    resume(uow, tenant_id, connection_id, now, actor, "new credentials")
+
+
+def resume(uow: UnitOfWork, tenant_id: str, connection_id: str, now: datetime, actor: str, reason: str) -> bool:
+    """Let a paused connection go on; False if it was not paused."""
+    if not uow.connections.set_state(tenant_id, connection_id, "active", "", now):
+        return False
+    audit.record(uow, tenant_id, now, actor, "connection.resumed", f"connection/{connection_id}", reason=reason)
+    return True
+
+
+def check(loop: Loop, session: Session) -> dict[str, Any]:
+    """Whether the connection's credentials work: `ok` and one line of detail."""
+    steps = session.connector.check()
+    try:
+        detail = loop.submit(loop.performer.perform(steps, session, NoBoundary(), Run())).result(90)
+    except ConnectorError as error:
+        return {"ok": False, "detail": f"{error.code}: {error.message}"}
+    except HubError as error:
+        return {"ok": False, "detail": error.detail}
+    return {"ok": True, "detail": detail}
