@@ -1,0 +1,5 @@
+"""`hub demo`: a trading day against simulators (or a real Tryton), with trouble, and a closing table that proves the promises."""
+
+from hub.demo.run import run
+
+__all__ = ["run"]

@@ -1,0 +1,216 @@
+"""The closing table, computed from the three systems' own books against the hub's. Nothing here asks the hub to judge itself."""
+
+import re
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from hub.demo.day import Day
+from hub.demo.stage import TENANT, Stage
+from hub.reconcile.compare import Comparison, compare, divergences
+from hub.reconcile.measure import documents_of, documents_open, money_by_tender, stock_by_sku
+
+_TRANSACTIONS = ("sale.completed.v1", "return.completed.v1", "exchange.completed.v1")
+_STOCK_FACTS = ("stock.counted.v1", "stock.adjusted.v1")
+_TENDER_OF = {"CASH": "cash", "CARD": "card", "SQUARE_GIFT_CARD": "gift_card", "WALLET": "wallet"}
+#: The tenders' accounts in the ERP, as in stores.yaml: wallet and card share one.
+_ACCOUNTS = {"cash": "1.1.1", "card": "1.1.2", "gift_card": "1.1.3"}
+_SAME_ACCOUNT = {"wallet": "card"}
+_BY_SALE = ("SOLD", "UNLINKED_RETURN")
+_KEY = re.compile(r"XD[0-9A-F]{24}")
+
+
+@dataclass
+class Closing:
+    """The figures of the day; `lost` and `doubled` list what they count."""
+
+    facts: int = 0
+    acknowledged: int = 0
+    states: dict[str, dict[str, int]] = field(default_factory=dict)
+    quarantined: list[dict[str, Any]] = field(default_factory=list)
+    dead: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[dict[str, Any]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    doubled: list[str] = field(default_factory=list)
+    money: list[tuple[str, list[Comparison]]] = field(default_factory=list)
+    stock: list[tuple[str, list[Comparison]]] = field(default_factory=list)
+    audit_broken_at: int | None = None
+    refused_audited: int = 0
+
+    @property
+    def differences(self) -> int:
+        return sum(len(divergences(rows)) for _, rows in (*self.money, *self.stock))
+
+    @property
+    def clean(self) -> bool:
+        """Whether the promises held."""
+        return not (self.lost or self.doubled or self.differences) and self.audit_broken_at is None
+
+
+def close_books(stage: Stage, day: Day) -> Closing:
+    """Read all books and compare."""
+    closing = Closing(acknowledged=len({(w.url, w.body) for w in stage.sender.acknowledged}))
+    with stage.store.read() as uow:
+        deliveries = _all(lambda after: uow.deliveries.page(TENANT, after, 200))
+        messages = _all(lambda after: uow.messages.page(TENANT, after, 200))
+        raws = _all(lambda after: uow.raws.page(TENANT, after, 200))
+        closing.audit_broken_at = uow.audit.verify(TENANT)
+        closing.refused_audited = sum(
+            row["action"] == "webhook.refused" for row in uow.audit.page(TENANT, None, 100000, "connection/pos")
+        )
+    for row in deliveries:
+        of = closing.states.setdefault(row["connection_id"], {})
+        of[row["state"]] = of.get(row["state"], 0) + 1
+    closing.quarantined = [row for row in raws if row["state"] == "quarantined"]
+    closing.dead = [row for row in deliveries if row["state"] == "dead"]
+    closing.waiting = [row for row in deliveries if row["state"] in ("pending", "held", "claimed", "sending", "ambiguous")]
+    _find_lost(stage, closing, messages, deliveries, raws)
+    _find_doubled(stage, closing)
+    _compare_money(stage, closing)
+    _compare_stock(stage, closing)
+    return closing
+
+
+def _all(page: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    after = None
+    while True:
+        found = page(after)
+        rows += found[:200]
+        if len(found) <= 200:
+            return rows
+        after = found[199]["id"]
+
+
+def _find_lost(stage: Stage, closing: Closing, messages: list[Any], deliveries: list[Any], raws: list[Any]) -> None:
+    """What the till knows and the hub does not; what was acknowledged and is not stored; what is applied and not there."""
+    facts = {f"order:{order_id}" for order_id in stage.square.orders}
+    for change in stage.square.changes:
+        body = change.get("physical_count") or change["adjustment"]
+        if not {body.get("from_state"), body.get("to_state")} & set(_BY_SALE):
+            facts.add(f"inventory:{body['id']}")
+    closing.facts = len(facts)
+    known = {row["source_id"]: row for row in messages}
+    closing.lost += [f"{fact}: the till knows it, the hub does not" for fact in sorted(facts - known.keys())]
+    stored = {row["source_event_id"] for row in raws}
+    for webhook in stage.sender.acknowledged:
+        match = re.search(rb'"event_id":"([^"]+)"', webhook.body)
+        if match and match[1].decode() not in stored:
+            closing.lost.append(f"webhook {match[1].decode()}: answered 2xx and not stored")
+    expected = {"erp": _TRANSACTIONS, "stock": (*_TRANSACTIONS, *_STOCK_FACTS)}
+    for connection, types in expected.items():
+        routed = {row["message_id"] for row in deliveries if row["connection_id"] == connection}
+        for row in messages:
+            if row["type"] in types and row["id"] not in routed:
+                closing.lost.append(f"{row['source_id']}: no delivery to {connection}")
+    there = {"erp": {i["reference"] for i in stage.erp.invoices() if i["state"] == "paid"}, "stock": _stock_keys(stage)}
+    for row in deliveries:
+        if row["state"] == "applied" and row["key"] not in there[row["connection_id"]]:
+            closing.lost.append(f"delivery {row['id']} is applied, but {row['connection_id']} has no {row['key']}")
+
+
+def _stock_keys(stage: Stage) -> set[str]:
+    return {match[0] for note in stage.inventree.applied() if (match := _KEY.search(note))}
+
+
+def _find_doubled(stage: Stage, closing: Closing) -> None:
+    """The same reference twice in a target's own books."""
+    for what, rows, name in (("invoice", stage.erp.invoices(), "reference"), ("entry", stage.erp.entries(), "description")):
+        seen: dict[str, int] = {}
+        for row in rows:
+            if _KEY.search(str(row[name] or "")):
+                seen[row[name]] = seen.get(row[name], 0) + 1
+        closing.doubled += [f"ERP {what} {key}: {count} times" for key, count in seen.items() if count > 1]
+    closing.doubled += [f"stock note {note}: {count} times" for note, count in stage.inventree.applied().items() if count > 1]
+
+
+def _compare_money(stage: Stage, closing: Closing) -> None:
+    till = _by_account({_TENDER_OF[kind]: amount for kind, amount in stage.square.money().items()})
+    held = _by_account(money_by_tender(_held(stage)))
+    hub = _by_account(money_by_tender(documents_of(stage.store, TENANT, _TRANSACTIONS)))
+    missing = _by_account(money_by_tender(documents_open(stage.store, TENANT, "erp")))
+    missing = {kind: amount - held.get(kind, Decimal(0)) for kind, amount in missing.items()}
+    closing.money = [("till → hub", compare(till, hub, held)), ("hub → ERP", compare(hub, stage.erp.money(_ACCOUNTS), missing))]
+
+
+def _by_account(totals: dict[str, Decimal]) -> dict[str, Decimal]:
+    merged: dict[str, Decimal] = {}
+    for kind, amount in totals.items():
+        account = _SAME_ACCOUNT.get(kind, kind)
+        merged[account] = merged.get(account, Decimal(0)) + amount
+    return merged
+
+
+def _compare_stock(stage: Stage, closing: Closing) -> None:
+    facts = (*_TRANSACTIONS, *_STOCK_FACTS)
+    everything = documents_of(stage.store, TENANT, facts)
+    held = _held(stage)
+    all_levels = stock_by_sku([*everything, *held])
+    hub = stock_by_sku(everything)
+    till = stage.square.stock()
+    explained = {sku: all_levels.get(sku, Decimal(0)) - hub.get(sku, Decimal(0)) for sku in all_levels}
+    missing_ids = {document["id"] for _, document in documents_open(stage.store, TENANT, "stock")}
+    arrived = stock_by_sku([(name, document) for name, document in everything if document["id"] not in missing_ids])
+    missing = {sku: hub[sku] - arrived.get(sku, Decimal(0)) for sku in hub}
+    closing.stock = [("till → hub", compare(till, hub, explained)), ("hub → stock", compare(hub, stage.inventree.stock(), missing))]
+
+
+def _held(stage: Stage) -> list[tuple[str, dict[str, Any]]]:
+    """Suspected duplicates that wait for a person."""
+    with stage.store.read() as uow:
+        held = {row["id"] for row in uow.messages.page(TENANT, None, 200, state="held")}
+        rows = uow.deliveries.with_bodies(TENANT, "erp", ("held",))
+    import orjson
+
+    return [(row["type"], orjson.loads(row["body"])["data"]) for row in rows if row["message_id"] in held]
+
+
+def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
+    """The table people see at the end."""
+    erp = "Tryton server" if real_erp else "Tryton simulator"
+    console.rule("[bold]Closing the day")
+    table = Table(title=f"Deliveries (targets: {erp}, InvenTree simulator)", title_justify="left")
+    for column in ("to", "applied", "skipped", "waiting", "held", "dead-lettered"):
+        table.add_column(column, justify="left" if column == "to" else "right")
+    for connection, states in sorted(closing.states.items()):
+        waiting = sum(states.get(state, 0) for state in ("pending", "claimed", "sending", "ambiguous"))
+        numbers = (states.get("applied", 0), states.get("skipped", 0), waiting, states.get("held", 0), states.get("dead", 0))
+        table.add_row(connection, *(str(number) for number in numbers))
+    console.print(f"Events at the till {closing.facts} · webhooks acknowledged {closing.acknowledged} · "
+                  f"quarantined {len(closing.quarantined)} · forged webhooks refused and audited {closing.refused_audited}")  # fmt: skip
+    console.print(table)
+    for row in closing.quarantined:
+        console.print(f"  quarantined   {row['cause_code']}: {row['cause']}\n    remedy      {row['remedy']}", highlight=False)
+    for row in closing.dead:
+        console.print(f"  dead-lettered {row['connection_id']}: {row['cause_code']}: {row['cause'].splitlines()[0]}\n"
+                      f"    remedy      {row['remedy']}", highlight=False)  # fmt: skip
+    for row in closing.waiting:
+        console.print(f"  {row['state']:13} {row['connection_id']}: {row['cause_code'] or 'due'} {row['subject']}", highlight=False)
+    for title, unit, comparisons in (("Money per tender", "USD", closing.money), ("Stock per SKU", "pieces", closing.stock)):
+        console.print(_comparison_table(f"{title} ({unit})", comparisons))
+    for text in (*closing.lost, *closing.doubled):
+        console.print(f"[red]{text}", highlight=False)
+    chain = "whole" if closing.audit_broken_at is None else f"BROKEN at {closing.audit_broken_at}"
+    style = "bold green" if closing.clean else "bold red"
+    console.print(
+        f"lost {len(closing.lost)} · doubled {len(closing.doubled)} · unexplained differences {closing.differences} · "
+        f"audit chain {chain}", style=style, highlight=False,
+    )  # fmt: skip
+
+
+def _comparison_table(title: str, comparisons: list[tuple[str, list[Comparison]]]) -> Table:
+    """One row per key: till, hub, target, and what explains a difference."""
+    (_, first), (_, second) = comparisons
+    right = {row.key: row for row in second}
+    table = Table(title=title, title_justify="left")
+    for column in ("", "till", "hub", "target", "held at hub", "not yet applied", "difference"):
+        table.add_column(column, justify="left" if not column else "right")
+    for row in first:
+        other = right.get(row.key, Comparison(row.key, Decimal(0), Decimal(0), Decimal(0)))
+        difference = row.difference + other.difference
+        numbers = (row.left, row.right, other.right, row.explained, other.explained, difference)
+        table.add_row(row.key, *(f"{number:f}" for number in numbers), style="red" if row.difference or other.difference else "")
+    return table

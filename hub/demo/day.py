@@ -1,0 +1,198 @@
+"""The trading day: what customers, staff and misfortune do, second by second. Facts are made at the till, nowhere else."""
+
+import json
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from hub.demo.stage import Stage
+from hub.sdk.testing import Fault, OutgoingWebhook
+
+CATALOGUE = [
+    ("SKU-0001", "Filter coffee 250 g", 950), ("SKU-0002", "Espresso beans 1 kg", 2490), ("SKU-0003", "Mug, blue", 1200),
+    ("SKU-0004", "Mug, white", 1200), ("SKU-0005", "Pour-over cone", 1995), ("SKU-0006", "Paper filters 100", 499),
+    ("SKU-0007", "Gooseneck kettle", 5900), ("SKU-0008", "Hand grinder", 7950), ("SKU-0009", "Scale", 3450),
+    ("SKU-0010", "Tea - black", 675), ("SKU-0011", "Tea - green", 725), ("SKU-0012", "Gift box", 1550),
+]  # fmt: skip
+#: In Square's catalogue only: neither the ERP nor the stock system knows it.
+GHOST = ("SKU-GHOST", "Pop-up special", 1111)
+OPENING_STOCK = 200
+#: Length of the day in seconds.
+LENGTH = 46.0
+
+
+@dataclass
+class Day:
+    """The script and what it left behind for the closing table."""
+
+    stage: Stage
+    seed: int = 7
+    log: list[tuple[float, str]] = field(default_factory=list)
+    signature_refusals: int = 0
+    malformed: int = 0
+    items: dict[str, str] = field(default_factory=dict)
+    sales: list[dict[str, Any]] = field(default_factory=list)
+    returned: set[str] = field(default_factory=set)
+    started: float = 0.0
+    killed: bool = False
+
+    def open_shop(self) -> None:
+        """Catalogue and opening stock at the till; products and parts in the other systems."""
+        for sku, name, price in [*CATALOGUE, GHOST]:
+            self.items[sku] = self.stage.square.add_item(sku, name, price, 0 if sku == GHOST[0] else OPENING_STOCK)
+        for sku, name, _ in CATALOGUE:
+            self.stage.inventree.add_part(sku, name, 1, OPENING_STOCK)
+            self.stage.erp.add_product(sku, name)
+
+    def script(self) -> list[tuple[float, str, Callable[[], None]]]:
+        """(second, trouble shown to people or '', what happens), in order of time."""
+        chance = random.Random(self.seed)  # noqa: S311 - a reproducible day
+        events: list[tuple[float, str, Callable[[], None]]] = []
+        for _ in range(80):
+            events.append((chance.uniform(0.5, LENGTH), "", lambda: self.sell(chance)))
+        for _ in range(7):
+            events.append((chance.uniform(8, LENGTH), "", lambda: self.take_back(chance)))
+        for _ in range(4):
+            events.append((chance.uniform(8, LENGTH), "", lambda: self.exchange(chance)))
+        for _ in range(5):
+            events.append((chance.uniform(5, LENGTH), "", lambda: self.count(chance)))
+        for _ in range(6):
+            events.append((chance.uniform(5, LENGTH), "", lambda: self.adjust(chance)))
+        events += [
+            (6.0, "duplicate webhooks: the same events three times", self.duplicates),
+            (9.0, "a webhook held up for 20 s at the vendor", lambda: self.late(chance)),
+            (12.0, "rate-limit storm: every system answers 429", self.storm),
+            (18.0, "time-outs after the ERP and the stock system applied the write", self.timeouts),
+            (22.0, "a sale of an SKU that only the till knows", self.ghost),
+            (24.0, "a malformed payload with a valid signature", self.malformed_payload),
+            (25.0, "a webhook with a forged signature", self.forged),
+            (27.0, "an offline till sends a sale again under a new id", self.offline_again),
+            (33.0, "kill -9 of the hub, in mid-flight", lambda: self.kill(chance)),
+        ]
+        return sorted(events, key=lambda event: event[0])
+
+    # -- ordinary life ------------------------------------------------------------------------------------------
+
+    def sell(self, chance: random.Random, announce: bool = True) -> dict[str, Any]:
+        skus = chance.sample([sku for sku, _, _ in CATALOGUE], chance.randint(1, 4))
+        lines = [(self.items[sku], chance.randint(1, 3)) for sku in skus]
+        tender = chance.choice(["CARD", "CARD", "CASH", "SQUARE_GIFT_CARD", "WALLET"])
+        discount, tip = chance.choice([0, 0, 0, 50, 125]), chance.choice([0, 0, 0, 200])
+        sale: dict[str, Any] = self.stage.square.ring_sale(lines, tender, discount, tip, announce=announce)
+        self.sales.append(sale)
+        return sale
+
+    def take_back(self, chance: random.Random) -> None:
+        if sale := self._old_sale(chance):
+            line = chance.choice(sale["line_items"])
+            self.stage.square.ring_return(sale, {line["uid"]: chance.randint(1, int(line["quantity"]))})
+
+    def exchange(self, chance: random.Random) -> None:
+        if sale := self._old_sale(chance):
+            line = chance.choice(sale["line_items"])
+            wanted = self.items[chance.choice(CATALOGUE)[0]]
+            self.stage.square.ring_exchange(sale, {line["uid"]: int(line["quantity"])}, [(wanted, chance.randint(1, 2))])
+
+    def _old_sale(self, chance: random.Random) -> dict[str, Any] | None:
+        candidates = [sale for sale in self.sales if sale["id"] not in self.returned]
+        if not candidates:
+            return None
+        sale = chance.choice(candidates)
+        self.returned.add(sale["id"])
+        return sale
+
+    def count(self, chance: random.Random) -> None:
+        sku = chance.choice(CATALOGUE)[0]
+        level = int(self.stage.square.stock()[sku])
+        self.stage.square.count(self.items[sku], max(0, level - chance.randint(0, 2)))
+
+    def adjust(self, chance: random.Random) -> None:
+        variation = self.items[chance.choice(CATALOGUE)[0]]
+        if chance.random() < 0.5:
+            self.stage.square.adjust(variation, chance.randint(1, 2), "IN_STOCK", "WASTE")
+        else:
+            self.stage.square.adjust(variation, chance.randint(5, 20), "NONE", "IN_STOCK", announce=False)  # found by polling
+
+    # -- trouble ------------------------------------------------------------------------------------------------
+
+    def duplicates(self) -> None:
+        """Every webhook of one sale, three times over."""
+        self.flush()
+        self.sell(random.Random(1))  # noqa: S311
+        for _, body, headers in self.stage.square.take_webhooks(self.stage.webhook_url):
+            for delay in (0.0, 0.1, 1.5):
+                self.stage.sender.send(OutgoingWebhook(self.stage.webhook_url, headers, body), delay)
+
+    def late(self, chance: random.Random) -> None:
+        self.flush()
+        self.sell(chance)
+        for _, body, headers in self.stage.square.take_webhooks(self.stage.webhook_url):
+            self.stage.sender.send(OutgoingWebhook(self.stage.webhook_url, headers, body), 20.0)
+
+    def storm(self) -> None:
+        self.stage.square_server.faults.add(Fault("throttle", count=12))
+        self.stage.inventree_server.faults.add(Fault("throttle", count=8, seconds=2))
+        self.stage.erp_server.faults.add(Fault("throttle", count=8, seconds=2))
+
+    def timeouts(self) -> None:
+        seconds = 9.0 if self.stage.real_erp else 1.8
+        create = r'"model\.account\.invoice\.create"'
+        self.stage.erp_server.faults.add(Fault("timeout_after_apply", create, "POST", 2, seconds))
+        self.stage.erp_server.faults.add(Fault("drop_after_apply", r'"model\.account\.invoice\.post"', "POST", 1))
+        self.stage.inventree_server.faults.add(Fault("timeout_after_apply", r"/api/stock/remove/", "POST", 2, 1.8))
+        self.stage.inventree_server.faults.add(Fault("drop_after_apply", r"/api/stock/remove/", "POST", 1))
+
+    def ghost(self) -> None:
+        self.stage.square.ring_sale([(self.items[GHOST[0]], 1)], "CARD")
+
+    def malformed_payload(self) -> None:
+        broken = json.dumps({"merchant_id": self.stage.square.merchant_id, "type": "order.updated"}).encode()[:-9]
+        body, headers = self.stage.square.signed(broken, self.stage.webhook_url)
+        self.stage.sender.send(OutgoingWebhook(self.stage.webhook_url, headers, body))
+        self.malformed += 1
+
+    def forged(self) -> None:
+        body, headers = self.stage.square.signed({"type": "order.updated", "event_id": "forged"}, self.stage.webhook_url)
+        self.stage.sender.send(OutgoingWebhook(self.stage.webhook_url, headers, body.replace(b"forged", b"f0rged")))
+        self.signature_refusals += 1
+
+    def offline_again(self) -> None:
+        lines = [(self.items["SKU-0003"], 1), (self.items["SKU-0006"], 2)]
+        first = self.stage.square.ring_sale(lines, "CARD", ticket="OFF-77")
+        self.stage.square.ring_sale(lines, "CARD", ticket="OFF-77")
+        self.sales.append(first)
+
+    def kill(self, chance: random.Random) -> None:
+        """A burst of sales, and the hub dies among them; the vendor keeps retrying its webhooks meanwhile."""
+        for _ in range(12):
+            self.sell(chance)
+        self.flush()
+        time.sleep(0.4)
+        self.stage.hub.kill()
+        self.killed = True
+        for _ in range(4):
+            self.sell(chance)
+        self.flush()
+        time.sleep(1.0)
+        self.stage.hub.start()
+        self.stage.hub.wait_ready()
+
+    def flush(self) -> None:
+        """Send what happened since the last time."""
+        for _, body, headers in self.stage.square.take_webhooks(self.stage.webhook_url):
+            self.stage.sender.send(OutgoingWebhook(self.stage.webhook_url, headers, body))
+
+    def live(self, tick: Callable[[float], None]) -> None:
+        """Run the day; ``tick`` is called several times a second with the seconds gone."""
+        self.started = time.monotonic()
+        for second, trouble, happen in self.script():
+            while (gone := time.monotonic() - self.started) < second:
+                tick(gone)
+                time.sleep(min(0.15, second - gone))
+            if trouble:
+                self.log.append((second, trouble))
+                tick(second)
+            happen()
+            self.flush()
