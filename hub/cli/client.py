@@ -31,6 +31,8 @@ class Api:
     def call(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
         """The parsed answer."""
         status, content = self.request(method, path, body, query)
+        if status == 0:
+            fail(3, f"cannot reach the hub at {self._url} ({content['detail']}); start it with `hub up`")
         if status >= 400:
             lines = [f"{content.get('code', status)}: {content.get('detail', '')}"]
             lines += [f"  {item.get('field') or '/'}: {item['message']}" for item in content.get("errors", [])[:20]]
@@ -40,7 +42,7 @@ class Api:
     def request(
         self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None
     ) -> tuple[int, Any]:
-        """(status, parsed answer), whatever the status."""
+        """(status, parsed answer), whatever the status; status 0 if the hub cannot be reached."""
         given = {key: value for key, value in (query or {}).items() if value is not None}
         url = self._url + path + (f"?{urlencode(given)}" if given else "")
         data = None if body is None else json.dumps(body).encode()
@@ -54,8 +56,8 @@ class Api:
                 return error.code, json.loads(error.read())
             except ValueError:
                 return error.code, {"code": str(error.code), "detail": error.reason}
-        except (urllib.error.URLError, OSError) as error:
-            fail(3, f"cannot reach the hub at {self._url} ({getattr(error, 'reason', error)}); start it with `hub up`")
+        except (urllib.error.URLError, OSError, ValueError) as error:
+            return 0, {"code": "unreachable", "detail": str(getattr(error, "reason", error))}
 
 
 def read_json(file: Path) -> Any:

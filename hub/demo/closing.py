@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+import orjson
 from rich.console import Console
 from rich.table import Table
 
@@ -163,8 +164,6 @@ def _held(stage: Stage) -> list[tuple[str, dict[str, Any]]]:
     with stage.store.read() as uow:
         held = {row["id"] for row in uow.messages.page(TENANT, None, 200, state="held")}
         rows = uow.deliveries.with_bodies(TENANT, "erp", ("held",))
-    import orjson
-
     return [(row["type"], orjson.loads(row["body"])["data"]) for row in rows if row["message_id"] in held]
 
 

@@ -132,9 +132,9 @@ class Day:
             self.stage.sender.send(OutgoingWebhook(self.stage.webhook_url, headers, body), 20.0)
 
     def storm(self) -> None:
-        self.stage.square_server.faults.add(Fault("throttle", count=12))
-        self.stage.inventree_server.faults.add(Fault("throttle", count=8, seconds=2))
-        self.stage.erp_server.faults.add(Fault("throttle", count=8, seconds=2))
+        self.stage.square_server.faults.add(Fault("throttle", count=10))
+        self.stage.inventree_server.faults.add(Fault("throttle", count=5, seconds=1))
+        self.stage.erp_server.faults.add(Fault("throttle", count=5, seconds=1))
 
     def timeouts(self) -> None:
         seconds = 9.0 if self.stage.real_erp else 1.8

@@ -11,13 +11,13 @@ from hub.cli.client import Api
 from hub.demo.closing import Closing, close_books, print_closing
 from hub.demo.day import LENGTH, Day
 from hub.demo.stage import DemoError, HubProcess, Stage, configure, free_port, prepare, simulator
-from hub.demo.view import View
+from hub.demo.view import View, wide_console
 from hub.sdk.testing import Forward, SimulatorServer, WebhookSender
 
 
 def run(folder: Path, real_erp: bool = False, leave: bool = False) -> int:
     """The whole demo; returns the exit code: 0 only if nothing was lost, doubled or left unexplained."""
-    console = Console()
+    console = wide_console()
     stage: Stage | None = None
     try:
         stage = _set(folder, real_erp, console)

@@ -15,11 +15,17 @@ from hub.demo.stage import Stage
 _STATES = ("applied", "skipped", "pending", "claimed", "sending", "ambiguous", "held", "dead")
 
 
+def wide_console() -> Console:
+    """The terminal; where there is none, lines of 120 characters."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)
+
+
 class View:
     """Shows the hub's own status, asked through its API, while the day goes on."""
 
     def __init__(self, stage: Stage, length: float, log: list[tuple[float, str]]) -> None:
-        self.console = Console()
+        self.console = wide_console()
         self._stage, self._length, self._log = stage, length, log
         self._status: dict[str, Any] = {}
         self._gone, self._phase, self._printed, self._said = 0.0, "opening", -10.0, 0
@@ -55,13 +61,10 @@ class View:
 
     def _watch(self) -> None:
         while not self._stop.is_set():
-            try:
-                code, content = self._stage.api.request("GET", "/v1/status")
-                self._down = code != 200
-                if code == 200:
-                    self._status = content
-            except SystemExit:  # the client's way of saying that the hub cannot be reached
-                self._down = True
+            code, content = self._stage.api.request("GET", "/v1/status")
+            self._down = code != 200
+            if code == 200:
+                self._status = content
             time.sleep(0.5)
 
     def _counts(self) -> dict[tuple[str, str], int]:

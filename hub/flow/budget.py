@@ -26,9 +26,11 @@ class ReadBoundary:
         await self._ctx.loop.in_store(self._close, seconds)
 
     def _reserve(self) -> float:
-        session = self._session
+        session, now = self._session, self._ctx.clock().timestamp()
+        if not session.limits["requests_per_second"]:
+            with self._ctx.store.read() as uow:
+                return rate_limit.closed_for(uow, session.tenant_id, session.connection_id, now)
         with self._ctx.store.begin() as uow:
-            now = self._ctx.clock().timestamp()
             return rate_limit.reserve(uow, session.tenant_id, session.connection_id, session.limits, now)
 
     def _close(self, seconds: float) -> None:

@@ -119,7 +119,7 @@ class Deliverer:
                 decision = outcome.decide(ctx, row, claim.write, result, run, self._random)
                 document_id = envelope_data(claim.message["body"])["id"]
                 return await ctx.loop.in_store(
-                    outcome.commit, ctx, row, claim.attempt_id, claim.write, decision, run, document_id
+                    outcome.commit, ctx, row, session, claim.attempt_id, claim.write, decision, run, document_id
                 )
 
     async def _attempt(self, claim: Claim, run: Run, parent: str) -> Written | Skipped:

@@ -20,9 +20,11 @@ from typing import Any
 from hub.errors import LeaseLostError, ThrottledError
 from hub.flow.context import Context
 from hub.flow.translate import describe
-from hub.policies import audit, rate_limit
+from hub.identity.connections import pause
+from hub.policies import audit
 from hub.policies.dead_letter import backoff_seconds, remedy_for
 from hub.runtime.performer import Run
+from hub.runtime.session import Session
 from hub.sdk.errors import (
     AmbiguousWriteError,
     AuthenticationError,
@@ -105,8 +107,9 @@ def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
 
 
 def commit(
-    ctx: Context, row: Row, attempt_id: str, write: Write, outcome: Outcome | None, run: Run, document_id: str
-) -> bool:
+    ctx: Context, row: Row, session: Session, attempt_id: str, write: Write, outcome: Outcome | None, run: Run,
+    document_id: str,
+) -> bool:  # fmt: skip
     """Record the attempt and move the delivery; False if the claim had passed to another worker."""
     now = ctx.clock()
     with ctx.store.begin() as uow:
@@ -137,19 +140,9 @@ def commit(
                 message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
                 code=outcome.code, cause=outcome.cause,
             )  # fmt: skip
-        if outcome.pause and uow.connections.set_state(
-            row["tenant_id"], row["connection_id"], "paused", outcome.cause, now
-        ):
-            audit.record(
-                uow, row["tenant_id"], now, "deliver", "connection.paused", f"connection/{row['connection_id']}",
-                reason=outcome.cause,
-            )  # fmt: skip
+        if outcome.pause:
+            pause(uow, session, outcome.cause, now, "deliver")
     if final:
         ctx.delivery_due.set()  # the next sibling may go now
     return True
 
-
-def close_budget(ctx: Context, row: Row, seconds: float) -> None:
-    """The target said to stay away: nobody calls this connection until then."""
-    with ctx.store.begin() as uow:
-        rate_limit.close(uow, row["tenant_id"], row["connection_id"], ctx.clock().timestamp(), seconds)

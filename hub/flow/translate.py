@@ -19,6 +19,7 @@ from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.route import NewMessage, admit
+from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
 from hub.runtime.performer import Run
@@ -59,13 +60,14 @@ class Translator:
         with ctx.telemetry.span(
             tracing.TRANSLATE, row["traceparent"], SpanKind.INTERNAL, hub_tenant=row["tenant_id"], hub_raw=row["id"]
         ) as span:
+            session = None
             try:
                 session = await ctx.loop.in_store(self._session, row)
                 documents = await self._documents(row, session, traceparent_of(span))
                 await ctx.loop.in_store(self._commit, row, session, documents, traceparent_of(span))
             except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
                 fail(span, type(error).__name__)
-                await ctx.loop.in_store(self._failed, row, error)
+                await ctx.loop.in_store(self._failed, row, session, error)
 
     def _session(self, row: Row) -> Session:
         with self._ctx.store.read() as uow:
@@ -119,7 +121,7 @@ class Translator:
             f"connection/{session.connection_id}", session.connection_id, row["id"],
         )  # fmt: skip
 
-    def _failed(self, row: Row, error: Exception) -> None:
+    def _failed(self, row: Row, session: Session | None, error: Exception) -> None:
         """Later, or quarantine: by what kind of error it was."""
         ctx, now = self._ctx, self._ctx.clock()
         if isinstance(error, LeaseLostError):
@@ -128,9 +130,8 @@ class Translator:
             if isinstance(error, ThrottledError):
                 self._postpone(uow, row, error.wait_seconds, "throttled", str(error))
             elif isinstance(error, AuthenticationError):
-                if uow.connections.set_state(row["tenant_id"], row["connection_id"], "paused", error.message, now):
-                    audit.record(uow, row["tenant_id"], now, "translate", "connection.paused",
-                                 f"connection/{row['connection_id']}", reason=error.message)  # fmt: skip
+                if session is not None:
+                    pause(uow, session, error.message, now, "translate")
                 self._postpone(uow, row, 30.0, error.code, error.message)
             elif isinstance(error, RetryableError):
                 wait = error.retry_after

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from hub.errors import HubError
+from hub.identity.sessions import current_version
 from hub.identity.vault import Vault, save_credentials
 from hub.policies import audit
 from hub.runtime.loop import Loop
@@ -13,6 +14,7 @@ from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
 from hub.sdk.errors import ConnectorError
 from hub.store import UnitOfWork
+from hub.store.rows import Row
 
 
 def set_credentials(
@@ -27,7 +29,27 @@ def set_credentials(
         raise ValueError(f"unknown credential {', '.join(unknown)}; {row['connector']} declares {', '.join(sorted(declared))}")
     save_credentials(uow, vault, tenant_id, connection_id, values, now)
     audit.record(uow, tenant_id, now, actor, "credential.saved", f"connection/{connection_id}", names=sorted(values))
-    resume(uow, tenant_id, connection_id, now, actor, "new credentials")
+    if not missing_credentials(uow, plugins, row):
+        resume(uow, tenant_id, connection_id, now, actor, "new credentials")
+
+
+def missing_credentials(uow: UnitOfWork, plugins: Plugins, connection: Row) -> list[str]:
+    """Declared credentials that the connection does not have yet."""
+    declared = plugins.get(connection["connector"]).manifest.data["credentials"]
+    known = {row["name"] for row in uow.connections.credentials(connection["tenant_id"], connection["connection_id"])}
+    return sorted(name for name, item in declared.items() if item["required"] and name not in known)
+
+
+def pause(uow: UnitOfWork, session: Session, reason: str, now: datetime, actor: str) -> bool:
+    """Stop a connection whose credentials were refused; False if they (or the connection) have changed since."""
+    row = uow.connections.get(session.tenant_id, session.connection_id)
+    if row is None or current_version(uow, row) != session.version:
+        return False
+    if not uow.connections.set_state(session.tenant_id, session.connection_id, "paused", reason, now):
+        return False
+    subject = f"connection/{session.connection_id}"
+    audit.record(uow, session.tenant_id, now, actor, "connection.paused", subject, reason=reason)
+    return True
 
 
 def resume(uow: UnitOfWork, tenant_id: str, connection_id: str, now: datetime, actor: str, reason: str) -> bool:

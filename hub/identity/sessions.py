@@ -8,6 +8,7 @@ from hub.identity.vault import Vault, load_credentials
 from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
 from hub.store import UnitOfWork
+from hub.store.rows import Row
 
 
 class Sessions:
@@ -15,7 +16,7 @@ class Sessions:
 
     def __init__(self, plugins: Plugins, vault: Vault) -> None:
         self._plugins, self._vault = plugins, vault
-        self._open: dict[tuple[str, str], tuple[Any, Session]] = {}
+        self._open: dict[tuple[str, str], Session] = {}
         self._lock = threading.Lock()
 
     def get(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Session:
@@ -23,17 +24,25 @@ class Sessions:
         row = uow.connections.get(tenant_id, connection_id)
         if row is None:
             raise NotFoundError("connection", connection_id)
-        versions = sorted((c["name"], c["version"]) for c in uow.connections.credentials(tenant_id, connection_id))
-        state = (row["updated_at"], versions)
+        version = current_version(uow, row)
         with self._lock:
             known = self._open.get((tenant_id, connection_id))
-            if known is not None and known[0] == state:
-                return known[1]
+            if known is not None and known.version == version:
+                return known
             connector = self._plugins.get(row["connector"])(row["settings"].get("settings", {}))
             session = Session(
                 tenant_id, connection_id, connector, row["base_url"],
                 load_credentials(uow, self._vault, tenant_id, connection_id),
-                {**connector.manifest.limits, **row["settings"].get("limits", {})},
+                {**connector.manifest.limits, **row["settings"].get("limits", {})}, version,
             )  # fmt: skip
-            self._open[tenant_id, connection_id] = (state, session)
+            self._open[tenant_id, connection_id] = session
             return session
+
+
+def current_version(uow: UnitOfWork, connection: Row) -> Any:
+    """What a session depends on: the connection's configuration and the versions of its credentials."""
+    credentials = uow.connections.credentials(connection["tenant_id"], connection["connection_id"])
+    return (
+        connection["connector"], connection["base_url"], repr(connection["settings"]),
+        sorted((item["name"], item["version"]) for item in credentials),
+    )  # fmt: skip

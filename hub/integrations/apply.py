@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import datetime
 
+from hub.identity.connections import missing_credentials
 from hub.integrations.files import Integration
 from hub.policies import audit
 from hub.runtime.plugins import Plugins
@@ -33,12 +34,15 @@ def apply_integration(
         declared = wanted.connections[connection_id]
         environments = plugins.get(declared["connector"]).manifest.data["environments"]
         base_url = declared["base_url"] or environments[declared["environment"]]["base_url"]
-        uow.connections.put({
+        row = {
             "tenant_id": tenant_id, "connection_id": connection_id, "connector": declared["connector"],
             "environment": declared["environment"], "base_url": base_url,
             "settings": {"settings": declared["settings"], "limits": declared["limits"]},
             "state": "active", "state_reason": "", "created_at": now, "updated_at": now,
-        })  # fmt: skip
+        }  # fmt: skip
+        if missing := missing_credentials(uow, plugins, row):
+            row |= {"state": "paused", "state_reason": f"credentials missing: {', '.join(missing)}"}
+        uow.connections.put(row)
         audit.record(
             uow, tenant_id, now, author, "connection.saved", f"connection/{connection_id}",
             connector=declared["connector"], base_url=base_url,

@@ -16,19 +16,23 @@ MAX_WAIT_SECONDS = 2.0
 def reserve(uow: UnitOfWork, tenant_id: str, connection_id: str, limits: Mapping[str, Any], now: float) -> float:
     """Reserve the next slot; returns the seconds to wait for it. Raises ThrottledError when it is too far off.
 
-    ``now`` in epoch seconds. Without ``requests_per_second`` only the target's own closures count.
+    ``now`` in epoch seconds; ``limits`` has ``requests_per_second`` and ``burst``.
     """
-    rate = limits["requests_per_second"]
+    interval = 1.0 / limits["requests_per_second"]
     row = uow.budgets.lock(tenant_id, connection_id)
-    wait = max(0.0, row["blocked_until"] - now)
-    if rate:
-        interval = 1.0 / rate
-        arrival = max(row["tat"], now)
-        wait = max(wait, arrival - (limits["burst"] - 1) * interval - now)
+    arrival = max(row["tat"], now)
+    wait = max(0.0, row["blocked_until"] - now, arrival - (limits["burst"] - 1) * interval - now)
     if wait > MAX_WAIT_SECONDS:
         raise ThrottledError(wait)
-    if rate:
-        uow.budgets.save(tenant_id, connection_id, tat=max(arrival, now + wait) + interval)
+    uow.budgets.save(tenant_id, connection_id, tat=max(arrival, now + wait) + interval)
+    return wait
+
+
+def closed_for(uow: UnitOfWork, tenant_id: str, connection_id: str, now: float) -> float:
+    """Seconds until a connection without a rate of its own may be called; raises ThrottledError when that is far off."""
+    wait = max(0.0, uow.budgets.blocked_until(tenant_id, connection_id) - now)
+    if wait > MAX_WAIT_SECONDS:
+        raise ThrottledError(wait)
     return wait
 
 

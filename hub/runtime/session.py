@@ -21,6 +21,7 @@ class Session:
         base_url: where its system is.
         credentials: secrets by name; never passed to the connector, never logged.
         limits: the manifest's limits with the connection's overrides.
+        version: what the connection and its credentials were when this session was made.
         login_value: header value of the current login, for systems with sessions.
     """
 
@@ -30,6 +31,7 @@ class Session:
     base_url: str
     credentials: Mapping[str, str] = field(repr=False)
     limits: Mapping[str, Any]
+    version: Any = None
     login_value: str = field(default="", repr=False)
     login_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
     slots: asyncio.Semaphore = field(init=False, repr=False)

@@ -157,5 +157,11 @@ class Budgets(Repository):
         assert found is not None
         return found
 
+    def blocked_until(self, tenant_id: str, connection_id: str) -> float:
+        """Epoch seconds; 0 if never blocked. Takes no lock."""
+        where = (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id)
+        found = self._one(sa.select(budget.c.blocked_until).where(*where))
+        return float(found["blocked_until"]) if found else 0.0
+
     def save(self, tenant_id: str, connection_id: str, **values: float) -> None:
         self._update(budget, (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id), values)

@@ -17,7 +17,8 @@ from hub.errors import ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import received
-from hub.policies import audit, redaction, tracing
+from hub.identity.connections import pause
+from hub.policies import redaction, tracing
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, RetryableError
@@ -98,7 +99,8 @@ class Poller:
                 report["state"], wait = "throttled", max(wait, error.wait_seconds)
             except AuthenticationError as error:
                 report["state"], report["error"] = "unauthorised", error.message
-                self._pause(stream, error.message)
+                with ctx.store.begin() as uow:
+                    pause(uow, session, error.message, ctx.clock(), "poll")
             except RetryableError as error:
                 report["state"], report["error"] = "postponed", error.message
                 wait = max(wait, error.retry_after or 0.0)
@@ -135,10 +137,3 @@ class Poller:
             })  # fmt: skip
         if page.records:
             ctx.raw_arrived.set()
-
-    def _pause(self, stream: Stream, reason: str) -> None:
-        now = self._ctx.clock()
-        with self._ctx.store.begin() as uow:
-            if uow.connections.set_state(stream.tenant_id, stream.connection_id, "paused", reason, now):
-                audit.record(uow, stream.tenant_id, now, "poll", "connection.paused",
-                             f"connection/{stream.connection_id}", reason=reason)  # fmt: skip

@@ -1,0 +1,55 @@
+# Everything a checkout needs: Python 3.11+ and make. Each target makes the virtual environment it needs by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLUGINS := plugins/square plugins/inventree plugins/tryton
+ERP ?= simulator
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
+
+.PHONY: help demo test check fix generate lock clean
+help:  ## what can be done
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Crossdock needs Python 3.11 or newer; say make PYTHON=python3.11"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python requirements.lock pyproject.toml $(PLUGINS:%=%/pyproject.toml)
+	@echo "installing Crossdock into $(VENV)"
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e . $(PLUGINS:%=-e %)
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+demo: $(VENV)/.runtime  ## a trading day in about a minute (ERP=tryton: a real Tryton; DEMO_EXIT=1: end after the table)
+	@$(BIN)/hub demo --erp $(ERP) $(if $(DEMO_EXIT),--exit)
+
+test: $(VENV)/.dev  ## every test; PostgreSQL's skip with one line where none answers (CI=true: they fail)
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## format, lint, types, layers, drift
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m canonical.generate --check
+	@$(BIN)/python -m hub.docs --check
+
+fix: $(VENV)/.dev  ## format and mend what ruff can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+generate: $(VENV)/.dev  ## write what is derived: schemas, types, reference pages
+	@$(BIN)/python -m canonical.generate
+	@$(BIN)/python -m hub.docs
+
+lock:  ## resolve the lock files anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra server pyproject.toml requirements-build.in -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra server --extra dev pyproject.toml requirements-build.in -o requirements-dev.lock
+
+clean:  ## remove what was made here
+	rm -rf $(VENV) .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
