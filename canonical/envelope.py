@@ -50,4 +50,3 @@ class EnvelopeSchema(Schema):
         metadata={"description": "W3C trace context at creation."},
     )  # fmt: skip
     data = Data(required=True, metadata={"description": "The canonical document."})
-

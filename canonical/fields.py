@@ -143,9 +143,7 @@ _NAMESPACE = "[a-z][a-z0-9_.-]{0,63}"
 class Extensions(CanonicalField):
     """Namespaced custom fields: ``{"acme": {"loyalty_tier": "gold"}}``. Numbers are written as strings: no float crosses."""
 
-    def _deserialize(
-        self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any
-    ) -> dict[str, Any]:
+    def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValidationError(f"must be an object of namespaces, not {_json_type(value)}")
         for namespace, content in value.items():

@@ -36,7 +36,7 @@ def _of_field(schema_field: fields.Field[Any], into: dict[str, Any], ref: str) -
         inner = components(type(schema_field.schema), into, ref)
         return {"allOf": [inner]} | described if described else inner
     if isinstance(schema_field, fields.List):
-        bounds = {}
+        bounds: dict[str, Any] = {}
         for validator in schema_field.validators:
             if not isinstance(validator, validate.Length):
                 raise TypeError(f"{schema_field.name}: {validator} has no JSON Schema here")

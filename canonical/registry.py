@@ -108,7 +108,7 @@ def type_named(name: str) -> CanonicalType:
 
 
 def shape_violations(schema: Schema, document: Any, pointer: str = "") -> list[Violation]:
-    """marshmallow's verdict on the shape, one violation per field; empty when it fits."""
+    """Marshmallow's verdict on the shape, one violation per field; empty when it fits."""
     try:
         schema.load(document)
     except ValidationError as error:
@@ -130,7 +130,7 @@ def validate(name: str, document: Any) -> None:
 
 
 def _flatten(messages: Any, pointer: str) -> Iterable[Violation]:
-    """marshmallow's nested messages as violations with JSON pointers."""
+    """Marshmallow's nested messages as violations with JSON pointers."""
     if isinstance(messages, dict):
         for key, inner in messages.items():
             yield from _flatten(inner, pointer if key == "_schema" else f"{pointer}/{_escape(str(key))}")

@@ -103,9 +103,7 @@ def returned_lines(document: Document) -> Sequence[Document]:
     return lines
 
 
-def check_return_against_sale(
-    document: Document, sale: Document, earlier: Iterable[Document] = ()
-) -> Iterator[Violation]:
+def check_return_against_sale(document: Document, sale: Document, earlier: Iterable[Document] = ()) -> Iterator[Violation]:
     """No more comes back than was sold, counting ``earlier`` returns and exchanges of the same sale.
 
     Lines are matched by ``original_line_id`` where the return names it, else by SKU.

@@ -1,4 +1,4 @@
-"""Write the reference pages that are derived from code: `python -m hub.docs [--check]`. They cannot drift: `make check` compares."""
+"""Write the reference pages that are derived from code: `python -m hub.docs [--check]`."""
 
 import sys
 from dataclasses import fields
@@ -42,7 +42,8 @@ def _errors() -> str:
              "| code | status | title | remedy |", "|---|---|---|---|"]  # fmt: skip
     lines += [f"| `{code}` | {p.status} | {p.title} | {p.hint} |" for code, p in PROBLEMS.items()]
     lines += ["", "## Causes of dead letters and quarantine", "",
-              "A connector may add codes of its own; each comes with its remedy.", "", "| code | remedy |", "|---|---|"]  # fmt: skip
+              "A connector may add codes of its own; each comes with its remedy.", "",
+              "| code | remedy |", "|---|---|"]  # fmt: skip
     lines += [f"| `{code}` | {remedy} |" for code, remedy in REMEDIES.items()]
     return "\n".join(lines) + "\n"
 
@@ -66,7 +67,14 @@ def _cli() -> str:
 def _connectors() -> str:
     lines = ["# Connectors in this repository", "", _HEADER, ""]
     for entry in catalogue(load_plugins()):
-        lines += [f"## {entry['name']}", "", entry["summary"], "", f"Capabilities: {', '.join(entry['capabilities'])}.", ""]
+        lines += [
+            f"## {entry['name']}",
+            "",
+            entry["summary"],
+            "",
+            f"Capabilities: {', '.join(entry['capabilities'])}.",
+            "",
+        ]
         if entry["reads"]:
             lines += [f"Reads: {', '.join(entry['reads'])}.", ""]
         if entry["writes"]:

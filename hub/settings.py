@@ -1,4 +1,4 @@
-"""Settings: read once from the environment (HUB_*) by `bootstrap`, checked, passed on as one object. Nothing reads them at import."""
+"""Settings: read once from the environment (HUB_*), checked, passed on as one object. Nothing reads them at import."""
 
 import os
 from collections.abc import Mapping
@@ -22,8 +22,12 @@ class Settings:
     broker_url: str = _described("memory://", "kombu URL of the broker; memory:// is the embedded one.")
     host: str = _described("127.0.0.1", "Address the HTTP edge listens on.")
     port: int = _described(8700, "Port of the HTTP edge.")
-    public_url: str = _described("", "URL by which vendors reach the hub (webhook signatures cover it); empty: http://host:port.")
-    egress_private_hosts: str = _described("", "Comma-separated host or host:port in private networks that connections may reach.")
+    public_url: str = _described(
+        "", "URL by which vendors reach the hub (webhook signatures cover it); empty: http://host:port."
+    )
+    egress_private_hosts: str = _described(
+        "", "Comma-separated host or host:port in private networks that connections may reach."
+    )
     lease_seconds: float = _described(30.0, "How long a claim on a delivery lasts without renewal.")
     max_attempts: int = _described(12, "Tries of a delivery before it is dead-lettered (an outage or a limit does not count).")
     retry_base_seconds: float = _described(2.0, "First backoff; doubles per try, with jitter.")
@@ -73,7 +77,7 @@ def from_environment(environment: Mapping[str, str] | None = None, **overrides: 
             raise MisconfiguredError(name, f"is not a setting; known: {', '.join(sorted(known))}")
     for name, item in known.items():
         if name in environment:
-            kind = type(item.default)
+            kind: Any = type(item.default)
             try:
                 values[item.name] = kind(environment[name])
             except ValueError:

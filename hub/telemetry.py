@@ -33,9 +33,7 @@ class Telemetry:
         self._tracer = self._provider.get_tracer("crossdock")
 
     @contextmanager
-    def span(
-        self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any
-    ) -> Iterator[Span]:
+    def span(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
         """A span below ``traceparent`` ('' starts a trace); attribute names use `_` for `.`; an exception marks it failed."""
         context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         named = {key.replace("_", ".", 1): value for key, value in attributes.items() if value is not None}

@@ -10,7 +10,7 @@ from canonical.money import MoneySchema
 
 
 def described(text: str) -> dict[str, str]:
-    """marshmallow metadata carrying a field's description into JSON Schema and the reference."""
+    """Marshmallow metadata carrying a field's description into JSON Schema and the reference."""
     return {"description": text}
 
 

@@ -44,7 +44,8 @@ def create_app(ctx: Context) -> connexion.FlaskApp:
         pythonic_params=True,
         swagger_ui_options=connexion.options.SwaggerUIOptions(swagger_ui_path="/docs"),
     )  # fmt: skip
-    for kind, handler in ((HubError, _hub_error), (ProblemException, _framework_error), (HTTPException, _framework_error), (StarletteHTTPException, _framework_error),
+    for kind, handler in ((HubError, _hub_error), (ProblemException, _framework_error), (HTTPException, _framework_error),
+                          (StarletteHTTPException, _framework_error),
                           (Exception, _unexpected)):  # fmt: skip
         app.add_error_handler(kind, handler)
     return app
@@ -66,7 +67,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(type(value).__name__)
 
 
-class _RustBodyValidator(JSONRequestBodyValidator):
+class _RustBodyValidator(JSONRequestBodyValidator):  # type: ignore[misc]
     """Bodies against the contract by jsonschema-rs, compiled once per schema; one error entry per bad field."""
 
     _compiled: dict[int, tuple[Any, Any]] = {}  # noqa: RUF012 - by identity of the schema, which lives as long as the app
@@ -113,7 +114,7 @@ def _entry(error: Any) -> dict[str, str]:
     return {"code": code, "field": pointer, "message": error.message[:300]}
 
 
-class _HubResolver(Resolver):
+class _HubResolver(Resolver):  # type: ignore[misc]
     """Finds handlers by operationId and wraps each with what every operation has in common."""
 
     def __init__(self, ctx: Context) -> None:

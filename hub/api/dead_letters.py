@@ -25,14 +25,10 @@ def replay(ctx: Context, client: Client, id_: str, body: Any = None) -> tuple[di
 
 def discard(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
     """End it for good."""
-    return public_delivery(
-        decisions.discard_delivery(ctx, client.tenant_id, id_, f"key/{client.name}", reason(body))
-    )
+    return public_delivery(decisions.discard_delivery(ctx, client.tenant_id, id_, f"key/{client.name}", reason(body)))
 
 
 def correct(ctx: Context, client: Client, id_: str, body: Any) -> tuple[dict[str, Any], int]:
     """Correct the document and try again."""
-    row = decisions.correct_delivery(
-        ctx, client.tenant_id, id_, body["document"], f"key/{client.name}", reason(body)
-    )
+    row = decisions.correct_delivery(ctx, client.tenant_id, id_, body["document"], f"key/{client.name}", reason(body))
     return public_delivery(row), 202

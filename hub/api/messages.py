@@ -29,7 +29,11 @@ def get_message(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
             raise NotFoundError("message", id_)
         deliveries = uow.deliveries.of_message(client.tenant_id, id_)
     document = envelope_data(row["body"])
-    return {"message": public_message(row), "document": document, "deliveries": [public_delivery(d) for d in deliveries]}
+    return {
+        "message": public_message(row),
+        "document": document,
+        "deliveries": [public_delivery(d) for d in deliveries],
+    }
 
 
 def release(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:

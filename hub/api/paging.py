@@ -23,9 +23,7 @@ def after(cursor: str | None, parts: int = 1) -> list[Any] | None:
     return key
 
 
-def page(
-    rows: Sequence[Any], limit: int, key: Callable[[Any], Sequence[Any]], show: Callable[[Any], Any]
-) -> dict[str, Any]:
+def page(rows: Sequence[Any], limit: int, key: Callable[[Any], Sequence[Any]], show: Callable[[Any], Any]) -> dict[str, Any]:
     """A page of at most ``limit`` of ``rows`` (one more than that was asked for, to know whether there is a next page)."""
     shown = rows[:limit]
     following = None

@@ -1,4 +1,4 @@
-"""API keys at the door: `x-bearerInfoFunc` of the contract. The hub's context is in the ASGI scope, put there by the gateway."""
+"""API keys at the door: `x-bearerInfoFunc` of the contract. The gateway puts the hub's context into the ASGI scope."""
 
 from typing import Any
 

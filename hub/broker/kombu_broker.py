@@ -4,7 +4,6 @@
 """
 
 import queue
-import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -61,7 +60,7 @@ class Broker:
         return count
 
     def consume(self, queues: Iterable[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 64) -> None:
-        """Hand messages to ``on_message(payload, acknowledge)`` until ``stop``; ``acknowledge`` may be called from any thread."""
+        """Hand messages to ``on_message(payload, acknowledge)`` until ``stop``; any thread may call ``acknowledge``."""
         acknowledged: queue.SimpleQueue[kombu.Message] = queue.SimpleQueue()
         with self._open() as connection, connection.channel() as channel:
             channel.basic_qos(0, prefetch, False)
@@ -74,7 +73,7 @@ class Broker:
                 while not stop.is_set():
                     try:
                         connection.drain_events(timeout=0.02)
-                    except (TimeoutError, socket.timeout):
+                    except TimeoutError:
                         pass
                     while not acknowledged.empty():
                         acknowledged.get().ack()

@@ -213,7 +213,9 @@ def connectors(as_json: bool) -> None:
     def text(entries: Any) -> str:
         lines = []
         for entry in entries:
-            lines.append(f"{entry['connector']:12} {entry['version']:8} {entry['state']:12} {entry['summary'] or entry['reason']}")
+            lines.append(
+                f"{entry['connector']:12} {entry['version']:8} {entry['state']:12} {entry['summary'] or entry['reason']}"
+            )
             lines += [f"             writes {w['type']:24} {w['guarantee']}" for w in entry["writes"]]
         return "\n".join(lines) or "no connectors installed"
 

@@ -126,7 +126,11 @@ def examine() -> list[dict[str, Any]]:
         with store.read() as uow:
             for tenant_id in uow.tenants.ids():
                 broken = uow.audit.verify(tenant_id)
-                note(f"audit {tenant_id}", broken is None, "chain whole" if broken is None else f"broken at record {broken}")
+                note(
+                    f"audit {tenant_id}",
+                    broken is None,
+                    "chain whole" if broken is None else f"broken at record {broken}",
+                )
                 for row in uow.connections.all(tenant_id):
                     if row["state"] == "paused":
                         note(f"connection {row['connection_id']}", False, f"paused: {row['state_reason']}")

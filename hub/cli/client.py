@@ -39,9 +39,7 @@ class Api:
             fail(4, "\n".join(lines))
         return content
 
-    def request(
-        self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None
-    ) -> tuple[int, Any]:
+    def request(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """(status, parsed answer), whatever the status; status 0 if the hub cannot be reached."""
         given = {key: value for key, value in (query or {}).items() if value is not None}
         url = self._url + path + (f"?{urlencode(given)}" if given else "")

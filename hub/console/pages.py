@@ -72,4 +72,3 @@ def create_console(ctx: Context) -> Any:
         return flask.render_template("lineage.html", who=who, text=text, history=history, error="")
 
     return WSGIMiddleware(app)
-

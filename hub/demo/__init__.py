@@ -1,4 +1,4 @@
-"""`hub demo`: a trading day against simulators (or a real Tryton), with trouble, and a closing table that proves the promises."""
+"""`hub demo`: a trading day against simulators (or a real Tryton), with trouble, and a closing table."""
 
 from hub.demo.run import run
 

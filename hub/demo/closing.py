@@ -1,4 +1,4 @@
-"""The closing table, computed from the three systems' own books against the hub's. Nothing here asks the hub to judge itself."""
+"""The closing table, computed from the three systems' own books against the hub's."""
 
 import re
 from dataclasses import dataclass, field
@@ -119,7 +119,10 @@ def _stock_keys(stage: Stage) -> set[str]:
 
 def _find_doubled(stage: Stage, closing: Closing) -> None:
     """The same reference twice in a target's own books."""
-    for what, rows, name in (("invoice", stage.erp.invoices(), "reference"), ("entry", stage.erp.entries(), "description")):
+    for what, rows, name in (
+        ("invoice", stage.erp.invoices(), "reference"),
+        ("entry", stage.erp.entries(), "description"),
+    ):
         seen: dict[str, int] = {}
         for row in rows:
             if _KEY.search(str(row[name] or "")):
@@ -134,7 +137,10 @@ def _compare_money(stage: Stage, closing: Closing) -> None:
     hub = _by_account(money_by_tender(documents_of(stage.store, TENANT, _TRANSACTIONS)))
     missing = _by_account(money_by_tender(documents_open(stage.store, TENANT, "erp")))
     missing = {kind: amount - held.get(kind, Decimal(0)) for kind, amount in missing.items()}
-    closing.money = [("till → hub", compare(till, hub, held)), ("hub → ERP", compare(hub, stage.erp.money(_ACCOUNTS), missing))]
+    closing.money = [
+        ("till → hub", compare(till, hub, held)),
+        ("hub → ERP", compare(hub, stage.erp.money(_ACCOUNTS), missing)),
+    ]
 
 
 def _by_account(totals: dict[str, Decimal]) -> dict[str, Decimal]:
@@ -156,7 +162,10 @@ def _compare_stock(stage: Stage, closing: Closing) -> None:
     missing_ids = {document["id"] for _, document in documents_open(stage.store, TENANT, "stock")}
     arrived = stock_by_sku([(name, document) for name, document in everything if document["id"] not in missing_ids])
     missing = {sku: hub[sku] - arrived.get(sku, Decimal(0)) for sku in hub}
-    closing.stock = [("till → hub", compare(till, hub, explained)), ("hub → stock", compare(hub, stage.inventree.stock(), missing))]
+    closing.stock = [
+        ("till → hub", compare(till, hub, explained)),
+        ("hub → stock", compare(hub, stage.inventree.stock(), missing)),
+    ]
 
 
 def _held(stage: Stage) -> list[tuple[str, dict[str, Any]]]:
@@ -176,10 +185,17 @@ def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
         table.add_column(column, justify="left" if column == "to" else "right")
     for connection, states in sorted(closing.states.items()):
         waiting = sum(states.get(state, 0) for state in ("pending", "claimed", "sending", "ambiguous"))
-        numbers = (states.get("applied", 0), states.get("skipped", 0), waiting, states.get("held", 0), states.get("dead", 0))
+        numbers = (
+            states.get("applied", 0),
+            states.get("skipped", 0),
+            waiting,
+            states.get("held", 0),
+            states.get("dead", 0),
+        )
         table.add_row(connection, *(str(number) for number in numbers))
     console.print(f"Events at the till {closing.facts} · webhooks acknowledged {closing.acknowledged} · "
-                  f"quarantined {len(closing.quarantined)} · forged webhooks refused and audited {closing.refused_audited}")  # fmt: skip
+                  f"quarantined {len(closing.quarantined)} · "
+                  f"forged webhooks refused and audited {closing.refused_audited}")  # fmt: skip
     console.print(table)
     for row in closing.quarantined:
         console.print(f"  quarantined   {row['cause_code']}: {row['cause']}\n    remedy      {row['remedy']}", highlight=False)
@@ -187,8 +203,14 @@ def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
         console.print(f"  dead-lettered {row['connection_id']}: {row['cause_code']}: {row['cause'].splitlines()[0]}\n"
                       f"    remedy      {row['remedy']}", highlight=False)  # fmt: skip
     for row in closing.waiting:
-        console.print(f"  {row['state']:13} {row['connection_id']}: {row['cause_code'] or 'due'} {row['subject']}", highlight=False)
-    for title, unit, comparisons in (("Money per tender", "USD", closing.money), ("Stock per SKU", "pieces", closing.stock)):
+        console.print(
+            f"  {row['state']:13} {row['connection_id']}: {row['cause_code'] or 'due'} {row['subject']}",
+            highlight=False,
+        )
+    for title, unit, comparisons in (
+        ("Money per tender", "USD", closing.money),
+        ("Stock per SKU", "pieces", closing.stock),
+    ):
         console.print(_comparison_table(f"{title} ({unit})", comparisons))
     for text in (*closing.lost, *closing.doubled):
         console.print(f"[red]{text}", highlight=False)
@@ -211,5 +233,7 @@ def _comparison_table(title: str, comparisons: list[tuple[str, list[Comparison]]
         other = right.get(row.key, Comparison(row.key, Decimal(0), Decimal(0), Decimal(0)))
         difference = row.difference + other.difference
         numbers = (row.left, row.right, other.right, row.explained, other.explained, difference)
-        table.add_row(row.key, *(f"{number:f}" for number in numbers), style="red" if row.difference or other.difference else "")
+        table.add_row(
+            row.key, *(f"{number:f}" for number in numbers), style="red" if row.difference or other.difference else ""
+        )
     return table

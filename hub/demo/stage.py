@@ -66,7 +66,7 @@ class HubProcess:
         }  # fmt: skip
         log = (self.folder / "hub.log").open("ab")
         command = [sys.executable, "-m", "hub", "up"]
-        self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)  # noqa: S603 - our own interpreter
+        self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
 
     def wait_ready(self, seconds: float = 40.0) -> None:
         api, deadline = Api(self.url, ""), time.monotonic() + seconds
@@ -80,7 +80,7 @@ class HubProcess:
         raise DemoError(f"the hub was not ready within {seconds:.0f} s; see {self.folder / 'hub.log'}")
 
     def kill(self) -> None:
-        """kill -9: no handler runs, nothing is flushed."""
+        """Kill -9: no handler runs, nothing is flushed."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGKILL)
         self.process.wait()

@@ -19,10 +19,11 @@ from hub.demo.stage import DemoError, free_port
 
 _MODULES = ("party", "company", "currency", "country", "product", "account", "account_product", "account_invoice")
 _SERIES = "8.0"
-_SEED = '''
+_SEED = """
 import os, sys
 os.environ["TRYTOND_DATABASE_URI"], os.environ["TRYTOND_CONFIG"] = sys.argv[1], sys.argv[2]
 import datetime, json
+from decimal import Decimal
 from proteus import Model, config
 from trytond.modules.account.tests.tools import create_chart, create_fiscalyear
 from trytond.modules.account_invoice.tests.tools import set_fiscalyear_invoice_sequences
@@ -47,7 +48,7 @@ Unit = Model.get("product.uom"); unit, = Unit.find([("name", "=", "Unit")], limi
 Template = Model.get("product.template")
 for code, name, price in json.load(open(sys.argv[3])):
     template = Template(name=name); template.code = code; template.default_uom = unit; template.type = "goods"
-    template.salable = True; template.account_category = goods; template.list_price = price; template.save()
+    template.account_category = goods; template.list_price = Decimal(str(price)); template.save()
 User, Group = Model.get("res.user"), Model.get("res.group")
 user = User(name="Crossdock", login="hub"); user.password = sys.argv[4]
 user.companies.append(company); user.company = company
@@ -55,7 +56,7 @@ for group in Group.find([]):
     if "Account" in group.name or "Product" in group.name or "Party" in group.name:
         user.groups.append(Group(group.id))
 user.save()
-'''
+"""
 
 
 class TrytonServer:
@@ -75,7 +76,9 @@ class TrytonServer:
         shutil.copy(self._folder / "seeded.sqlite", database / "tryton.sqlite")
         self.port = free_port(18200)
         self._config = run_folder / "trytond.conf"
-        self._config.write_text(f"[database]\nuri = sqlite://\npath = {database.resolve()}\n[web]\nlisten = 127.0.0.1:{self.port}\n")
+        self._config.write_text(
+            f"[database]\nuri = sqlite://\npath = {database.resolve()}\n[web]\nlisten = 127.0.0.1:{self.port}\n"
+        )
         self._log = run_folder / "trytond.log"
         self._serve()
 
@@ -86,7 +89,7 @@ class TrytonServer:
     def _run(self, *command: str, what: str, **environment: str) -> None:
         log = self._folder / "install.log"
         with log.open("ab") as file:
-            done = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **environment}, check=False)  # noqa: S603
+            done = subprocess.run(command, stdout=file, stderr=file, env={**os.environ, **environment}, check=False)
         if done.returncode:
             raise DemoError(f"Tryton: {what} failed; see {log}")
 
@@ -132,7 +135,7 @@ class TrytonServer:
         # -d loads the database at start; without it the first requests fail.
         command = [str(self._folder / "venv/bin/trytond"), "-c", str(self._config), "-d", "tryton"]
         log = self._log.open("ab")
-        self._process = subprocess.Popen(command, stdout=log, stderr=log)  # noqa: S603
+        self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

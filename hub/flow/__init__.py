@@ -1,1 +1,1 @@
-"""A message's life, one file per step, in this order: ingest, translate, route, relay, deliver, outcome, replay; lineage tells it."""
+"""A message's life, one file per step: ingest, translate, route, relay, deliver, outcome, replay; lineage tells it."""

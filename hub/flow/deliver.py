@@ -18,7 +18,9 @@ from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
+from hub.integrations.routes import InForce
 from hub.policies import schema_version, tracing
+from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import PermanentError
@@ -85,7 +87,7 @@ class Deliverer:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+        self._random = random.Random()
 
     def on_message(self, payload: Mapping[str, Any], acknowledge: Callable[[], None]) -> None:
         """Called by the broker's thread; acknowledges after the outcome is committed (or there was nothing to do)."""
@@ -163,7 +165,7 @@ class Deliverer:
         return Claim(ctx, row, session, message, target, attempt_id)
 
     @staticmethod
-    def _target(routes: list[Any], row: Row) -> Target | None:
+    def _target(routes: list[InForce], row: Row) -> Target | None:
         """The flow's target as it is in force now: a corrected map applies to what still waits."""
         for entry in routes:
             for name, flow in entry.flows():
@@ -192,7 +194,7 @@ def recover(ctx: Context, others_are_dead: bool = False) -> int:
                 window = float(limits.get("max_in_flight_seconds", declared["max_in_flight_seconds"] if declared else 60))
                 if declared is not None and declared["idempotency"] == "none":
                     decided = {"state": "dead", "cause_code": "undecidable", "settled_at": now,
-                               "remedy": outcome.remedy_for("undecidable")}  # fmt: skip
+                               "remedy": remedy_for("undecidable")}  # fmt: skip
                 else:
                     decided = {"state": "ambiguous", "cause_code": "worker_lost", "probe": True}
             cause = "the worker died while sending" if sent else "the worker died before sending"

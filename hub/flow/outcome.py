@@ -87,7 +87,7 @@ def decide(
         case RateLimitedError() | TargetUnavailableError():
             wait = backoff if result.retry_after is None else result.retry_after
             return _later(wait, result.code, result.message, sent, quiesce)
-    code, cause, given = describe(result)
+    code, cause, _ = describe(result)
     if sent and not isinstance(result, RetryableError):
         return _ambiguous(write, code, cause)
     if number >= settings.max_attempts:
@@ -131,9 +131,7 @@ def commit(
             uow.attempts.update(row["tenant_id"], attempt_id, {"outcome": "lost", "code": "lease_lost"})
             return False
         if outcome.state == "applied" and outcome.external_id is not None:
-            uow.links.put(
-                row["tenant_id"], row["connection_id"], write.object, document_id, outcome.external_id, now
-            )
+            uow.links.put(row["tenant_id"], row["connection_id"], write.object, document_id, outcome.external_id, now)
         if final:
             audit.record(
                 uow, row["tenant_id"], now, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
@@ -145,4 +143,3 @@ def commit(
     if final:
         ctx.delivery_due.set()  # the next sibling may go now
     return True
-

@@ -43,14 +43,10 @@ def correct_delivery(ctx: Context, tenant_id: str, delivery_id: str, document: A
         if document["id"] != original["id"]:
             wrong = Violation("invalid_field", "/id", f"must stay {original['id']!r}: it is the same fact")
             raise HubError("invalid_document", "a correction may not change the document's id", [wrong.as_dict()])
-    return _again(
-        ctx, tenant_id, delivery_id, actor, "delivery.corrected", {"corrected": orjson.dumps(document)}, reason
-    )
+    return _again(ctx, tenant_id, delivery_id, actor, "delivery.corrected", {"corrected": orjson.dumps(document)}, reason)
 
 
-def _again(
-    ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: str, values: dict[str, Any], reason: str
-) -> Row:
+def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: str, values: dict[str, Any], reason: str) -> Row:
     now = ctx.clock()
     with ctx.store.begin() as uow:
         row = _dead(uow, tenant_id, delivery_id)
@@ -91,7 +87,7 @@ def _raw(uow: UnitOfWork, tenant_id: str, raw_id: str) -> Row:
 
 
 def replay_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, body: bytes | None = None, reason: str = "") -> Row:
-    """Translate a quarantined input again, with ``body`` in its place if a person corrected it (the audit keeps both digests)."""
+    """Translate a quarantined input again, with ``body`` in its place if a person corrected it (audited)."""
     now = ctx.clock()
     values: dict[str, Any] = {
         "state": "received", "available_at": now, "attempts": 0, "cause_code": "", "cause": "", "remedy": "",
@@ -139,4 +135,3 @@ def decide_suspect(ctx: Context, tenant_id: str, message_id: str, release: bool,
         assert decided is not None
     ctx.delivery_due.set()
     return decided
-

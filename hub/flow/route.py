@@ -187,6 +187,3 @@ def _envelope(message: NewMessage, message_id: str, subject: str, correlation_id
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-

@@ -39,7 +39,7 @@ class Translator:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._random = random.Random()  # noqa: S311 - jitter, not a secret
+        self._random = random.Random()
         self.busy = 0
 
     def run_once(self) -> int:
@@ -89,9 +89,7 @@ class Translator:
             documents += await self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
         return documents
 
-    def _commit(
-        self, row: Row, session: Session, documents: Sequence[Document | Ignored], traceparent: str
-    ) -> None:
+    def _commit(self, row: Row, session: Session, documents: Sequence[Document | Ignored], traceparent: str) -> None:
         ctx, now = self._ctx, self._ctx.clock()
         ignored = [item.reason for item in documents if isinstance(item, Ignored)]
         real = [item for item in documents if isinstance(item, Document)]

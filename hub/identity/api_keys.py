@@ -27,9 +27,7 @@ class Client:
     scopes: frozenset[str]
 
 
-def create_key(
-    uow: UnitOfWork, tenant_id: str, name: str, scopes: Sequence[str], now: datetime, actor: str = "cli"
-) -> str:
+def create_key(uow: UnitOfWork, tenant_id: str, name: str, scopes: Sequence[str], now: datetime, actor: str = "cli") -> str:
     """A new key; the only time it is seen in clear. Raises ValueError for an unknown scope."""
     unknown = sorted(set(scopes) - set(SCOPES))
     if unknown:

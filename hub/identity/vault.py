@@ -1,4 +1,4 @@
-"""The vault: credentials sealed with AES-256-GCM, bound to tenant, connection, name and version (a swapped row does not open)."""
+"""The vault: credentials sealed with AES-256-GCM, bound to tenant, connection, name and version."""
 
 import base64
 import os
@@ -21,7 +21,7 @@ class Vault:
         self._key = AESGCM(key)
 
     def seal(self, secret: str, *bound_to: str) -> bytes:
-        """nonce + wrapped data key + nonce + ciphertext."""
+        """Nonce + wrapped data key + nonce + ciphertext."""
         associated = "\x1f".join(bound_to).encode()
         data_key = AESGCM.generate_key(256)
         wrap_nonce, nonce = os.urandom(12), os.urandom(12)

@@ -224,6 +224,3 @@ def _against(data: Mapping[str, Any], plugins: Plugins) -> list[tuple[str, str]]
 def _connector(data: Mapping[str, Any], plugins: Plugins, alias: str) -> Any:
     wanted = data["connections"].get(alias)
     return plugins.connectors.get(wanted["connector"]) if wanted else None
-
-
-

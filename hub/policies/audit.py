@@ -17,9 +17,7 @@ ACTIONS = frozenset({
 })  # fmt: skip
 
 
-def record(
-    uow: UnitOfWork, tenant_id: str, at: datetime, actor: str, action: str, subject: str, **detail: Any
-) -> None:
+def record(uow: UnitOfWork, tenant_id: str, at: datetime, actor: str, action: str, subject: str, **detail: Any) -> None:
     """Append one record; strings in ``detail`` are redacted."""
     if action not in ACTIONS:
         raise ValueError(f"unknown audit action {action!r}")

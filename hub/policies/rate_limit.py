@@ -21,7 +21,7 @@ def reserve(uow: UnitOfWork, tenant_id: str, connection_id: str, limits: Mapping
     interval = 1.0 / limits["requests_per_second"]
     row = uow.budgets.lock(tenant_id, connection_id)
     arrival = max(row["tat"], now)
-    wait = max(0.0, row["blocked_until"] - now, arrival - (limits["burst"] - 1) * interval - now)
+    wait: float = max(0.0, row["blocked_until"] - now, arrival - (limits["burst"] - 1) * interval - now)
     if wait > MAX_WAIT_SECONDS:
         raise ThrottledError(wait)
     uow.budgets.save(tenant_id, connection_id, tat=max(arrival, now + wait) + interval)

@@ -18,7 +18,13 @@ from hub.policies import redaction, tracing
 from hub.runtime.egress import Egress, connector_for
 from hub.runtime.session import Session
 from hub.sdk.answers import classify
-from hub.sdk.errors import AmbiguousWriteError, AuthenticationError, ConnectorError, RateLimitedError, TargetUnavailableError
+from hub.sdk.errors import (
+    AmbiguousWriteError,
+    AuthenticationError,
+    ConnectorError,
+    RateLimitedError,
+    TargetUnavailableError,
+)
 from hub.sdk.mapping import evaluate, render
 from hub.sdk.steps import Request, Response, Steps
 from hub.telemetry import SpanKind, Telemetry, fail, traceparent_of
@@ -152,9 +158,7 @@ class Performer:
                 session.login_value = str(value)
             return {declared["header"]: session.login_value, **session.auth_headers()}
 
-    async def _exchange(
-        self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str
-    ) -> Response:
+    async def _exchange(self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str) -> Response:
         url = session.base_url.rstrip("/") + request.path
         self._egress.check(session.base_url, url)
         body = request.body()

@@ -1,4 +1,4 @@
-"""Carries plugins into the hub: entry points `hub.connectors`, loaded one by one. A broken one is quarantined with its reason."""
+"""Carries plugins into the hub: entry points `hub.connectors`, loaded one by one; a broken one is quarantined."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field

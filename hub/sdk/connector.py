@@ -92,9 +92,7 @@ class Connector:
         if declared is None:
             raise UntranslatableError(f"{object_name}: no map declared", code="no_map")
         context = {"record": record, "settings": self.settings}
-        yield Document(
-            declared["type"], str(render(declared["source_id"], context)), render(declared["data"], context)
-        )
+        yield Document(declared["type"], str(render(declared["source_id"], context)), render(declared["data"], context))
 
     # -- outbound -----------------------------------------------------------------------------------------------
 
@@ -152,11 +150,7 @@ class Connector:
             name = _identifier(type_name)
             if declared["request"] is None and not hasattr(cls, f"write_{name}"):
                 problems.append(f"writes {type_name}: neither a request in the manifest nor write_{name}()")
-            if (
-                declared["idempotency"] == "find"
-                and declared["find"] is None
-                and not hasattr(cls, f"find_{name}")
-            ):
+            if declared["idempotency"] == "find" and declared["find"] is None and not hasattr(cls, f"find_{name}"):
                 problems.append(f"writes {type_name}: idempotency find, but neither find: nor find_{name}()")
         written = {f"write_{_identifier(name)}" for name in manifest.writes}
         problems += [

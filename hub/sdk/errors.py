@@ -4,7 +4,7 @@
 |---|---|
 | `RetryableError` (and `RateLimitedError`, `TargetUnavailableError`) | retries with backoff and jitter, honours `retry_after` |
 | `AmbiguousWriteError` | waits out the quiesce window, probes, never resends before the probe answered |
-| `PermanentError` (and `RejectedByTargetError`, `UntranslatableError`) | dead letter or quarantine at once, with cause and remedy |
+| `PermanentError` (and `RejectedByTargetError`, `UntranslatableError`) | dead letter or quarantine, with cause and remedy |
 | `AuthenticationError` | pauses the connection, keeps its messages |
 | anything else | retries, capped, flags it as a bug in the connector and keeps the traceback |
 """
@@ -61,9 +61,7 @@ class RejectedByTargetError(PermanentError):
 
     code = "rejected_by_target"
 
-    def __init__(
-        self, message: str, *, code: str | None = None, remedy: str = "", field: str = "", value: str = ""
-    ) -> None:
+    def __init__(self, message: str, *, code: str | None = None, remedy: str = "", field: str = "", value: str = "") -> None:
         super().__init__(message, code=code, remedy=remedy)
         self.field = field
         self.value = value

@@ -75,9 +75,7 @@ class _SignatureSchema(_Strict):
     header = fields.Str(required=True)
     algorithm = fields.Str(load_default="sha256", validate=validate.OneOf(("sha256", "sha1")))
     encoding = fields.Str(load_default="base64", validate=validate.OneOf(("base64", "hex")))
-    over = fields.List(
-        fields.Str(validate=validate.OneOf(("url", "body", "timestamp"))), load_default=lambda: ["body"]
-    )
+    over = fields.List(fields.Str(validate=validate.OneOf(("url", "body", "timestamp"))), load_default=lambda: ["body"])
     timestamp_header = fields.Str(load_default="")
     tolerance_seconds = fields.Int(load_default=300)
 
@@ -230,7 +228,7 @@ def load_manifest_file(path: Path) -> Manifest:
 
 
 def flatten(messages: Any, pointer: str = "") -> list[tuple[str, str]]:
-    """marshmallow's nested messages as (pointer, message)."""
+    """Marshmallow's nested messages as (pointer, message)."""
     if isinstance(messages, Mapping):
         found = []
         for key, inner in messages.items():

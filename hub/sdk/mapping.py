@@ -21,20 +21,20 @@ from hub.sdk.errors import UntranslatableError
 MAX_EXPRESSION = 2000
 
 
-class _Functions(functions.Functions):  # type: ignore[misc]
-    @functions.signature({"types": []}, {"types": ["string"]})  # type: ignore[untyped-decorator]
+class _Functions(functions.Functions):
+    @functions.signature({"types": []}, {"types": ["string"]})
     def _func_money(self, minor: Any, currency: str) -> dict[str, str] | None:
         return None if minor is None else from_minor(int(minor), currency)
 
-    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    @functions.signature({"types": []})
     def _func_decimal(self, value: Any) -> str:
         return format(Decimal(str(value)), "f")
 
-    @functions.signature({"types": ["string"]})  # type: ignore[untyped-decorator]
+    @functions.signature({"types": ["string"]})
     def _func_base64(self, value: str) -> str:
         return base64.b64encode(value.encode()).decode()
 
-    @functions.signature({"types": []})  # type: ignore[untyped-decorator]
+    @functions.signature({"types": []})
     def _func_text(self, value: Any) -> str | None:
         return None if value is None else str(value)
 
@@ -59,7 +59,9 @@ def evaluate(expression: str, data: Any) -> Any:
         return compiled(expression).search(data, options=_OPTIONS)
     except (JMESPathError, ValueError, ArithmeticError) as error:
         raise UntranslatableError(
-            f"map {expression!r}: {str(error).splitlines()[0]}", code="map_failed", remedy="correct the map, then replay"
+            f"map {expression!r}: {str(error).splitlines()[0]}",
+            code="map_failed",
+            remedy="correct the map, then replay",
         ) from None
 
 

@@ -17,9 +17,7 @@ GENESIS = "0" * 64
 class Audit(Repository):
     """Append-only and hash-chained per tenant, written in the transaction of the change it records."""
 
-    def append(
-        self, tenant_id: str, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any]
-    ) -> int:
+    def append(self, tenant_id: str, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> int:
         """Returns the record's sequence number. The head row is locked until the transaction ends."""
         start = {"tenant_id": tenant_id, "sequence": 0, "digest": GENESIS}
         self._insert_or_ignore(audit_head, [start], ["sequence"])
@@ -50,7 +48,7 @@ class Audit(Repository):
         for row in self._c.execute(
             sa.select(audit).where(audit.c.tenant_id == tenant_id).order_by(audit.c.sequence)
         ).mappings():
-            if row["sequence"] != expected or row["previous"] != previous or digest_of(row) != row["digest"]:
+            if row["sequence"] != expected or row["previous"] != previous or digest_of(dict(row)) != row["digest"]:
                 return expected
             previous, expected = row["digest"], expected + 1
         head = self._one(sa.select(audit_head).where(audit_head.c.tenant_id == tenant_id))

@@ -18,7 +18,7 @@ from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import received
 from hub.identity.connections import pause
-from hub.policies import redaction, tracing
+from hub.policies import redaction
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, RetryableError
@@ -113,12 +113,16 @@ class Poller:
     def _page(self, session: Session, stream: Stream, cursor: Mapping[str, Any], parent: str) -> Page:
         steps = session.connector.read(stream.object, cursor)
         boundary = ReadBoundary(self._ctx, session)
-        return self._ctx.loop.submit(
-            self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
-        ).result()
+        return self._ctx.loop.submit(self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)).result()
 
     def _save(
-        self, stream: Stream, page: Page, cursor: Mapping[str, Any], report: dict[str, Any], wait: float, traceparent: str
+        self,
+        stream: Stream,
+        page: Page,
+        cursor: Mapping[str, Any],
+        report: dict[str, Any],
+        wait: float,
+        traceparent: str,
     ) -> None:
         ctx, now = self._ctx, self._ctx.clock()
         with ctx.store.begin() as uow:

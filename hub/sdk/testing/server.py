@@ -19,7 +19,7 @@ class Target(Protocol):
     def throttled(self, seconds: int) -> Response: ...
 
 
-class _Dropped(Exception):
+class _DroppedError(Exception):
     """The connection closes without an answer."""
 
 
@@ -46,14 +46,14 @@ class SimulatorServer:
             case "unavailable":
                 return Response(503, {"content-type": "text/html"}, b"<html><h1>Service Unavailable</h1></html>")
             case "drop_before_apply":
-                raise _Dropped
+                raise _DroppedError
         response = self.target.handle(request)
         match fault.kind:
             case "timeout_after_apply":
                 time.sleep(fault.seconds)
-                raise _Dropped
+                raise _DroppedError
             case "drop_after_apply":
-                raise _Dropped
+                raise _DroppedError
             case "html_200":
                 return Response(200, {"content-type": "text/html"}, b"<html><body>Welcome back</body></html>")
         return Response(response.status, response.headers, response.content[: len(response.content) // 2])
@@ -80,7 +80,7 @@ def _handler(server: SimulatorServer) -> type[BaseHTTPRequestHandler]:
             request = SimRequest.parse(self.command, self.path, dict(self.headers.items()), body)
             try:
                 response = server.answer(request)
-            except _Dropped:
+            except _DroppedError:
                 self.close_connection = True
                 return
             self.send_response(response.status)

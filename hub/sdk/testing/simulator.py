@@ -78,9 +78,7 @@ class Simulator:
         self.lock = threading.RLock()
         self.requests: list[SimRequest] = []
         self._routes = [
-            (*handler.sim_route, handler)
-            for name in dir(type(self))
-            if hasattr(handler := getattr(self, name), "sim_route")
+            (*handler.sim_route, handler) for name in dir(type(self)) if hasattr(handler := getattr(self, name), "sim_route")
         ]
 
     def handle(self, request: SimRequest) -> Response:

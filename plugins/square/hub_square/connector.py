@@ -49,7 +49,7 @@ class Square(Connector):
         kind, content = str(event.get("type")), event["data"].get("object", {})
         match kind:
             case "order.created" | "order.updated" | "order.fulfillment.updated":
-                inner = next((content[name] for name in content if name.startswith("order_")), {})
+                inner: JSON = next((content[name] for name in content if name.startswith("order_")), {})
                 if inner.get("state") != "COMPLETED":
                     return [Ignored(f"order is {inner.get('state')}, not yet COMPLETED")]
                 return [self._order(inner.get("order_id"))]
@@ -169,9 +169,7 @@ class Square(Connector):
             converted["original_line_id"] = line["source_line_item_uid"]
         return converted
 
-    def _any_line(
-        self, line: JSON, gross: JSON, unit: int, taxes: Iterable[JSON], skus: Mapping[str, str]
-    ) -> dict[str, Any]:
+    def _any_line(self, line: JSON, gross: JSON, unit: int, taxes: Iterable[JSON], skus: Mapping[str, str]) -> dict[str, Any]:
         currency = gross["currency"]
         declared = {tax.get("uid"): tax for tax in taxes}
         applied = []

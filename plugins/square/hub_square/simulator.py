@@ -94,7 +94,9 @@ class SquareSimulator(Simulator):
     def ring_return(self, sale: Json, quantities: Mapping[str, int], announce: bool = True) -> Json:
         """Goods of ``sale`` come back: line uid → quantity; money goes back to the sale's tender."""
         order = self._new_order()
-        returned = [self._return_line(line, quantities[line["uid"]]) for line in sale["line_items"] if line["uid"] in quantities]
+        returned = [
+            self._return_line(line, quantities[line["uid"]]) for line in sale["line_items"] if line["uid"] in quantities
+        ]
         amounts = _amounts(returned)
         order["returns"] = [{
             "uid": _id(10), "source_order_id": sale["id"], "return_line_items": returned,
@@ -117,7 +119,9 @@ class SquareSimulator(Simulator):
         order["line_items"] = [self._line(variation_id, quantity, 0) for variation_id, quantity in lines]
         _totals(order, order["line_items"], 0)
         order["taxes"] = [_TAX | {"applied_money": order["total_tax_money"]}]
-        returned = [self._return_line(line, quantities[line["uid"]]) for line in sale["line_items"] if line["uid"] in quantities]
+        returned = [
+            self._return_line(line, quantities[line["uid"]]) for line in sale["line_items"] if line["uid"] in quantities
+        ]
         back = _amounts(returned)
         order["returns"] = [{
             "uid": _id(10), "source_order_id": sale["id"], "return_line_items": returned,
@@ -268,7 +272,9 @@ class SquareSimulator(Simulator):
     def batch_retrieve_catalog(self, request: SimRequest) -> Response:
         wanted = request.json().get("object_ids")
         if not isinstance(wanted, list) or not wanted:
-            return _error(400, "INVALID_REQUEST_ERROR", "MISSING_REQUIRED_PARAMETER", "Missing required parameter.", "object_ids")
+            return _error(
+                400, "INVALID_REQUEST_ERROR", "MISSING_REQUIRED_PARAMETER", "Missing required parameter.", "object_ids"
+            )
         return answer(200, {"objects": [self.variations[item] for item in wanted if item in self.variations]})
 
     @route("POST", "/v2/catalog/search")
@@ -359,7 +365,10 @@ class SquareSimulator(Simulator):
         }  # fmt: skip
         if kind == "CASH":
             handed = -(-amount // 1000) * 1000  # the next ten-dollar note
-            tender["cash_details"] = {"buyer_tendered_money": _money(handed), "change_back_money": _money(handed - amount)}
+            tender["cash_details"] = {
+                "buyer_tendered_money": _money(handed),
+                "change_back_money": _money(handed - amount),
+            }
         return tender
 
     def _refund(self, sale: Json, amount: int) -> Json:

@@ -57,9 +57,7 @@ class Tryton(Connector):
         found = yield from self._rpc.search("account.invoice", [["reference", "=", key]], fields)
         return found[0] if found else None
 
-    def _book(
-        self, document: JSON, key: str, sold: Iterable[JSON], returned: Iterable[JSON], sign: int
-    ) -> Steps[Written]:
+    def _book(self, document: JSON, key: str, sold: Iterable[JSON], returned: Iterable[JSON], sign: int) -> Steps[Written]:
         invoice = yield from self._invoice(key)
         total = sign * _amount(document["total"])
         if invoice is None:

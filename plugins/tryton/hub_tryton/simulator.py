@@ -23,7 +23,7 @@ CHART = {
 }  # fmt: skip
 
 
-class _Fault(Exception):
+class _FaultError(Exception):
     """A JSON-RPC error: HTTP 200 with `error`; the transaction is rolled back."""
 
     def __init__(self, name: str, *arguments: Any) -> None:
@@ -106,7 +106,7 @@ class TrytonSimulator(Simulator):
             snapshot = {model: {key: dict(row) for key, row in rows.items()} for model, rows in self.rows.items()}
             try:
                 result = self._dispatch(method, parameters)
-            except _Fault as fault:
+            except _FaultError as fault:
                 self.rows = snapshot
                 return answer(200, {"id": call["id"], "error": fault.error})
             except LookupError:
@@ -189,13 +189,13 @@ class TrytonSimulator(Simulator):
     def _get(self, model: str, key: int) -> Json:
         row = self.rows.get(model, {}).get(key)
         if row is None:
-            raise _Fault("UserError", f'You are trying to read records "{key}" of "{model}" that don\'t exist.', "", None)
+            raise _FaultError("UserError", f'You are trying to read records "{key}" of "{model}" that don\'t exist.', "", None)
         return row
 
     def _require(self, values: Json, model: str, *names: str) -> None:
         for name in names:
             if values.get(name) is None:
-                raise _Fault("UserError", f'A value is required for field "{name}" in "{model}".', "", None)
+                raise _FaultError("UserError", f'A value is required for field "{name}" in "{model}".', "", None)
 
     # -- invoices -----------------------------------------------------------------------------------------------
 
@@ -209,7 +209,7 @@ class TrytonSimulator(Simulator):
             account = self._get("account.account", line["account"])
             if account["kind"] != "revenue":
                 text = f'The value "{account["code"]}" for field "Account" of "Account Invoice Line" is not valid'
-                raise _Fault("UserError", f"{text} according to its domain.", "", None)
+                raise _FaultError("UserError", f"{text} according to its domain.", "", None)
         key = self._insert("account.invoice", {**values, "state": "draft", "number": None, "payment_lines": [], "move": None})
         self.rows["account.invoice"][key] |= {"_lines": lines, "_taxes": taxes, "_warned": False}
         return key
@@ -229,11 +229,13 @@ class TrytonSimulator(Simulator):
             if wrong:
                 name = f"{secrets.token_hex(16)}.invoice_taxes"
                 text = f'The invoice "[{row["reference"]}]" does not have the default taxes for {wrong[0]["description"]}.'
-                raise _Fault("UserWarning", name, text, "")
+                raise _FaultError("UserWarning", name, text, "")
             row["invoice_date"] = row.get("invoice_date") or self.today()
             numbered = [other for other in self.rows["account.invoice"].values() if other["number"]]
             if any(other["invoice_date"] > row["invoice_date"] for other in numbered):
-                raise _Fault("UserError", f'To number the invoice "[{row["reference"]}]", you must set a later invoice date.', "")
+                raise _FaultError(
+                    "UserError", f'To number the invoice "[{row["reference"]}]", you must set a later invoice date.', ""
+                )
             row |= {"state": "posted", "number": str(key)}
             entries = [(row["account"], self._total(row))]
             entries += [(line["account"], -_rounded(line)) for line in row["_lines"]]
@@ -262,7 +264,7 @@ class TrytonSimulator(Simulator):
         for line in lines:
             account = self._get("account.account", line["account"])
             if account["receivable"] and not line.get("party"):
-                raise _Fault("UserError", f'The account "{account["code"]}" requires a party.', "", None)
+                raise _FaultError("UserError", f'The account "{account["code"]}" requires a party.', "", None)
         key = self._insert("account.move", {**values, "state": "draft"})
         for line in lines:
             self._insert("account.move.line", {"party": None, "reconciliation": None, **line, "move": key})
@@ -282,16 +284,16 @@ class TrytonSimulator(Simulator):
             row = self._get(model, key)
             lines = [line for line in self.rows["account.move.line"].values() if line["move"] == key]
             if sum((line["debit"] - line["credit"] for line in lines), Decimal(0)):
-                raise _Fault("UserError", f'To post the move "{key}" its lines must be balanced.', "", None)
+                raise _FaultError("UserError", f'To post the move "{key}" its lines must be balanced.', "", None)
             row["state"] = "posted"
 
     def _new_reconciliation(self, values: Json) -> int:
         keys = [line for _, added in values.pop("lines") for line in added]
         lines = [self._get("account.move.line", key) for key in keys]
         if any(line["reconciliation"] for line in lines):
-            raise _Fault("UserError", "A line is already reconciled.", "", None)
+            raise _FaultError("UserError", "A line is already reconciled.", "", None)
         if sum((line["debit"] - line["credit"] for line in lines), Decimal(0)):
-            raise _Fault("UserError", "The lines to reconcile do not balance.", "", None)
+            raise _FaultError("UserError", "The lines to reconcile do not balance.", "", None)
         key = self._insert("account.move.reconciliation", values)
         for line in lines:
             line["reconciliation"] = key
@@ -304,7 +306,8 @@ class TrytonSimulator(Simulator):
 
 def _rounded(line: Json) -> Decimal:
     amount = Decimal(str(line["quantity"])) * line["unit_price"]
-    return amount.quantize(_CENT, ROUND_HALF_EVEN)
+    rounded: Decimal = amount.quantize(_CENT, ROUND_HALF_EVEN)
+    return rounded
 
 
 def _matches(row: Json, clause: list[Any]) -> bool:
@@ -319,4 +322,4 @@ def _matches(row: Json, clause: list[Any]) -> bool:
             return mine is not None and mine >= value
         case "<=":
             return mine is not None and mine <= value
-    raise _Fault("UserError", f"Operator {operator} is not supported here.", "", None)
+    raise _FaultError("UserError", f"Operator {operator} is not supported here.", "", None)
