@@ -150,6 +150,8 @@ class Deliverer:
         with ctx.store.begin() as uow:
             rows = uow.deliveries.claim(tenant_id, [delivery_id], ctx.instance, now, until)
             if not rows:
+                # Blocked by a sibling that committed later, or paused meanwhile: the sweep publishes it again when it may go.
+                uow.deliveries.mark_published([(tenant_id, delivery_id)], None)
                 return None
             row = rows[0]
             message = uow.messages.get(tenant_id, row["message_id"])

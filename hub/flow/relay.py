@@ -43,9 +43,17 @@ class Relay:
             for row in due
         ]
         with ctx.telemetry.span(tracing.RELAY, messaging_batch=len(messages)):
-            ctx.broker.publish(DELIVERIES, messages)
+            # Marked first: a worker may have claimed, tried and postponed it before a later mark would arrive. A crash in
+            # between costs STALE at most.
+            keys = [(row["tenant_id"], row["id"]) for row in due]
             with ctx.store.begin() as uow:
-                uow.deliveries.mark_published([(row["tenant_id"], row["id"]) for row in due], ctx.clock())
+                uow.deliveries.mark_published(keys, ctx.clock())
+            try:
+                ctx.broker.publish(DELIVERIES, messages)
+            except BaseException:
+                with ctx.store.begin() as uow:
+                    uow.deliveries.mark_published(keys, None)
+                raise
 
     def _publish_events(self, events: list[Row]) -> None:
         ctx = self._ctx

@@ -17,7 +17,7 @@ from yarl import URL
 from hub.policies import redaction, tracing
 from hub.runtime.egress import Egress, connector_for
 from hub.runtime.session import Session
-from hub.sdk.answers import classify
+from hub.sdk.answers import classify, retry_after
 from hub.sdk.errors import (
     AmbiguousWriteError,
     AuthenticationError,
@@ -193,7 +193,8 @@ def _login_error(response: Response) -> ConnectorError:
     if response.status >= 500:
         return TargetUnavailableError(f"login answered {response.status}")
     if response.status == 429:
-        return RateLimitedError("login is throttled", retry_after=60.0)
+        wait = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
+        return RateLimitedError("login is throttled", retry_after=60.0 if wait is None else wait)
     return AuthenticationError(f"login answered {response.status}", remedy="renew the connection's credentials")
 
 

@@ -57,10 +57,12 @@ class Deliveries(Repository):
         )
         return self._all(statement)
 
-    def mark_published(self, keys: Sequence[tuple[str, str]], now: datetime) -> None:
+    def mark_published(self, keys: Sequence[tuple[str, str]], now: datetime | None) -> None:
+        """``now`` before publishing; None gives waiting ones back, so that the sweep finds them again."""
         for tenant_id in {key[0] for key in keys}:
             ids = [delivery_id for owner, delivery_id in keys if owner == tenant_id]
-            self._update(delivery, (delivery.c.tenant_id == tenant_id, delivery.c.id.in_(ids)), {"published_at": now})
+            where = (delivery.c.tenant_id == tenant_id, delivery.c.id.in_(ids), delivery.c.state.in_(WAITING))
+            self._update(delivery, where, {"published_at": now})
 
     def claim(self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime) -> list[Row]:
         """Take deliveries that are waiting, due and unblocked; the fence rises with every claim."""
@@ -73,7 +75,7 @@ class Deliveries(Repository):
                 delivery.c.available_at <= now,
                 self._unblocked(),
             )
-            .with_for_update(skip_locked=True)
+            .with_for_update()  # waits: skipping a row that the relay is just marking would strand it
         )
         free = [row["id"] for row in self._all(locked)]
         if not free:

@@ -1,0 +1,273 @@
+"""The store's behaviour, the same on SQLite and PostgreSQL."""
+
+import threading
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from hub.policies import rate_limit
+from hub.errors import ThrottledError
+from hub.store import Store, new_id
+from hub.store.tables import audit, metadata
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+LATER = NOW + timedelta(seconds=30)
+
+
+def _delivery(tenant: str = "a", subject: str = "sale/1", **values: Any) -> dict[str, Any]:
+    return {
+        "tenant_id": tenant, "id": new_id(), "message_id": new_id(), "connection_id": "erp", "flow": "f", "revision": 1,
+        "connector": "tryton", "type": "sale.completed.v1", "lane": "live", "subject": subject, "key": "K", "state": "pending",
+        "available_at": NOW, "published_at": None, "lease_until": None, "lease_owner": None, "fence": 0, "attempts": 0,
+        "probe": False, "cause_code": "", "cause": "", "remedy": "", "external_id": None, "created_at": NOW,
+        "settled_at": None, "corrected": None, **values,
+    }  # fmt: skip
+
+
+def _raw(event: str = "e1", **values: Any) -> dict[str, Any]:
+    return {
+        "tenant_id": "a", "id": new_id(), "connection_id": "pos", "kind": "webhook", "object": "", "source_event_id": event,
+        "event_type": "t", "headers": {}, "body": b"{}", "state": "received", "cause_code": "", "cause": "", "remedy": "",
+        "ignored": [], "attempts": 0, "available_at": NOW, "lease_until": None, "lease_owner": None, "traceparent": "",
+        "received_at": NOW, "settled_at": None, "repeats": 0, **values,
+    }  # fmt: skip
+
+
+def test_the_migrations_make_exactly_the_declared_tables(store: Store) -> None:
+    with store.engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection, opts={"compare_type": True}), metadata)
+
+    assert differences == []
+    assert store.schema_state()[0] == store.schema_state()[1]
+
+
+def test_tenant_leads_every_key_and_index() -> None:
+    for table in metadata.sorted_tables:
+        keys = [*table.indexes, *[c for c in table.constraints if isinstance(c, sa.UniqueConstraint | sa.PrimaryKeyConstraint)]]
+        for key in keys:
+            assert next(iter(key.columns)).name == "tenant_id", f"{table.name}: {key.name}"
+
+
+def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
+    with pytest.raises(RuntimeError), store.begin() as uow:
+        uow.tenants.add("a", "A", NOW)
+        raise RuntimeError
+
+    with store.read() as uow:
+        assert uow.tenants.ids() == []
+
+
+def test_times_come_back_aware_and_equal(store: Store) -> None:
+    with store.begin() as uow:
+        uow.tenants.add("a", "A", NOW)
+    with store.read() as uow:
+        row = uow.tenants.get("a")
+
+    assert row is not None
+    assert row["created_at"] == NOW
+    assert row["created_at"].tzinfo is not None
+
+
+def test_the_same_source_event_is_stored_once_and_counted(store: Store) -> None:
+    with store.begin() as uow:
+        first = uow.raws.add(_raw())
+        again = uow.raws.add(_raw())
+        other = uow.raws.add(_raw("e2"))
+        row = uow.raws.get("a", first[0])
+
+    assert (first[1], again, other[1]) == (True, (first[0], False), True)
+    assert row is not None
+    assert row["repeats"] == 1
+
+
+def test_a_claimed_raw_input_is_not_claimed_twice_until_its_lease_ends(store: Store) -> None:
+    with store.begin() as uow:
+        uow.raws.add(_raw())
+        mine = uow.raws.claim_due(["a"], "one", NOW, LATER, 10)
+        theirs = uow.raws.claim_due(["a"], "two", NOW, LATER, 10)
+        after = uow.raws.claim_due(["a"], "two", LATER + timedelta(seconds=1), LATER + timedelta(seconds=9), 10)
+        settled_by_the_first = uow.raws.settle("a", mine[0]["id"], "one", {"state": "translated"})
+
+    assert (len(mine), len(theirs), len(after), settled_by_the_first) == (1, 0, 1, False)
+
+
+def test_a_later_sibling_waits_and_no_other(store: Store) -> None:
+    first, second, other = _delivery(), _delivery(), _delivery(subject="sale/2")
+    with store.begin() as uow:
+        uow.tenants.add("a", "A", NOW)
+        uow.deliveries.add([first, second, other])
+        due = {row["id"] for row in uow.deliveries.due(["a"], NOW, NOW, 10)}
+        claimed = uow.deliveries.claim("a", [first["id"], second["id"], other["id"]], "w", NOW, LATER)
+
+    assert due == {first["id"], other["id"]}
+    assert {row["id"] for row in claimed} == {first["id"], other["id"]}
+
+
+@pytest.mark.parametrize("state", ["pending", "held", "claimed", "sending", "ambiguous", "dead"])
+def test_an_open_sibling_holds_back_and_a_settled_one_lets_go(store: Store, state: str) -> None:
+    first, second = _delivery(state=state), _delivery()
+    with store.begin() as uow:
+        uow.deliveries.add([first, second])
+        blocked = uow.deliveries.claim("a", [second["id"]], "w", NOW, LATER)
+        uow.deliveries.change_state("a", first["id"], [state], {"state": "discarded"})
+        free = uow.deliveries.claim("a", [second["id"]], "w", NOW, LATER)
+
+    assert (len(blocked), len(free)) == (0, 1)
+
+
+def test_nothing_of_a_paused_connection_is_due(store: Store) -> None:
+    row = {
+        "tenant_id": "a", "connection_id": "erp", "connector": "tryton", "environment": "", "base_url": "", "settings": {},
+        "state": "paused", "state_reason": "401", "created_at": NOW, "updated_at": NOW,
+    }  # fmt: skip
+    delivery = _delivery()
+    with store.begin() as uow:
+        uow.connections.put(row)
+        uow.deliveries.add([delivery])
+        paused = uow.deliveries.due(["a"], NOW, NOW, 10)
+        uow.connections.set_state("a", "erp", "active", "", NOW)
+        active = uow.deliveries.due(["a"], NOW, NOW, 10)
+
+    assert (len(paused), len(active)) == (0, 1)
+
+
+def test_a_worker_whose_lease_ran_out_may_not_send(store: Store) -> None:
+    delivery = _delivery()
+    with store.begin() as uow:
+        uow.deliveries.add([delivery])
+        (mine,) = uow.deliveries.claim("a", [delivery["id"]], "one", NOW, LATER)
+        in_time = uow.deliveries.intend(mine, NOW, LATER)
+        too_late = uow.deliveries.intend(mine, LATER + timedelta(seconds=1), LATER + timedelta(seconds=9))
+
+    assert (in_time, too_late) == (True, False)
+
+
+def test_a_worker_that_was_overtaken_may_neither_send_nor_settle(store: Store) -> None:
+    delivery = _delivery()
+    with store.begin() as uow:
+        uow.deliveries.add([delivery])
+        (mine,) = uow.deliveries.claim("a", [delivery["id"]], "one", NOW, LATER)
+        uow.deliveries.change_state("a", delivery["id"], ["claimed"], {"state": "pending"})
+        (theirs,) = uow.deliveries.claim("a", [delivery["id"]], "two", NOW, LATER)
+        sent = uow.deliveries.intend(mine, NOW, LATER)
+        settled = uow.deliveries.settle(mine, NOW, {"state": "applied"})
+        theirs_settled = uow.deliveries.settle(theirs, NOW, {"state": "applied"})
+
+    assert (sent, settled, theirs_settled) == (False, False, True)
+
+
+def test_two_workers_never_claim_the_same_delivery(store: Store) -> None:
+    rows = [_delivery(subject=f"sale/{n}") for n in range(40)]
+    with store.begin() as uow:
+        uow.deliveries.add(rows)
+    claimed: list[str] = []
+
+    def work(owner: str) -> None:
+        for row in rows:
+            with store.begin() as uow:
+                claimed.extend(found["id"] for found in uow.deliveries.claim("a", [row["id"]], owner, NOW, LATER))
+
+    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(claimed) == sorted(row["id"] for row in rows)
+
+
+def test_the_audit_chain_is_whole_under_concurrent_writers_and_shows_tampering(store: Store) -> None:
+    def write(n: int) -> None:
+        for _ in range(10):
+            with store.begin() as uow:
+                uow.audit.append("a", NOW, f"w{n}", "delivery.applied", "delivery/x", {"n": n})
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    with store.read() as uow:
+        assert uow.audit.verify("a") is None
+    with store.begin() as uow:
+        uow._connection.execute(sa.update(audit).where(audit.c.sequence == 17).values(actor="somebody else"))
+    with store.read() as uow:
+        assert uow.audit.verify("a") == 17
+
+
+def test_a_cut_audit_tail_is_noticed(store: Store) -> None:
+    with store.begin() as uow:
+        for _ in range(3):
+            uow.audit.append("a", NOW, "w", "delivery.applied", "x", {})
+        uow._connection.execute(sa.delete(audit).where(audit.c.sequence == 3))
+        assert uow.audit.verify("a") == 3
+
+
+def test_pages_go_through_everything_once(store: Store) -> None:
+    rows = [_delivery(subject=f"s/{n}") for n in range(25)]
+    with store.begin() as uow:
+        uow.deliveries.add(rows)
+    seen, after = [], None
+    with store.read() as uow:
+        while True:
+            page = uow.deliveries.page("a", after, 10)
+            seen += [row["id"] for row in page[:10]]
+            if len(page) <= 10:
+                break
+            after = page[9]["id"]
+
+    assert seen == sorted((row["id"] for row in rows), reverse=True)
+
+
+def test_one_tenant_never_sees_another(store: Store) -> None:
+    mine, theirs = _delivery("a"), _delivery("b")
+    with store.begin() as uow:
+        uow.deliveries.add([mine, theirs])
+        assert [row["id"] for row in uow.deliveries.page("a", None, 10)] == [mine["id"]]
+        assert uow.deliveries.get("a", theirs["id"]) is None
+        assert uow.deliveries.claim("a", [theirs["id"]], "w", NOW, LATER) == []
+        assert uow.deliveries.change_state("a", theirs["id"], ["pending"], {"state": "discarded"}) is False
+
+
+def test_the_budget_admits_no_more_than_the_limit(store: Store) -> None:
+    limits = {"requests_per_second": 10.0, "burst": 5}
+    slots = []
+    with store.begin() as uow:
+        for _ in range(24):
+            slots.append(rate_limit.reserve(uow, "a", "erp", limits, 1000.0))
+        rate_limit.reserve(uow, "a", "erp", limits, 1000.01)
+        with pytest.raises(ThrottledError):
+            rate_limit.reserve(uow, "a", "erp", limits, 1000.0)
+
+    for second in (0.0, 0.5, 1.0):
+        assert len([slot for slot in slots if second <= slot < second + 1.0]) <= 10 + 5
+
+
+def test_a_closed_budget_stays_closed_until_then(store: Store) -> None:
+    with store.begin() as uow:
+        rate_limit.close(uow, "a", "erp", 1000.0, 60.0)
+        with pytest.raises(ThrottledError) as caught:
+            rate_limit.closed_for(uow, "a", "erp", 1010.0)
+        assert caught.value.wait_seconds == 50.0
+        assert rate_limit.closed_for(uow, "a", "erp", 1060.0) == 0.0
+
+
+def test_an_idempotency_key_is_taken_once(store: Store) -> None:
+    taken = []
+
+    def take() -> None:
+        with store.begin() as uow:
+            taken.append(uow.idempotency.open("a", "publish", "k", "f", NOW) is None)
+
+    threads = [threading.Thread(target=take) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert taken.count(True) == 1

@@ -1,0 +1,49 @@
+"""Manifests and the YAML they are written in: every problem at once, with file and line."""
+
+import pytest
+from support import MANIFEST as GOOD
+
+from hub.sdk.errors import ManifestError
+from hub.sdk.manifest import parse_manifest
+from hub.sdk.mapping import check_template, render
+from hub.sdk.source import read_yaml
+
+def test_a_good_manifest_is_read_with_its_guarantee() -> None:
+    manifest = parse_manifest(GOOD, "connector.yaml")
+
+    assert manifest.guarantee("sale.completed.v1") == "effect-once"
+    assert manifest.limits["concurrency"] == 4
+
+
+def test_every_problem_is_named_with_its_line() -> None:
+    text = GOOD.replace("kind: pos", "kind: spaceship").replace("= key", "= key[").replace("version: 1.0.0", "version: one")
+
+    with pytest.raises(ManifestError) as caught:
+        parse_manifest(text, "connector.yaml")
+
+    message = str(caught.value)
+    assert "connector.yaml:3: version" in message
+    assert "connector.yaml:4: kind" in message
+
+
+def test_a_broken_expression_is_named_with_its_line() -> None:
+    with pytest.raises(ManifestError, match=r"connector.yaml:14: writes.sale.completed.v1.request.json.ref.*not JMESPath"):
+        parse_manifest(GOOD.replace('"= key"', '"= key["'), "connector.yaml")
+
+
+def test_aliases_and_duplicate_keys_are_refused() -> None:
+    with pytest.raises(ManifestError, match="x:2: YAML aliases"):
+        read_yaml("a: &x [1]\nb: *x\n", "x")
+    with pytest.raises(ManifestError, match="x:2: 'a' is given twice"):
+        read_yaml("a: 1\na: 2\n", "x")
+
+
+def test_the_key_on_is_a_word_and_not_a_boolean() -> None:
+    assert read_yaml("on: sale.completed.v1", "x").data == {"on": "sale.completed.v1"}
+
+
+def test_templates_leave_out_what_is_null_and_keep_literals() -> None:
+    rendered = render({"a": "= x", "b": "= missing", "c": "plain", "d": [{"e": "= money(m, 'USD')"}]}, {"x": 1, "m": 250})
+
+    assert rendered == {"a": 1, "c": "plain", "d": [{"e": {"amount": "2.50", "currency": "USD"}}]}
+    assert check_template({"a": ["= bad["]}) == [("/a/0", check_template({"a": ["= bad["]})[0][1])]
