@@ -5,8 +5,10 @@ and the lease checked, in one statement; a worker that was paused too long finds
 """
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +31,8 @@ from hub.sdk.steps import Request, Skipped, Steps, Written
 from hub.store import new_id
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
+
+log = logging.getLogger(__name__)
 
 
 class Claim:
@@ -92,7 +96,13 @@ class Deliverer:
     def on_message(self, payload: Mapping[str, Any], acknowledge: Callable[[], None]) -> None:
         """Called by the broker's thread; acknowledges after the outcome is committed (or there was nothing to do)."""
         done = self._ctx.loop.submit(self.deliver(payload["tenant_id"], payload["delivery_id"]))
-        done.add_done_callback(lambda _: acknowledge())
+
+        def end(future: "Future[bool]") -> None:
+            if not future.cancelled() and (error := future.exception()) is not None:
+                log.error("delivery %s: %s", payload["delivery_id"], error, exc_info=error)
+            acknowledge()
+
+        done.add_done_callback(end)
 
     async def deliver(self, tenant_id: str, delivery_id: str) -> bool:
         """One try of one delivery; False if it was not ours to try."""

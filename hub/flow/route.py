@@ -102,7 +102,7 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     to = recipients(ctx.routes.in_force(uow, message.tenant_id), message)
     held = suspect_of is not None and any(recipient.hold_suspects for recipient in to)
     envelope = _envelope(message, message_id, subject, message.correlation_id or message_id)
-    uow.messages.add({
+    stored, created = uow.messages.add({
         "tenant_id": message.tenant_id, "id": message_id, "type": message.type, "source": message.source,
         "source_id": message.source_id, "subject": subject, "digest": digest, "fingerprint": fingerprint,
         "event_at": message.event_at, "business_date": message.data.get("business_date"),
@@ -111,6 +111,8 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
         "body": orjson.dumps(envelope), "state": "held" if held else "routed" if to else "unrouted",
         "suspect_of": suspect_of, "received_at": now, "published_at": None,
     })  # fmt: skip
+    if not created:  # another process admitted the same fact between our look and our insert
+        return _known(uow, stored, message, digest)
     deliveries = uow.deliveries.add([_delivery(ctx, uow, message, message_id, subject, item, suspect_of, now) for item in to])
     audit.record(
         uow, message.tenant_id, now, message.actor, "message.suspected" if suspect_of else "message.accepted",

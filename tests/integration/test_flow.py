@@ -1,6 +1,7 @@
 """A message's life with real HTTP to stateful simulators, on both engines: what arrives is applied once, whatever happens."""
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
@@ -345,3 +346,21 @@ def test_a_plugin_that_breaks_is_flagged_and_costs_nobody_else(shop: Shop, monke
     monkeypatch.undo()
     shop.settle()
     assert len(_paid(shop)) == 1
+
+
+def test_a_fact_admitted_by_many_at_once_is_one_message_with_one_delivery_each(both: Shop) -> None:
+    document = json.loads(json.dumps(EXAMPLES["sale.completed.v1"]).replace("SKU-0001", "SKU-1").replace("SKU-0002", "SKU-2"))
+    event, answers = envelope(document), []
+    threads = [
+        threading.Thread(target=lambda: answers.append(accept_event(both.hub.ctx, _client(both), event))) for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    both.settle()
+
+    assert len({answer.message_id for answer in answers}) == 1
+    assert [answer.duplicate for answer in answers].count(False) == 1
+    assert sorted(row["connection_id"] for row in both.deliveries()) == ["erp", "stock"]
+    assert len(_paid(both)) == 1

@@ -7,7 +7,7 @@ import json
 import secrets
 import uuid
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from importlib import resources
 from typing import Any
@@ -48,6 +48,7 @@ class SquareSimulator(Simulator):
         self.changes: list[Json] = []
         self.webhooks: list[Json] = []
         self._number = 1000
+        self._last = datetime(1970, 1, 1, tzinfo=UTC)
 
     # -- what happens in the shop -------------------------------------------------------------------------------
 
@@ -312,7 +313,10 @@ class SquareSimulator(Simulator):
     # -- inside -------------------------------------------------------------------------------------------------
 
     def _now(self) -> str:
-        return self.clock().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        """The moment, at Square's milliseconds; two things never happen in the same one, so their order can be told."""
+        with self.lock:
+            self._last = max(self.clock().astimezone(UTC), self._last + timedelta(milliseconds=1))
+            return self._last.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _new_order(self) -> Json:
         now = self._now()
