@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from hub_inventree.simulator import InvenTreeSimulator
+from hub_square.simulator import SquareSimulator
+from hub_tryton.simulator import TrytonSimulator
 
 from hub.bootstrap import Hub, utc_now
 from hub.identity.api_keys import SCOPES, create_key
@@ -18,9 +21,6 @@ from hub.integrations.files import parse_integration
 from hub.runtime.plugins import Plugins, load_plugins
 from hub.sdk.testing import SimulatorServer
 from hub.settings import Settings
-from hub_inventree.simulator import InvenTreeSimulator
-from hub_square.simulator import SquareSimulator
-from hub_tryton.simulator import TrytonSimulator
 
 VAULT_KEY = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA="
 

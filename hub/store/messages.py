@@ -76,7 +76,7 @@ class RawInputs(Repository):
     def counts(self, tenant_id: str) -> dict[str, int]:
         """How many raw inputs are in each state."""
         statement = sa.select(raw_input.c.state, sa.func.count()).where(raw_input.c.tenant_id == tenant_id)
-        return dict(self._c.execute(statement.group_by(raw_input.c.state)).tuples().all())
+        return {row[0]: row[1] for row in self._c.execute(statement.group_by(raw_input.c.state))}
 
     def release(self, tenants: Sequence[str]) -> None:
         """Give back the leases of a process that is known to be dead (embedded engine, at start)."""
@@ -149,7 +149,7 @@ class Messages(Repository):
     def counts(self, tenant_id: str) -> dict[str, int]:
         """How many messages there are of each type."""
         statement = sa.select(message.c.type, sa.func.count()).where(message.c.tenant_id == tenant_id)
-        return dict(self._c.execute(statement.group_by(message.c.type)).tuples().all())
+        return {row[0]: row[1] for row in self._c.execute(statement.group_by(message.c.type))}
 
     def each(self, tenant_id: str, types: Sequence[str]) -> list[Row]:
         """Every message of ``types`` with its body, oldest first; for measuring."""

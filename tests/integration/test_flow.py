@@ -198,7 +198,9 @@ def test_malformed_input_is_kept_answered_and_can_be_corrected(shop: Shop) -> No
 
 
 def test_a_forged_webhook_is_refused_with_an_audit_line_and_stores_nothing(shop: Shop) -> None:
-    body, headers = shop.square.signed({"event_id": "1", "type": "order.updated"}, f"http://hub.test/webhooks/{shop.tenant}/pos")
+    body, headers = shop.square.signed(
+        {"event_id": "1", "type": "order.updated"}, f"http://hub.test/webhooks/{shop.tenant}/pos"
+    )
 
     with pytest.raises(HubError) as caught:
         receive_webhook(shop.hub.ctx, shop.tenant, "pos", headers, body + b" ")

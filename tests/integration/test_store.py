@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from hub.policies import rate_limit
 from hub.errors import ThrottledError
+from hub.policies import rate_limit
 from hub.store import Store, new_id
 from hub.store.tables import audit, metadata
 

@@ -82,6 +82,10 @@ def test_an_amount_finer_than_its_currency_is_refused() -> None:
 def test_subjects_keep_what_belongs_together_in_order(name: str) -> None:
     subject = TYPES[name].subject(EXAMPLES[name])
 
-    expected = {"return.completed.v1": "sale/S-1001", "exchange.completed.v1": "sale/S-1001", "sale.completed.v1": "sale/S-1001"}
+    expected = {
+        "return.completed.v1": "sale/S-1001",
+        "exchange.completed.v1": "sale/S-1001",
+        "sale.completed.v1": "sale/S-1001",
+    }
     assert subject == expected.get(name, subject)
     assert "/" in subject

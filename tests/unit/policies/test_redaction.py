@@ -5,7 +5,9 @@ from hub.policies import redaction
 
 
 def test_secret_headers_are_masked_by_name() -> None:
-    masked = redaction.headers({"Authorization": "Bearer x", "X-Square-HmacSha256-Signature": "abc", "Content-Type": "text/plain"})
+    masked = redaction.headers(
+        {"Authorization": "Bearer x", "X-Square-HmacSha256-Signature": "abc", "Content-Type": "text/plain"}
+    )
 
     assert masked == {"Authorization": "***", "X-Square-HmacSha256-Signature": "***", "Content-Type": "text/plain"}
 

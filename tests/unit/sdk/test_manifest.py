@@ -8,6 +8,7 @@ from hub.sdk.manifest import parse_manifest
 from hub.sdk.mapping import check_template, render
 from hub.sdk.source import read_yaml
 
+
 def test_a_good_manifest_is_read_with_its_guarantee() -> None:
     manifest = parse_manifest(GOOD, "connector.yaml")
 
