@@ -65,7 +65,10 @@ class Broker:
         with self._open() as connection, connection.channel() as channel:
             channel.basic_qos(0, prefetch, False)
 
+            unacknowledged: dict[str, kombu.Message] = {}
+
             def receive(payload: Payload, message: kombu.Message) -> None:
+                unacknowledged[message.delivery_tag] = message
                 on_message(payload, lambda: acknowledged.put(message))
 
             bound = [self._queues[name](channel) for name in queues]
@@ -76,7 +79,11 @@ class Broker:
                     except TimeoutError:
                         pass
                     while not acknowledged.empty():
-                        acknowledged.get().ack()
+                        message = acknowledged.get()
+                        unacknowledged.pop(message.delivery_tag, None)
+                        message.ack()
+            for message in unacknowledged.values():  # a real broker does this by itself, memory:// does not
+                message.requeue()
 
     def problem(self) -> str | None:
         """Why the broker cannot be used, or None."""
