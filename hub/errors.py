@@ -35,7 +35,6 @@ PROBLEMS: dict[str, Problem] = {
     "unknown_type": Problem(422, "The canonical type is unknown", "Use a type from /v1/contracts/types."),
     "idempotency_mismatch": Problem(422, "The key was used with another body", "Use a new Idempotency-Key."),
     "invalid_integration": Problem(422, "The integration file cannot be applied", "Correct the lines in errors."),
-    "rate_limited": Problem(429, "Too many requests", "Wait for Retry-After seconds."),
     "internal": Problem(500, "The hub failed", "Retry with the same Idempotency-Key; report the trace id."),
     "unavailable": Problem(503, "The hub cannot serve now", "Retry after Retry-After seconds; nothing was lost."),
 }

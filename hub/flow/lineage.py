@@ -85,7 +85,8 @@ def _steps(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
             for request in attempt["steps"]:
                 answer = request.get("status", request.get("error", "no answer"))
                 effect = " [effect]" if request["effect"] else ""
-                text = f"{request['method']} {request['path']} → {answer} in {request.get('ms', '?')} ms{effect}"
+                label = f" {request['label']}" if request.get("label") else ""
+                text = f"{request['method']} {request['path']}{label} → {answer} in {request.get('ms', '?')} ms{effect}"
                 yield _step(datetime.fromisoformat(request["at"]), "step", text, delivery["id"])
             if attempt["ended_at"]:
                 result = attempt["external_id"] or attempt["detail"] or attempt["code"]

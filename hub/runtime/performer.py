@@ -104,13 +104,13 @@ class Performer:
             run.effects += 1
         record: dict[str, Any] = {
             "n": len(run.steps) + 1, "method": request.method, "path": request.path, "effect": request.mutates,
-            "at": datetime.now(UTC).isoformat(),
+            "at": datetime.now(UTC).isoformat(), **({"label": request.label} if request.label else {}),
         }  # fmt: skip
         run.steps.append(record)
         started = time.perf_counter()
         attributes = {
             "http_request.method": request.method, "url_path": request.path, "hub_effect": request.mutates,
-            "hub_connection": session.connection_id,
+            "hub_connection": session.connection_id, "hub_label": request.label or None,
         }  # fmt: skip
         with self._telemetry.span(tracing.STEP, parent, SpanKind.CLIENT, **attributes) as span:
             try:

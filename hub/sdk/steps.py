@@ -31,6 +31,7 @@ class Request:
         effect: True if it may change something at the target. Default: any verb but GET, HEAD, OPTIONS. Before an
             effect leaves the hub commits the intent and checks its lease; say False for searches by POST.
         expect: statuses that are answers and not errors, besides 2xx (for example 404 of a look-up).
+        label: what it is for people, where the path does not tell (one RPC endpoint for everything).
     """
 
     method: str
@@ -41,6 +42,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict)
     effect: bool | None = None
     expect: tuple[int, ...] = ()
+    label: str = ""
 
     @property
     def mutates(self) -> bool:

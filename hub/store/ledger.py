@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -12,6 +12,8 @@ from hub.store.rows import Repository, Row
 from hub.store.tables import audit, audit_head, budget, cursor, idempotency, link, usage
 
 GENESIS = "0" * 64
+#: No request runs longer; an unanswered idempotency key older than this was left by a crash.
+ABANDONED_AFTER = timedelta(seconds=120)
 
 
 class Audit(Repository):
@@ -75,6 +77,11 @@ class Idempotency(Repository):
             "answer": None, "created_at": now,
         }  # fmt: skip
         if self._insert_or_ignore(idempotency, [row], ["key"]):
+            return None
+        # The process that took it died before it answered: what it did is deduped below, so the request may run again.
+        abandoned = (*self._same(tenant_id, operation, key), idempotency.c.status.is_(None),
+                     idempotency.c.created_at < now - ABANDONED_AFTER, idempotency.c.fingerprint == fingerprint)  # fmt: skip
+        if self._update(idempotency, abandoned, {"created_at": now}):
             return None
         return self._one(sa.select(idempotency).where(*self._same(tenant_id, operation, key)))
 

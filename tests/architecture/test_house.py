@@ -89,7 +89,7 @@ def test_every_problem_code_is_raised_or_answered_somewhere() -> None:
     )
 
     unused = [code for code in PROBLEMS if f'"{code}"' not in source and code != "not_found"]
-    assert unused in ([], ["rate_limited"])  # the hub's own limit on callers comes with the rate policy for ingress
+    assert unused == []
 
 
 def test_the_sdks_public_surface_is_what_it_lists() -> None:

@@ -271,3 +271,13 @@ def test_an_idempotency_key_is_taken_once(store: Store) -> None:
         thread.join()
 
     assert taken.count(True) == 1
+
+
+def test_a_key_whose_request_died_unanswered_may_run_again_later(store: Store) -> None:
+    with store.begin() as uow:
+        assert uow.idempotency.open("a", "publish", "k", "f", NOW) is None
+        assert uow.idempotency.open("a", "publish", "k", "f", NOW + timedelta(seconds=60)) is not None
+        assert uow.idempotency.open("a", "publish", "k", "other", NOW + timedelta(seconds=300)) is not None
+        assert uow.idempotency.open("a", "publish", "k", "f", NOW + timedelta(seconds=300)) is None
+        uow.idempotency.close("a", "publish", "k", 202, b"{}")
+        assert uow.idempotency.open("a", "publish", "k", "f", NOW + timedelta(seconds=900)) is not None

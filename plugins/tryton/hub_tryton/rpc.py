@@ -45,7 +45,7 @@ class Rpc:
     def call(self, model: str, method: str, *arguments: Any, effect: bool) -> Steps[Any]:
         """The result of `model.<model>.<method>`; faults are raised by the manifest's error rules."""
         body = {"id": 1, "method": f"model.{model}.{method}", "params": typed([*arguments, self._context])}
-        answer = (yield Request("POST", self._path, json=body, effect=effect)).json()
+        answer = (yield Request("POST", self._path, json=body, effect=effect, label=f"{model}.{method}")).json()
         if not isinstance(answer, dict) or "result" not in answer:
             raise ConnectorError("the answer carries no result", code="unreadable_answer")
         return plain(answer["result"])
