@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -99,10 +100,10 @@ def _settle(stage: Stage, day: Day, view: View) -> None:
 
 def _tell_where(stage: Stage, day: Day, console: Console) -> None:
     sale = day.sales[len(day.sales) // 2]["id"]
-    base = stage.hub.url
+    base, command = stage.hub.url, Path(sys.executable).parent / "hub"
     for what, where in (
         ("API", f"{base}/v1/messages"), ("documentation", f"{base}/docs/"), ("console", f"{base}/console"),
         ("lineage of a sale", f"{base}/console/lineage?of={sale}"), ("API key", stage.key),
-        ("in a terminal", f"hub lineage {sale} --url {base} --key {stage.key}"), ("log", str(stage.folder / "hub.log")),
+        ("in a terminal", f"{command} lineage {sale} --url {base} --key {stage.key}"), ("log", str(stage.folder / "hub.log")),
     ):  # fmt: skip
         console.print(f"{what:18} {where}", highlight=False, soft_wrap=True)
