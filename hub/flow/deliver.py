@@ -130,9 +130,11 @@ class Deliverer:
                     fail(span, type(error).__name__)
                 decision = outcome.decide(ctx, row, claim.write, result, run, self._random)
                 document_id = envelope_data(claim.message["body"])["id"]
-                return await ctx.loop.in_store(
-                    outcome.commit, ctx, row, session, claim.attempt_id, claim.write, decision, run, document_id
-                )
+                state = decision.state if decision else "lost"
+                with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
+                    return await ctx.loop.in_store(
+                        outcome.commit, ctx, row, session, claim.attempt_id, claim.write, decision, run, document_id
+                    )
 
     async def _attempt(self, claim: Claim, run: Run, parent: str) -> Written | Skipped:
         performer, session, row = self._ctx.loop.performer, claim.session, claim.row

@@ -119,7 +119,7 @@ def accept_event(ctx: Context, client: Client, envelope: Any, traceparent: str =
             correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
         )  # fmt: skip
         try:
-            with ctx.store.begin() as uow:
+            with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span)), ctx.store.begin() as uow:
                 admitted = admit(ctx, uow, message)
         except InvalidDocumentError as error:
             errors = [Violation(item.code, f"/data{item.field}", item.message).as_dict() for item in error.violations]

@@ -11,7 +11,7 @@ from canonical.errors import Violation
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
-from hub.policies import audit, schema_version
+from hub.policies import audit, schema_version, tracing
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 
@@ -48,7 +48,10 @@ def correct_delivery(ctx: Context, tenant_id: str, delivery_id: str, document: A
 
 def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: str, values: dict[str, Any], reason: str) -> Row:
     now = ctx.clock()
-    with ctx.store.begin() as uow:
+    with ctx.store.read() as uow:
+        message = uow.messages.get(tenant_id, _dead(uow, tenant_id, delivery_id)["message_id"])
+    traceparent = message["traceparent"] if message else ""
+    with ctx.telemetry.span(tracing.REPLAY, traceparent, hub_delivery=delivery_id), ctx.store.begin() as uow:
         row = _dead(uow, tenant_id, delivery_id)
         sent = any(item["effects"] for item in uow.attempts.of_delivery(tenant_id, delivery_id))
         moved = uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {

@@ -64,7 +64,8 @@ class Translator:
             try:
                 session = await ctx.loop.in_store(self._session, row)
                 documents = await self._documents(row, session, traceparent_of(span))
-                await ctx.loop.in_store(self._commit, row, session, documents, traceparent_of(span))
+                with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span), hub_tenant=row["tenant_id"]):
+                    await ctx.loop.in_store(self._commit, row, session, documents, traceparent_of(span))
             except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
                 fail(span, type(error).__name__)
                 await ctx.loop.in_store(self._failed, row, session, error)
