@@ -100,10 +100,12 @@ class View:
             if row["state"] in ("pending", "ambiguous", "held", "dead") and row["cause_code"]:
                 waiting[row["cause_code"]] = waiting.get(row["cause_code"], 0) + row["count"]
         why = ", ".join(f"{code} {count}" for code, count in sorted(waiting.items())) or "nothing waits"
+        bar = Table.grid()
+        bar.add_row(ProgressBar(total=self._length, completed=min(self._gone, self._length), width=72))
         last = self._log[-1] if self._log else (0.0, "the shop opens")
         return Group(
             Text(f"Crossdock demo · {self._phase} · {self._gone:.0f} s", style="bold"),
-            ProgressBar(total=self._length, completed=min(self._gone, self._length), width=72),
+            bar,
             Text("the hub is DOWN" if self._down else "hub up", style="red" if self._down else "green"),
             Text(f"received {sum(raw.values())} raw → translated {raw.get('translated', 0)}, ignored {raw.get('ignored', 0)}, "
                  f"quarantined {raw.get('quarantined', 0)} → messages {sum(self._status.get('messages', {}).values())}"),

@@ -14,6 +14,7 @@ metadata = sa.MetaData(
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
         "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
     }
 )
 
@@ -123,6 +124,7 @@ delivery = sa.Table(
     sa.Column("remedy", sa.Text, nullable=False), _text("external_id", 255, True), _time("created_at"),
     _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True),
     sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "message_id", "connection_id", "flow"),
+    sa.ForeignKeyConstraint(["tenant_id", "message_id"], ["message.tenant_id", "message.id"]),
     sa.Index("ix_delivery_due", "tenant_id", "state", "available_at"),
     sa.Index("ix_delivery_order", "tenant_id", "connection_id", "subject", "id"),
 )  # fmt: skip
@@ -132,7 +134,9 @@ attempt = sa.Table(
     _text("kind", 16), _text("worker", 64), _time("started_at"), _time("ended_at", True), _text("outcome", 16),
     _text("code", 64), sa.Column("detail", sa.Text, nullable=False), _json("steps"),
     sa.Column("effects", sa.Integer, nullable=False), _text("external_id", 255, True), _text("traceparent", 55),
-    sa.PrimaryKeyConstraint("tenant_id", "id"), sa.Index("ix_attempt_delivery", "tenant_id", "delivery_id", "number"),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.ForeignKeyConstraint(["tenant_id", "delivery_id"], ["delivery.tenant_id", "delivery.id"]),
+    sa.Index("ix_attempt_delivery", "tenant_id", "delivery_id", "number"),
 )  # fmt: skip
 
 link = sa.Table(

@@ -11,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 
 from hub.errors import ThrottledError
 from hub.policies import rate_limit
-from hub.store import Store, new_id
+from hub.store import Store, UnitOfWork, new_id
 from hub.store.tables import audit, metadata
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -26,6 +26,18 @@ def _delivery(tenant: str = "a", subject: str = "sale/1", **values: Any) -> dict
         "probe": False, "cause_code": "", "cause": "", "remedy": "", "external_id": None, "created_at": NOW,
         "settled_at": None, "corrected": None, **values,
     }  # fmt: skip
+
+
+def _add(uow: UnitOfWork, *deliveries: dict[str, Any]) -> None:
+    """Deliveries with the messages they belong to."""
+    for row in deliveries:
+        uow.messages.add({
+            "tenant_id": row["tenant_id"], "id": row["message_id"], "type": row["type"], "source": "t", "source_id": row["id"],
+            "subject": row["subject"], "digest": "", "fingerprint": None, "event_at": NOW, "business_date": None,
+            "correlation_id": "c", "causation_id": None, "traceparent": "", "raw_id": None, "connection_id": None, "body": b"{}",
+            "state": "routed", "suspect_of": None, "received_at": NOW, "published_at": None,
+        })  # fmt: skip
+    uow.deliveries.add(deliveries)
 
 
 def _raw(event: str = "e1", **values: Any) -> dict[str, Any]:
@@ -50,6 +62,11 @@ def test_tenant_leads_every_key_and_index() -> None:
         keys = [*table.indexes, *[c for c in table.constraints if isinstance(c, sa.UniqueConstraint | sa.PrimaryKeyConstraint)]]
         for key in keys:
             assert next(iter(key.columns)).name == "tenant_id", f"{table.name}: {key.name}"
+
+
+def test_a_delivery_of_no_message_cannot_be_stored(store: Store) -> None:
+    with pytest.raises(sa.exc.IntegrityError), store.begin() as uow:
+        uow.deliveries.add([_delivery()])
 
 
 def test_a_transaction_that_raises_leaves_nothing(store: Store) -> None:
@@ -99,7 +116,7 @@ def test_a_later_sibling_waits_and_no_other(store: Store) -> None:
     first, second, other = _delivery(), _delivery(), _delivery(subject="sale/2")
     with store.begin() as uow:
         uow.tenants.add("a", "A", NOW)
-        uow.deliveries.add([first, second, other])
+        _add(uow, first, second, other)
         due = {row["id"] for row in uow.deliveries.due(["a"], NOW, NOW, 10)}
         claimed = uow.deliveries.claim("a", [first["id"], second["id"], other["id"]], "w", NOW, LATER)
 
@@ -111,7 +128,7 @@ def test_a_later_sibling_waits_and_no_other(store: Store) -> None:
 def test_an_open_sibling_holds_back_and_a_settled_one_lets_go(store: Store, state: str) -> None:
     first, second = _delivery(state=state), _delivery()
     with store.begin() as uow:
-        uow.deliveries.add([first, second])
+        _add(uow, first, second)
         blocked = uow.deliveries.claim("a", [second["id"]], "w", NOW, LATER)
         uow.deliveries.change_state("a", first["id"], [state], {"state": "discarded"})
         free = uow.deliveries.claim("a", [second["id"]], "w", NOW, LATER)
@@ -127,7 +144,7 @@ def test_nothing_of_a_paused_connection_is_due(store: Store) -> None:
     delivery = _delivery()
     with store.begin() as uow:
         uow.connections.put(row)
-        uow.deliveries.add([delivery])
+        _add(uow, delivery)
         paused = uow.deliveries.due(["a"], NOW, NOW, 10)
         uow.connections.set_state("a", "erp", "active", "", NOW)
         active = uow.deliveries.due(["a"], NOW, NOW, 10)
@@ -138,7 +155,7 @@ def test_nothing_of_a_paused_connection_is_due(store: Store) -> None:
 def test_a_worker_whose_lease_ran_out_may_not_send(store: Store) -> None:
     delivery = _delivery()
     with store.begin() as uow:
-        uow.deliveries.add([delivery])
+        _add(uow, delivery)
         (mine,) = uow.deliveries.claim("a", [delivery["id"]], "one", NOW, LATER)
         in_time = uow.deliveries.intend(mine, NOW, LATER)
         too_late = uow.deliveries.intend(mine, LATER + timedelta(seconds=1), LATER + timedelta(seconds=9))
@@ -149,7 +166,7 @@ def test_a_worker_whose_lease_ran_out_may_not_send(store: Store) -> None:
 def test_a_worker_that_was_overtaken_may_neither_send_nor_settle(store: Store) -> None:
     delivery = _delivery()
     with store.begin() as uow:
-        uow.deliveries.add([delivery])
+        _add(uow, delivery)
         (mine,) = uow.deliveries.claim("a", [delivery["id"]], "one", NOW, LATER)
         uow.deliveries.change_state("a", delivery["id"], ["claimed"], {"state": "pending"})
         (theirs,) = uow.deliveries.claim("a", [delivery["id"]], "two", NOW, LATER)
@@ -163,7 +180,7 @@ def test_a_worker_that_was_overtaken_may_neither_send_nor_settle(store: Store) -
 def test_two_workers_never_claim_the_same_delivery(store: Store) -> None:
     rows = [_delivery(subject=f"sale/{n}") for n in range(40)]
     with store.begin() as uow:
-        uow.deliveries.add(rows)
+        _add(uow, *rows)
     claimed: list[str] = []
 
     def work(owner: str) -> None:
@@ -211,7 +228,7 @@ def test_a_cut_audit_tail_is_noticed(store: Store) -> None:
 def test_pages_go_through_everything_once(store: Store) -> None:
     rows = [_delivery(subject=f"s/{n}") for n in range(25)]
     with store.begin() as uow:
-        uow.deliveries.add(rows)
+        _add(uow, *rows)
     seen, after = [], None
     with store.read() as uow:
         while True:
@@ -227,7 +244,7 @@ def test_pages_go_through_everything_once(store: Store) -> None:
 def test_one_tenant_never_sees_another(store: Store) -> None:
     mine, theirs = _delivery("a"), _delivery("b")
     with store.begin() as uow:
-        uow.deliveries.add([mine, theirs])
+        _add(uow, mine, theirs)
         assert [row["id"] for row in uow.deliveries.page("a", None, 10)] == [mine["id"]]
         assert uow.deliveries.get("a", theirs["id"]) is None
         assert uow.deliveries.claim("a", [theirs["id"]], "w", NOW, LATER) == []

@@ -25,26 +25,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("tenant_id", "digest", name=op.f("uq_api_key_tenant_id_digest")),
     )
     op.create_table(
-        "attempt",
-        sa.Column("tenant_id", sa.String(length=64), nullable=False),
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("delivery_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(length=16), nullable=False),
-        sa.Column("worker", sa.String(length=64), nullable=False),
-        sa.Column("started_at", UtcTime(timezone=True), nullable=False),
-        sa.Column("ended_at", UtcTime(timezone=True), nullable=True),
-        sa.Column("outcome", sa.String(length=16), nullable=False),
-        sa.Column("code", sa.String(length=64), nullable=False),
-        sa.Column("detail", sa.Text(), nullable=False),
-        sa.Column("steps", sa.JSON(), nullable=False),
-        sa.Column("effects", sa.Integer(), nullable=False),
-        sa.Column("external_id", sa.String(length=255), nullable=True),
-        sa.Column("traceparent", sa.String(length=55), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_attempt")),
-    )
-    op.create_index("ix_attempt_delivery", "attempt", ["tenant_id", "delivery_id", "number"], unique=False)
-    op.create_table(
         "audit",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
         sa.Column("sequence", sa.BigInteger(), nullable=False),
@@ -108,45 +88,6 @@ def upgrade() -> None:
         sa.Column("run", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object", name=op.f("pk_cursor")),
     )
-    op.create_table(
-        "delivery",
-        sa.Column("tenant_id", sa.String(length=64), nullable=False),
-        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("message_id", sa.Uuid(as_uuid=False), nullable=False),
-        sa.Column("connection_id", sa.String(length=64), nullable=False),
-        sa.Column("flow", sa.String(length=128), nullable=False),
-        sa.Column("revision", sa.Integer(), nullable=False),
-        sa.Column("connector", sa.String(length=64), nullable=False),
-        sa.Column("type", sa.String(length=80), nullable=False),
-        sa.Column("lane", sa.String(length=16), nullable=False),
-        sa.Column("subject", sa.String(length=255), nullable=False),
-        sa.Column("key", sa.String(length=40), nullable=False),
-        sa.Column("state", sa.String(length=16), nullable=False),
-        sa.Column("available_at", UtcTime(timezone=True), nullable=False),
-        sa.Column("published_at", UtcTime(timezone=True), nullable=True),
-        sa.Column("lease_until", UtcTime(timezone=True), nullable=True),
-        sa.Column("lease_owner", sa.String(length=64), nullable=True),
-        sa.Column("fence", sa.Integer(), nullable=False),
-        sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("probe", sa.Boolean(), nullable=False),
-        sa.Column("cause_code", sa.String(length=64), nullable=False),
-        sa.Column("cause", sa.Text(), nullable=False),
-        sa.Column("remedy", sa.Text(), nullable=False),
-        sa.Column("external_id", sa.String(length=255), nullable=True),
-        sa.Column("created_at", UtcTime(timezone=True), nullable=False),
-        sa.Column("settled_at", UtcTime(timezone=True), nullable=True),
-        sa.Column("corrected", sa.LargeBinary(), nullable=True),
-        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_delivery")),
-        sa.UniqueConstraint(
-            "tenant_id",
-            "message_id",
-            "connection_id",
-            "flow",
-            name=op.f("uq_delivery_tenant_id_message_id_connection_id_flow"),
-        ),
-    )
-    op.create_index("ix_delivery_due", "delivery", ["tenant_id", "state", "available_at"], unique=False)
-    op.create_index("ix_delivery_order", "delivery", ["tenant_id", "connection_id", "subject", "id"], unique=False)
     op.create_table(
         "idempotency",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
@@ -262,3 +203,64 @@ def upgrade() -> None:
         sa.Column("calls", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "client", "operation", "day", name=op.f("pk_usage")),
     )
+    op.create_table(
+        "delivery",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("message_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("connection_id", sa.String(length=64), nullable=False),
+        sa.Column("flow", sa.String(length=128), nullable=False),
+        sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("type", sa.String(length=80), nullable=False),
+        sa.Column("lane", sa.String(length=16), nullable=False),
+        sa.Column("subject", sa.String(length=255), nullable=False),
+        sa.Column("key", sa.String(length=40), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("available_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("published_at", UtcTime(timezone=True), nullable=True),
+        sa.Column("lease_until", UtcTime(timezone=True), nullable=True),
+        sa.Column("lease_owner", sa.String(length=64), nullable=True),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("probe", sa.Boolean(), nullable=False),
+        sa.Column("cause_code", sa.String(length=64), nullable=False),
+        sa.Column("cause", sa.Text(), nullable=False),
+        sa.Column("remedy", sa.Text(), nullable=False),
+        sa.Column("external_id", sa.String(length=255), nullable=True),
+        sa.Column("created_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("settled_at", UtcTime(timezone=True), nullable=True),
+        sa.Column("corrected", sa.LargeBinary(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "message_id"], ["message.tenant_id", "message.id"], name=op.f("fk_delivery_message")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_delivery")),
+        sa.UniqueConstraint(
+            "tenant_id", "message_id", "connection_id", "flow", name=op.f("uq_delivery_tenant_id_message_id_connection_id_flow")
+        ),
+    )
+    op.create_index("ix_delivery_due", "delivery", ["tenant_id", "state", "available_at"], unique=False)
+    op.create_index("ix_delivery_order", "delivery", ["tenant_id", "connection_id", "subject", "id"], unique=False)
+    op.create_table(
+        "attempt",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("delivery_id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("worker", sa.String(length=64), nullable=False),
+        sa.Column("started_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("ended_at", UtcTime(timezone=True), nullable=True),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("code", sa.String(length=64), nullable=False),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("steps", sa.JSON(), nullable=False),
+        sa.Column("effects", sa.Integer(), nullable=False),
+        sa.Column("external_id", sa.String(length=255), nullable=True),
+        sa.Column("traceparent", sa.String(length=55), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "delivery_id"], ["delivery.tenant_id", "delivery.id"], name=op.f("fk_attempt_delivery")
+        ),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_attempt")),
+    )
+    op.create_index("ix_attempt_delivery", "attempt", ["tenant_id", "delivery_id", "number"], unique=False)
