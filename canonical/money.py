@@ -1,7 +1,7 @@
 """Money: a decimal string and an ISO 4217 code. Arithmetic happens in `decimal.Decimal`, never in floats."""
 
 from collections.abc import Iterable, Mapping
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import Decimal
 from typing import Any
 
 from marshmallow import Schema
@@ -60,11 +60,6 @@ def amount(value: MoneyDict | None) -> Decimal:
 def total(values: Iterable[MoneyDict | None]) -> Decimal:
     """The exact sum of amounts (their currency is the caller's concern; `rules` checks it)."""
     return sum((amount(value) for value in values), Decimal(0))
-
-
-def round_money(value: Decimal, currency: str) -> Decimal:
-    """``value`` at the currency's scale, halves away from zero (the till's usual rule)."""
-    return value.quantize(Decimal(1).scaleb(-scale(currency)), ROUND_HALF_UP)
 
 
 def each_money(document: Any, pointer: str = "") -> Iterable[tuple[str, MoneyDict]]:

@@ -96,6 +96,17 @@ def tenant_key(tenant_id: str, name: str, scopes: tuple[str, ...], as_json: bool
     show(make_key(tenant_id, name, scopes), as_json, lambda r: f"key {r['key']}   (shown once)")
 
 
+@tenant.command("revoke", epilog="Example: hub tenant revoke acme xdk_No_FcPvI")
+@click.argument("tenant_id")
+@click.argument("prefix")
+@_JSON
+def tenant_revoke(tenant_id: str, prefix: str, as_json: bool) -> None:
+    """End an API key, named by its first 12 characters (or the whole key)."""
+    from hub.cli.admin import revoke_key
+
+    show(revoke_key(tenant_id, prefix[:12]), as_json, lambda r: f"revoked {r['prefix']}")
+
+
 @main.command(epilog="Example: hub apply stores.yaml --reason 'new store'")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--reason", default="", help="Kept with the revision.")

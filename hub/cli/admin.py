@@ -95,6 +95,16 @@ def make_key(tenant_id: str, name: str, scopes: Sequence[str]) -> dict[str, str]
             fail(2, str(error))
 
 
+def revoke_key(tenant_id: str, prefix: str) -> dict[str, str]:
+    """End a key; from the next request on it is refused."""
+    with _store() as store, store.begin() as uow:
+        now = utc_now()
+        if not uow.tenants.revoke_key(tenant_id, prefix, now):
+            fail(4, f"tenant {tenant_id!r} has no key in use that begins with {prefix!r}")
+        audit.record(uow, tenant_id, now, "cli", "key.revoked", f"key/{prefix}")
+    return {"prefix": prefix}
+
+
 def examine() -> list[dict[str, Any]]:
     """Each check with `ok` and one line of detail."""
     checks: list[dict[str, Any]] = []

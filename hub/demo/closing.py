@@ -40,6 +40,7 @@ class Closing:
     stock: list[tuple[str, list[Comparison]]] = field(default_factory=list)
     audit_broken_at: int | None = None
     refused_audited: int = 0
+    surprises: list[str] = field(default_factory=list)
 
     @property
     def differences(self) -> int:
@@ -48,7 +49,7 @@ class Closing:
     @property
     def clean(self) -> bool:
         """Whether the promises held."""
-        return not (self.lost or self.doubled or self.differences) and self.audit_broken_at is None
+        return not (self.lost or self.doubled or self.differences or self.surprises) and self.audit_broken_at is None
 
 
 def close_books(stage: Stage, day: Day) -> Closing:
@@ -68,6 +69,10 @@ def close_books(stage: Stage, day: Day) -> Closing:
     closing.quarantined = [row for row in raws if row["state"] == "quarantined"]
     closing.dead = [row for row in deliveries if row["state"] == "dead"]
     closing.waiting = [row for row in deliveries if row["state"] in ("pending", "held", "claimed", "sending", "ambiguous")]
+    if closing.refused_audited != day.signature_refusals:
+        closing.surprises.append(f"{day.signature_refusals} forged webhooks, {closing.refused_audited} audit lines")
+    if len(closing.quarantined) != day.malformed:
+        closing.surprises.append(f"{day.malformed} malformed payloads, {len(closing.quarantined)} in quarantine")
     _find_lost(stage, closing, messages, deliveries, raws)
     _find_doubled(stage, closing)
     _compare_money(stage, closing)
@@ -212,7 +217,7 @@ def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
         ("Stock per SKU", "pieces", closing.stock),
     ):
         console.print(_comparison_table(f"{title} ({unit})", comparisons))
-    for text in (*closing.lost, *closing.doubled):
+    for text in (*closing.lost, *closing.doubled, *closing.surprises):
         console.print(f"[red]{text}", highlight=False)
     chain = "whole" if closing.audit_broken_at is None else f"BROKEN at {closing.audit_broken_at}"
     style = "bold green" if closing.clean else "bold red"

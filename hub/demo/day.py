@@ -36,7 +36,6 @@ class Day:
     sales: list[dict[str, Any]] = field(default_factory=list)
     returned: set[str] = field(default_factory=set)
     started: float = 0.0
-    killed: bool = False
 
     def open_shop(self) -> None:
         """Catalogue and opening stock at the till; products and parts in the other systems."""
@@ -171,7 +170,6 @@ class Day:
         self.flush()
         time.sleep(0.4)
         self.stage.hub.kill()
-        self.killed = True
         for _ in range(4):
             self.sell(chance)
         self.flush()

@@ -6,7 +6,6 @@ The shape is defined once, as marshmallow schemas; `docs/howto/write-a-connector
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -220,11 +219,6 @@ def load_manifest(package: str) -> Manifest:
     """The manifest of an installed plugin package: its ``connector.yaml``."""
     path = resources.files(package) / "connector.yaml"
     return parse_manifest(path.read_text("utf-8"), f"{package}/connector.yaml")
-
-
-def load_manifest_file(path: Path) -> Manifest:
-    """The manifest in a file."""
-    return parse_manifest(path.read_text("utf-8"), str(path))
 
 
 def flatten(messages: Any, pointer: str = "") -> list[tuple[str, str]]:

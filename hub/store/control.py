@@ -30,8 +30,9 @@ class Tenants(Repository):
         """The one look-up without a tenant: the key is what tells the tenant."""
         return self._one(sa.select(api_key).where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None)))
 
-    def revoke_key(self, tenant_id: str, key_id: str, now: datetime) -> bool:
-        where = (api_key.c.tenant_id == tenant_id, api_key.c.id == key_id, api_key.c.revoked_at.is_(None))
+    def revoke_key(self, tenant_id: str, prefix: str, now: datetime) -> bool:
+        """End the key that begins with ``prefix`` (its first 12 characters); False if there is none in use."""
+        where = (api_key.c.tenant_id == tenant_id, api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))
         return self._update(api_key, where, {"revoked_at": now}) == 1
 
 

@@ -113,10 +113,6 @@ class Messages(Repository):
         where = (message.c.tenant_id == tenant_id, message.c.subject == subject)
         return self._all(sa.select(message).where(*where).order_by(message.c.id).limit(500))
 
-    def of_raw(self, tenant_id: str, raw_id: str) -> list[Row]:
-        where = (message.c.tenant_id == tenant_id, message.c.raw_id == raw_id)
-        return self._all(sa.select(message).where(*where).order_by(message.c.id))
-
     def find(self, tenant_id: str, text: str) -> list[Row]:
         """Messages whose id, source id, subject or raw source event is ``text`` (at most 20)."""
         by_raw = sa.select(raw_input.c.id).where(raw_input.c.tenant_id == tenant_id, raw_input.c.source_event_id == text)

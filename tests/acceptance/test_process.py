@@ -112,6 +112,12 @@ def test_the_commands_of_the_readme_work_and_say_what_is_wrong(process: Process,
     assert "effect-once with look-up" in process.command("connectors").stdout
     assert process.command("replay", message["id"], key=key).returncode == 4
     assert process.command("connect", "stock", "token=x", key=key).returncode == 1, "nobody listens there"
+    limited = json.loads(process.command("tenant", "key", "acme", "till", "--scope", "events:write", "--json").stdout)["key"]
+    assert "lacks the scope" in process.command("messages", key=limited).stderr
+    assert process.command("tenant", "key", "acme", "till", "--scope", "nonsense").returncode == 2
+    assert process.command("tenant", "revoke", "acme", limited).returncode == 0
+    assert "unauthorized" in process.command("messages", key=limited).stderr
+    assert process.command("tenant", "revoke", "acme", limited).returncode == 4
     doctor = process.command("doctor")
     assert "chain whole" in doctor.stdout
     assert "schema 0001 → 0001" in process.command("db", "upgrade").stdout

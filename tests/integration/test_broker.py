@@ -98,6 +98,7 @@ def test_declaring_again_keeps_what_waits(broker: Broker) -> None:
     consumer = Consumer(broker, [LIVE])
     consumer.wait(1)
     consumer.stop()
+    assert consumer.seen == [{"n": 1}]
 
 
 def test_an_event_without_a_subscriber_is_no_error(broker: Broker) -> None:

@@ -2,7 +2,6 @@
 2025-08-20 and its webhook documentation; every webhook is Square's own example with this seller's ids and amounts in it.
 """
 
-import copy
 import json
 import secrets
 import uuid
@@ -15,11 +14,10 @@ from typing import Any
 from hub.sdk.steps import Response
 from hub.sdk.testing import SimRequest, Simulator, answer, route
 from hub.sdk.webhook import SignatureScheme, sign
+from hub_square import wire
 
 #: developer.squareup.com/docs/webhooks/step3validate
 SIGNATURE = SignatureScheme("x-square-hmacsha256-signature", over=("url", "body"))
-CURRENCY = "USD"
-_TAX = {"uid": "state-sales-tax", "name": "State Sales Tax", "percentage": "9", "type": "ADDITIVE", "scope": "ORDER"}
 
 Json = dict[str, Any]
 
@@ -54,14 +52,14 @@ class SquareSimulator(Simulator):
 
     def add_item(self, sku: str, name: str, price_minor: int, opening: int) -> str:
         """A catalogue variation with opening stock; returns its id."""
-        variation_id = _id(24)
+        variation_id = wire.new_id(24)
         now = self._now()
         self.variations[variation_id] = {
             "type": "ITEM_VARIATION", "id": variation_id, "updated_at": now, "version": len(self.variations) + 1,
             "is_deleted": False, "present_at_all_locations": True,
             "item_variation_data": {
-                "item_id": _id(24), "name": name, "sku": sku, "pricing_type": "FIXED_PRICING", "ordinal": 1,
-                "price_money": _money(price_minor), "track_inventory": True,
+                "item_id": wire.new_id(24), "name": name, "sku": sku, "pricing_type": "FIXED_PRICING", "ordinal": 1,
+                "price_money": wire.money(price_minor), "track_inventory": True,
             },
         }  # fmt: skip
         if opening:
@@ -80,8 +78,8 @@ class SquareSimulator(Simulator):
             self._line(variation_id, quantity, discount if index == 0 else 0)
             for index, (variation_id, quantity) in enumerate(lines)
         ]
-        _totals(order, order["line_items"], tip)
-        order["taxes"] = [_TAX | {"applied_money": order["total_tax_money"]}]
+        wire.totals(order, order["line_items"], tip)
+        order["taxes"] = [wire.TAX | {"applied_money": order["total_tax_money"]}]
         due = order["total_money"]["amount"]
         order["tenders"] = [self._tender(order, tender, due, tip)]
         self._store(order)
@@ -98,14 +96,14 @@ class SquareSimulator(Simulator):
         returned = [
             self._return_line(line, quantities[line["uid"]]) for line in sale["line_items"] if line["uid"] in quantities
         ]
-        amounts = _amounts(returned)
+        amounts = wire.amounts(returned)
         order["returns"] = [{
-            "uid": _id(10), "source_order_id": sale["id"], "return_line_items": returned,
-            "return_taxes": [{**_TAX, "uid": "return-tax", "source_tax_uid": _TAX["uid"]}], "return_amounts": amounts,
+            "uid": wire.new_id(10), "source_order_id": sale["id"], "return_line_items": returned,
+            "return_taxes": [{**wire.TAX, "uid": "return-tax", "source_tax_uid": wire.TAX["uid"]}], "return_amounts": amounts,
         }]  # fmt: skip
         order["return_amounts"] = amounts
-        order["net_amounts"] = {name: _money(-value["amount"]) for name, value in amounts.items()}
-        order["total_money"] = order["total_tax_money"] = order["total_discount_money"] = _money(0)
+        order["net_amounts"] = {name: wire.money(-value["amount"]) for name, value in amounts.items()}
+        order["total_money"] = order["total_tax_money"] = order["total_discount_money"] = wire.money(0)
         order["refunds"] = [self._refund(sale, amounts["total_money"]["amount"])]
         self._store(order)
         self._came_back(returned, order["id"])
@@ -118,19 +116,19 @@ class SquareSimulator(Simulator):
         """Goods of ``sale`` come back and others are taken; the difference is paid or given back."""
         order = self._new_order()
         order["line_items"] = [self._line(variation_id, quantity, 0) for variation_id, quantity in lines]
-        _totals(order, order["line_items"], 0)
-        order["taxes"] = [_TAX | {"applied_money": order["total_tax_money"]}]
+        wire.totals(order, order["line_items"], 0)
+        order["taxes"] = [wire.TAX | {"applied_money": order["total_tax_money"]}]
         returned = [
             self._return_line(line, quantities[line["uid"]]) for line in sale["line_items"] if line["uid"] in quantities
         ]
-        back = _amounts(returned)
+        back = wire.amounts(returned)
         order["returns"] = [{
-            "uid": _id(10), "source_order_id": sale["id"], "return_line_items": returned,
-            "return_taxes": [{**_TAX, "uid": "return-tax", "source_tax_uid": _TAX["uid"]}], "return_amounts": back,
+            "uid": wire.new_id(10), "source_order_id": sale["id"], "return_line_items": returned,
+            "return_taxes": [{**wire.TAX, "uid": "return-tax", "source_tax_uid": wire.TAX["uid"]}], "return_amounts": back,
         }]  # fmt: skip
         order["return_amounts"] = back
-        sold = _amounts(order["line_items"])
-        order["net_amounts"] = {name: _money(sold[name]["amount"] - back[name]["amount"]) for name in sold}
+        sold = wire.amounts(order["line_items"])
+        order["net_amounts"] = {name: wire.money(sold[name]["amount"] - back[name]["amount"]) for name in sold}
         difference = order["net_amounts"]["total_money"]["amount"]
         if difference > 0:
             order["tenders"] = [self._tender(order, "CARD", difference, 0)]
@@ -163,8 +161,8 @@ class SquareSimulator(Simulator):
         """SKU → quantity in stock, replayed from the inventory history."""
         level: dict[str, Decimal] = {}
         with self.lock:
-            for change in sorted(self.changes, key=lambda item: _body(item)["occurred_at"]):
-                body = _body(change)
+            for change in sorted(self.changes, key=lambda item: wire.body(item)["occurred_at"]):
+                body = wire.body(change)
                 sku, quantity = self.sku(body["catalog_object_id"]), Decimal(body["quantity"])
                 if change["type"] == "PHYSICAL_COUNT":
                     level[sku] = quantity
@@ -248,32 +246,32 @@ class SquareSimulator(Simulator):
 
     def authenticate(self, request: SimRequest) -> Response | None:
         if request.headers.get("authorization") != f"Bearer {self.token}":
-            return _error(401, "AUTHENTICATION_ERROR", "UNAUTHORIZED", "This request could not be authorized.")
+            return wire.error(401, "AUTHENTICATION_ERROR", "UNAUTHORIZED", "This request could not be authorized.")
         return None
 
     def throttled(self, seconds: int) -> Response:
         """429 without Retry-After: Square's documents promise none, only that one should back off."""
-        return _error(429, "RATE_LIMIT_ERROR", "RATE_LIMITED", "Too many requests. Try again later.")
+        return wire.error(429, "RATE_LIMIT_ERROR", "RATE_LIMITED", "Too many requests. Try again later.")
 
     def not_found(self, request: SimRequest) -> Response:
-        return _error(404, "INVALID_REQUEST_ERROR", "NOT_FOUND", "Resource not found.")
+        return wire.error(404, "INVALID_REQUEST_ERROR", "NOT_FOUND", "Resource not found.")
 
     @route("GET", "/v2/locations")
     def list_locations(self, request: SimRequest) -> Response:
         return answer(200, {"locations": [{"id": self.location_id, "name": "Harbour Street", "timezone": self.timezone,
-                                           "currency": CURRENCY, "status": "ACTIVE"}]})  # fmt: skip
+                                           "currency": wire.CURRENCY, "status": "ACTIVE"}]})  # fmt: skip
 
     @route("GET", "/v2/orders/(?P<order_id>[^/]+)")
     def get_order(self, request: SimRequest, order_id: str) -> Response:
         if order_id not in self.orders:
-            return _error(404, "INVALID_REQUEST_ERROR", "NOT_FOUND", f"Order not found for id {order_id}")
+            return wire.error(404, "INVALID_REQUEST_ERROR", "NOT_FOUND", f"Order not found for id {order_id}")
         return answer(200, {"order": self.orders[order_id]})
 
     @route("POST", "/v2/catalog/batch-retrieve")
     def batch_retrieve_catalog(self, request: SimRequest) -> Response:
         wanted = request.json().get("object_ids")
         if not isinstance(wanted, list) or not wanted:
-            return _error(
+            return wire.error(
                 400, "INVALID_REQUEST_ERROR", "MISSING_REQUIRED_PARAMETER", "Missing required parameter.", "object_ids"
             )
         return answer(200, {"objects": [self.variations[item] for item in wanted if item in self.variations]})
@@ -282,23 +280,23 @@ class SquareSimulator(Simulator):
     def search_catalog(self, request: SimRequest) -> Response:
         body = request.json()
         since = body.get("begin_time", "")
-        found = [item for item in self.variations.values() if _moment(item["updated_at"]) >= _moment(since)]
-        return _page(body, found, "objects")
+        found = [item for item in self.variations.values() if wire.moment(item["updated_at"]) >= wire.moment(since)]
+        return wire.page(body, found, "objects")
 
     @route("POST", "/v2/inventory/changes/batch-retrieve")
     def batch_retrieve_changes(self, request: SimRequest) -> Response:
         body = request.json()
         types = body.get("types") or ["PHYSICAL_COUNT", "ADJUSTMENT"]
         objects = body.get("catalog_object_ids")
-        since = _moment(body.get("updated_after", ""))
+        since = wire.moment(body.get("updated_after", ""))
         found = [
             change
-            for change in sorted(self.changes, key=lambda item: _body(item)["occurred_at"])
+            for change in sorted(self.changes, key=lambda item: wire.body(item)["occurred_at"])
             if change["type"] in types
-            and _moment(_body(change)["created_at"]) >= since
-            and (not objects or _body(change)["catalog_object_id"] in objects)
+            and wire.moment(wire.body(change)["created_at"]) >= since
+            and (not objects or wire.body(change)["catalog_object_id"] in objects)
         ]
-        return _page(body, found, "changes")
+        return wire.page(body, found, "changes")
 
     @route("POST", "/v2/inventory/counts/batch-retrieve")
     def batch_retrieve_counts(self, request: SimRequest) -> Response:
@@ -308,7 +306,7 @@ class SquareSimulator(Simulator):
              "location_id": self.location_id, "quantity": str(level), "calculated_at": self._now()}
             for sku, level in self.stock().items()
         ]  # fmt: skip
-        return _page(request.json(), counts, "counts")
+        return wire.page(request.json(), counts, "counts")
 
     # -- inside -------------------------------------------------------------------------------------------------
 
@@ -322,7 +320,7 @@ class SquareSimulator(Simulator):
         now = self._now()
         self._number += 1
         return {
-            "id": _id(29), "location_id": self.location_id, "ticket_name": str(self._number), "state": "COMPLETED",
+            "id": wire.new_id(29), "location_id": self.location_id, "ticket_name": str(self._number), "state": "COMPLETED",
             "source": {"name": "Square Point of Sale"}, "version": 2, "created_at": now, "updated_at": now, "closed_at": now,
         }  # fmt: skip
 
@@ -334,13 +332,14 @@ class SquareSimulator(Simulator):
         data = self.variations[variation_id]["item_variation_data"]
         price = data["price_money"]["amount"]
         gross = price * quantity
-        tax = _percent(gross - discount)
+        tax = wire.percent(gross - discount)
         return {
-            "uid": _id(10), "catalog_object_id": variation_id, "name": data["name"], "quantity": str(quantity),
-            "base_price_money": _money(price), "variation_total_price_money": _money(gross), "gross_sales_money": _money(gross),
-            "total_discount_money": _money(discount), "total_tax_money": _money(tax),
-            "total_money": _money(gross - discount + tax), "total_service_charge_money": _money(0),
-            "applied_taxes": [{"uid": _id(8), "tax_uid": _TAX["uid"], "applied_money": _money(tax)}],
+            "uid": wire.new_id(10), "catalog_object_id": variation_id, "name": data["name"], "quantity": str(quantity),
+            "base_price_money": wire.money(price), "variation_total_price_money": wire.money(gross),
+            "gross_sales_money": wire.money(gross),
+            "total_discount_money": wire.money(discount), "total_tax_money": wire.money(tax),
+            "total_money": wire.money(gross - discount + tax), "total_service_charge_money": wire.money(0),
+            "applied_taxes": [{"uid": wire.new_id(8), "tax_uid": wire.TAX["uid"], "applied_money": wire.money(tax)}],
         }  # fmt: skip
 
     @staticmethod
@@ -355,30 +354,31 @@ class SquareSimulator(Simulator):
         gross = line["base_price_money"]["amount"] * quantity
         discount, tax = share("total_discount_money"), share("total_tax_money")
         return {
-            "uid": _id(10), "source_line_item_uid": line["uid"], "catalog_object_id": line["catalog_object_id"],
+            "uid": wire.new_id(10), "source_line_item_uid": line["uid"], "catalog_object_id": line["catalog_object_id"],
             "name": line["name"], "quantity": str(quantity), "base_price_money": line["base_price_money"],
-            "gross_return_money": _money(gross), "total_discount_money": _money(discount), "total_tax_money": _money(tax),
-            "total_money": _money(gross - discount + tax),
-            "applied_taxes": [{"uid": _id(8), "tax_uid": "return-tax", "applied_money": _money(tax)}],
+            "gross_return_money": wire.money(gross), "total_discount_money": wire.money(discount),
+            "total_tax_money": wire.money(tax), "total_money": wire.money(gross - discount + tax),
+            "applied_taxes": [{"uid": wire.new_id(8), "tax_uid": "return-tax", "applied_money": wire.money(tax)}],
         }  # fmt: skip
 
     def _tender(self, order: Json, kind: str, amount: int, tip: int) -> Json:
         tender = {
-            "id": _id(24), "type": kind, "location_id": self.location_id, "amount_money": _money(amount),
-            "tip_money": _money(tip), "created_at": order["created_at"], "payment_id": _id(31),
+            "id": wire.new_id(24), "type": kind, "location_id": self.location_id, "amount_money": wire.money(amount),
+            "tip_money": wire.money(tip), "created_at": order["created_at"], "payment_id": wire.new_id(31),
         }  # fmt: skip
         if kind == "CASH":
             handed = -(-amount // 1000) * 1000  # the next ten-dollar note
             tender["cash_details"] = {
-                "buyer_tendered_money": _money(handed),
-                "change_back_money": _money(handed - amount),
+                "buyer_tendered_money": wire.money(handed),
+                "change_back_money": wire.money(handed - amount),
             }
         return tender
 
     def _refund(self, sale: Json, amount: int) -> Json:
         return {
-            "id": _id(31), "location_id": self.location_id, "tender_id": sale["tenders"][0]["id"], "reason": "Returned goods",
-            "amount_money": _money(amount), "status": "APPROVED", "created_at": self._now(),
+            "id": wire.new_id(31), "location_id": self.location_id, "tender_id": sale["tenders"][0]["id"],
+            "reason": "Returned goods",
+            "amount_money": wire.money(amount), "status": "APPROVED", "created_at": self._now(),
         }  # fmt: skip
 
     def _sold(self, variation_id: str, quantity: int, order_id: str) -> None:
@@ -392,68 +392,10 @@ class SquareSimulator(Simulator):
     def _change(self, kind: str, variation_id: str, quantity: int, **more: str) -> Json:
         now = self._now()
         body = {
-            "id": _id(24), "catalog_object_id": variation_id, "catalog_object_type": "ITEM_VARIATION",
+            "id": wire.new_id(24), "catalog_object_id": variation_id, "catalog_object_type": "ITEM_VARIATION",
             "location_id": self.location_id, "quantity": str(quantity), "occurred_at": now, "created_at": now, **more,
         }  # fmt: skip
         change = {"type": kind, "physical_count" if kind == "PHYSICAL_COUNT" else "adjustment": body}
         with self.lock:
             self.changes.append(change)
         return change
-
-
-def _id(length: int) -> str:
-    alphabet = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
-    return "".join(secrets.choice(alphabet) for _ in range(length))
-
-
-def _money(amount: int) -> Json:
-    return {"amount": amount, "currency": CURRENCY}
-
-
-def _percent(amount: int) -> int:
-    """Tax in minor units, bankers' rounding as Square documents it."""
-    return int((Decimal(amount) * Decimal(str(_TAX["percentage"])) / 100).quantize(Decimal(1), ROUND_HALF_EVEN))
-
-
-def _totals(order: Json, lines: list[Json], tip: int) -> None:
-    amounts = _amounts(lines)
-    order |= {
-        "total_money": _money(amounts["total_money"]["amount"] + tip), "total_tax_money": amounts["tax_money"],
-        "total_discount_money": amounts["discount_money"], "total_tip_money": _money(tip),
-        "total_service_charge_money": _money(0),
-        "net_amounts": {**amounts, "total_money": _money(amounts["total_money"]["amount"] + tip), "tip_money": _money(tip)},
-    }  # fmt: skip
-
-
-def _amounts(lines: list[Json]) -> Json:
-    def total(name: str) -> Json:
-        return _money(sum(line[name]["amount"] for line in lines))
-
-    return {
-        "total_money": total("total_money"), "tax_money": total("total_tax_money"),
-        "discount_money": total("total_discount_money"), "tip_money": _money(0), "service_charge_money": _money(0),
-    }  # fmt: skip
-
-
-def _body(change: Json) -> Json:
-    body: Json = change.get("physical_count") or change["adjustment"]
-    return body
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text) if text else datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _page(body: Json, found: list[Json], key: str) -> Response:
-    """Cursor paging: the cursor is opaque, present only when there is more."""
-    start = int(body.get("cursor") or 0)
-    limit = min(int(body.get("limit") or 100), 1000)
-    content: Json = {key: copy.deepcopy(found[start : start + limit])}
-    if start + limit < len(found):
-        content["cursor"] = str(start + limit)
-    return answer(200, content)
-
-
-def _error(status: int, category: str, code: str, detail: str, field: str = "") -> Response:
-    error = {"category": category, "code": code, "detail": detail} | ({"field": field} if field else {})
-    return answer(status, {"errors": [error]})

@@ -1,0 +1,80 @@
+"""Square's wire shapes for the simulator: ids, money, totals, pages, errors."""
+
+import copy
+import secrets
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from hub.sdk.steps import Response
+from hub.sdk.testing import answer
+
+Json = dict[str, Any]
+CURRENCY = "USD"
+TAX = {"uid": "state-sales-tax", "name": "State Sales Tax", "percentage": "9", "type": "ADDITIVE", "scope": "ORDER"}
+
+
+def new_id(length: int) -> str:
+    """An id in Square's alphabet."""
+    alphabet = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+    return "".join(secrets.choice(alphabet) for _ in range(length))
+
+
+def money(amount: int) -> Json:
+    """Money as Square writes it: minor units and currency."""
+    return {"amount": amount, "currency": CURRENCY}
+
+
+def percent(amount: int) -> int:
+    """Tax in minor units, bankers' rounding as Square documents it."""
+    return int((Decimal(amount) * Decimal(str(TAX["percentage"])) / 100).quantize(Decimal(1), ROUND_HALF_EVEN))
+
+
+def totals(order: Json, lines: list[Json], tip: int) -> None:
+    """Fill in an order's totals from its lines."""
+    sums = amounts(lines)
+    whole = money(sums["total_money"]["amount"] + tip)
+    order |= {
+        "total_money": whole, "total_tax_money": sums["tax_money"], "total_discount_money": sums["discount_money"],
+        "total_tip_money": money(tip), "total_service_charge_money": money(0),
+        "net_amounts": {**sums, "total_money": whole, "tip_money": money(tip)},
+    }  # fmt: skip
+
+
+def amounts(lines: list[Json]) -> Json:
+    """OrderMoneyAmounts of lines."""
+
+    def total(name: str) -> Json:
+        return money(sum(line[name]["amount"] for line in lines))
+
+    return {
+        "total_money": total("total_money"), "tax_money": total("total_tax_money"),
+        "discount_money": total("total_discount_money"), "tip_money": money(0), "service_charge_money": money(0),
+    }  # fmt: skip
+
+
+def body(change: Json) -> Json:
+    """What an InventoryChange carries, whatever its type."""
+    inner: Json = change.get("physical_count") or change["adjustment"]
+    return inner
+
+
+def moment(text: str) -> datetime:
+    """The instant of a timestamp; '' is the beginning of time."""
+    return datetime.fromisoformat(text) if text else datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def page(asked: Json, found: list[Json], key: str) -> Response:
+    """Cursor paging: the cursor is opaque, present only when there is more."""
+    start = int(asked.get("cursor") or 0)
+    limit = min(int(asked.get("limit") or 100), 1000)
+    content: Json = {key: copy.deepcopy(found[start : start + limit])}
+    if start + limit < len(found):
+        content["cursor"] = str(start + limit)
+    return answer(200, content)
+
+
+def error(status: int, category: str, code: str, detail: str, field: str = "") -> Response:
+    """Square's error body."""
+    entry = {"category": category, "code": code, "detail": detail} | ({"field": field} if field else {})
+    return answer(status, {"errors": [entry]})
