@@ -52,10 +52,19 @@ class Translator:
         return len(rows)
 
     async def _all(self, rows: Sequence[Row]) -> None:
-        await asyncio.gather(*(self.translate(row) for row in rows))
+        """Read side by side, commit in the order of receipt: a return must not be admitted before its sale."""
+        turns = [asyncio.Event() for _ in range(len(rows) + 1)]
+        turns[0].set()
+        await asyncio.gather(*(self.translate(row, turns[n], turns[n + 1]) for n, row in enumerate(rows)))
 
-    async def translate(self, row: Row) -> None:
-        """Take one claimed raw input to its end."""
+    async def translate(self, row: Row, turn: asyncio.Event, done: asyncio.Event) -> None:
+        """Take one claimed raw input to its end; commits when it is its ``turn``."""
+        try:
+            await self._translate(row, turn)
+        finally:
+            done.set()
+
+    async def _translate(self, row: Row, turn: asyncio.Event) -> None:
         ctx = self._ctx
         with ctx.telemetry.span(
             tracing.TRANSLATE, row["traceparent"], SpanKind.INTERNAL, hub_tenant=row["tenant_id"], hub_raw=row["id"]
@@ -64,6 +73,7 @@ class Translator:
             try:
                 session = await ctx.loop.in_store(self._session, row)
                 documents = await self._documents(row, session, traceparent_of(span))
+                await turn.wait()
                 with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span), hub_tenant=row["tenant_id"]):
                     await ctx.loop.in_store(self._commit, row, session, documents, traceparent_of(span))
             except Exception as error:  # the worker loop: whatever went wrong becomes data on the row

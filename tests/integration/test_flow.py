@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,6 +119,32 @@ def test_no_write_leaves_before_the_quiesce_window_is_over(shop: Shop) -> None:
     assert (first["outcome"], first["effects"], second["kind"]) == ("ambiguous", 1, "probe")
     assert (second["started_at"] - first["ended_at"]).total_seconds() >= 1.2
     assert second["steps"][0]["effect"] is False, "the probe looks before anything is sent"
+
+
+def test_a_return_is_not_admitted_before_its_sale_however_slow_the_sale_is_read(
+    make_shop: Callable[..., Shop], database_url: str
+) -> None:
+    shop = make_shop(database_url=database_url)
+    shop.stock_item("SKU-1")
+    sale = shop.square.ring_sale([(shop.items["SKU-1"], 1)], "CARD")
+    shop.square.ring_return(sale, {sale["line_items"][0]["uid"]: 1})
+    handle = shop.square.handle
+    slow = [True, True]  # order.updated and payment.updated both read the sale
+
+    def late(request: Any) -> Any:
+        if slow and request.path.endswith(sale["id"]):
+            slow.pop()
+            time.sleep(0.6)
+        return handle(request)
+
+    shop.servers["square"].target = SimpleNamespace(handle=late, throttled=shop.square.throttled)
+    shop.announce()  # all of them wait before the hub starts: they are translated side by side
+    shop.start()
+    shop.until(lambda: len(shop.deliveries(connection_id="erp")) == 2)
+    shop.settle()
+
+    types = [row["type"] for row in sorted(shop.deliveries(connection_id="erp"), key=lambda row: row["id"])]
+    assert types == ["sale.completed.v1", "return.completed.v1"]
 
 
 def test_a_rate_limit_storm_delays_and_loses_nothing(shop: Shop) -> None:
