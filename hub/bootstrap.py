@@ -83,12 +83,12 @@ class Hub:
         self._run("relay", self.relay.sweep, self.ctx.delivery_due, sweep)
         self._run("schedule", self._schedule, threading.Event(), sweep)
         if names:
-            consume = threading.Thread(
-                target=self.ctx.broker.consume, args=(names, self.deliverer.on_message, self._stop), name="deliver",
-                daemon=True,
-            )  # fmt: skip
-            consume.start()
-            self._threads.append(consume)
+            self._run("deliver", lambda: self._consume(names), threading.Event(), sweep)
+
+    def _consume(self, queues: list[str]) -> int:
+        """Returns only to stop; a broken connection raises, and `_run` consumes anew."""
+        self.ctx.broker.consume(queues, self.deliverer.on_message, self._stop)
+        return 0
 
     def _schedule(self) -> int:
         deliver.recover(self.ctx)

@@ -67,6 +67,8 @@ def decide(
     """What follows from a result; None if the claim was lost (somebody else decides)."""
     number, settings = row["attempts"] + 1, ctx.settings
     sent = run.effects > 0
+    # What an earlier try may have applied stays unknown until a probe has answered, whatever became of this one.
+    unknown = sent or bool(row["probe"])
     quiesce = write.max_in_flight_seconds if sent else 0.0
     backoff = backoff_seconds(settings, number, source)
     match result:
@@ -77,23 +79,23 @@ def decide(
         case LeaseLostError():
             return None
         case ThrottledError():
-            return _later(result.wait_seconds, "throttled", str(result), sent, quiesce)
+            return _later(result.wait_seconds, "throttled", str(result), unknown, quiesce)
         case AuthenticationError():
-            return Outcome("pending", result.code, result.message, result.remedy, probe=sent, pause=True)
+            return Outcome("pending", result.code, result.message, result.remedy, probe=unknown, pause=True)
         case AmbiguousWriteError():
             return _ambiguous(write, result.code, result.message)
         case PermanentError():
             return Outcome("dead", result.code, result.message, remedy_for(result.code, result.remedy))
         case RateLimitedError() | TargetUnavailableError():
             wait = backoff if result.retry_after is None else result.retry_after
-            return _later(wait, result.code, result.message, sent, quiesce)
+            return _later(wait, result.code, result.message, unknown, quiesce)
     code, cause, _ = describe(result)
     if sent and not isinstance(result, RetryableError):
         return _ambiguous(write, code, cause)
     if number >= settings.max_attempts:
         return Outcome("dead", "attempts_exhausted", f"{number} tries; the last: {cause}", remedy_for("attempts_exhausted"))
     asked = result.retry_after if isinstance(result, RetryableError) else None
-    return _later(backoff if asked is None else asked, code, cause, sent, quiesce)
+    return _later(backoff if asked is None else asked, code, cause, unknown, quiesce)
 
 
 def _later(seconds: float, code: str, cause: str, probe: bool, quiesce: float) -> Outcome:

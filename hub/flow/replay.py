@@ -12,6 +12,7 @@ from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
 from hub.policies import audit, schema_version, tracing
+from hub.sdk.webhook import body_digest
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 
@@ -90,7 +91,7 @@ def _raw(uow: UnitOfWork, tenant_id: str, raw_id: str) -> Row:
 
 
 def replay_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, body: bytes | None = None, reason: str = "") -> Row:
-    """Translate a quarantined input again, with ``body`` in its place if a person corrected it (audited)."""
+    """Translate a quarantined input again, with ``body`` in its place if a person corrected it; the original stays."""
     now = ctx.clock()
     values: dict[str, Any] = {
         "state": "received", "available_at": now, "attempts": 0, "cause_code": "", "cause": "", "remedy": "",
@@ -99,10 +100,10 @@ def replay_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, body: byte
     with ctx.store.begin() as uow:
         row = _raw(uow, tenant_id, raw_id)
         if body is not None:
-            values["body"] = body
+            values["corrected"] = body
         if not uow.raws.change_state(tenant_id, raw_id, ["quarantined"], values):
             raise HubError("wrong_state", f"input {raw_id} is {row['state']}, not quarantined")
-        detail = {"original": row["body"].decode("utf-8", "replace")[:1000]} if body is not None else {}
+        detail = {"corrected_sha256": body_digest(body)} if body is not None else {}
         audit.record(uow, tenant_id, now, actor, "raw.replayed", f"raw/{raw_id}", was=row["cause_code"], reason=reason,
                      corrected=body is not None, **detail)  # fmt: skip
         again = _raw(uow, tenant_id, raw_id)

@@ -86,11 +86,12 @@ class Translator:
 
     async def _documents(self, row: Row, session: Session, parent: str) -> list[Document | Ignored]:
         boundary = ReadBoundary(self._ctx, session)
+        body = row["body"] if row["corrected"] is None else row["corrected"]
         if row["kind"] == "poll":
-            record = Webhook(row["body"]).json()
+            record = Webhook(body).json()
             changes: list[Change | Ignored] = [session.connector.change_of(row["object"], record)]
         else:
-            changes = list(session.connector.receive(Webhook(row["body"], row["headers"])))
+            changes = list(session.connector.receive(Webhook(body, row["headers"])))
         documents: list[Document | Ignored] = []
         for change in changes:
             if isinstance(change, Ignored):

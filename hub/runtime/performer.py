@@ -99,9 +99,6 @@ class Performer:
 
     async def _step(self, request: Request, session: Session, boundary: Boundary, run: Run, parent: str) -> Response:
         await boundary.before_request(request)
-        if request.mutates:
-            await boundary.before_effect(request)
-            run.effects += 1
         record: dict[str, Any] = {
             "n": len(run.steps) + 1, "method": request.method, "path": request.path, "effect": request.mutates,
             "at": datetime.now(UTC).isoformat(), **({"label": request.label} if request.label else {}),
@@ -114,7 +111,7 @@ class Performer:
         }  # fmt: skip
         with self._telemetry.span(tracing.STEP, parent, SpanKind.CLIENT, **attributes) as span:
             try:
-                response = await self._send(request, session, traceparent_of(span))
+                response = await self._send(request, session, boundary, run, traceparent_of(span))
                 record["status"] = response.status
                 span.set_attribute("http.response.status_code", response.status)
                 if error := classify(session.manifest, request, response, datetime.now(UTC)):
@@ -131,15 +128,25 @@ class Performer:
             finally:
                 record["ms"] = round((time.perf_counter() - started) * 1000, 1)
 
-    async def _send(self, request: Request, session: Session, traceparent: str) -> Response:
-        if session.manifest.data["auth"]["login"] is None:
-            return await self._exchange(request, session, session.auth_headers(), traceparent)
-        headers = await self._login(session)
+    async def _send(
+        self, request: Request, session: Session, boundary: Boundary, run: Run, traceparent: str
+    ) -> Response:  # fmt: skip
+        """Log in first where that is needed; the lease is checked last, right before the bytes of an effect leave."""
+        logs_in = session.manifest.data["auth"]["login"] is not None
+        headers = await self._login(session) if logs_in else session.auth_headers()
+        await self._intend(request, boundary, run)
         response = await self._exchange(request, session, headers, traceparent)
-        if response.status == 401:  # refused before anything was applied: the session ran out
+        if logs_in and response.status == 401:  # refused before anything was applied: the session ran out
             headers = await self._login(session, expired=headers)
+            await self._intend(request, boundary, run)
             response = await self._exchange(request, session, headers, traceparent)
         return response
+
+    @staticmethod
+    async def _intend(request: Request, boundary: Boundary, run: Run) -> None:
+        if request.mutates:
+            await boundary.before_effect(request)
+            run.effects += 1
 
     async def _login(self, session: Session, expired: Mapping[str, str] | None = None) -> dict[str, str]:
         declared = session.manifest.data["auth"]["login"]

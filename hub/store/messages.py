@@ -70,7 +70,7 @@ class RawInputs(Repository):
 
     def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
         where = [raw_input.c[name] == value for name, value in filters.items() if value is not None]
-        columns = [column for column in raw_input.c if column.name != "body"]
+        columns = [column for column in raw_input.c if column.name not in ("body", "corrected")]
         return self._page(raw_input, tenant_id, where, after, limit, columns)
 
     def counts(self, tenant_id: str) -> dict[str, int]:

@@ -95,7 +95,7 @@ raw_input = sa.Table(
     sa.Column("cause", sa.Text, nullable=False), sa.Column("remedy", sa.Text, nullable=False), _json("ignored"),
     sa.Column("attempts", sa.Integer, nullable=False), _time("available_at"), _time("lease_until", True),
     _text("lease_owner", 64, True), _text("traceparent", 55), _time("received_at"), _time("settled_at", True),
-    sa.Column("repeats", sa.Integer, nullable=False),
+    sa.Column("repeats", sa.Integer, nullable=False), sa.Column("corrected", sa.LargeBinary, nullable=True),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.UniqueConstraint("tenant_id", "connection_id", "kind", "source_event_id"),
     sa.Index("ix_raw_input_due", "tenant_id", "state", "available_at"),

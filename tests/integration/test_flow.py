@@ -147,6 +147,22 @@ def test_a_return_is_not_admitted_before_its_sale_however_slow_the_sale_is_read(
     assert types == ["sale.completed.v1", "return.completed.v1"]
 
 
+def test_a_probe_that_cannot_reach_the_target_is_made_again_before_anything_is_sent(shop: Shop) -> None:
+    faults = shop.servers["tryton"].faults
+    shop.square.ring_sale([(shop.items["SKU-1"], 1)], "CARD")
+    faults.add(Fault("drop_after_apply", CREATE, "POST"))
+    shop.announce()
+    shop.until(lambda: faults.fired)
+    faults.add(Fault("drop_before_apply", "account.invoice.search_read", "POST", 2))
+    shop.settle()
+
+    (delivery,) = shop.deliveries(connection_id="erp")
+    with shop.hub.ctx.store.read() as uow:
+        kinds = [item["kind"] for item in uow.attempts.of_delivery(shop.tenant, delivery["id"])]
+    assert kinds == ["write", "probe", "probe", "probe"]
+    assert len(shop.tryton.invoices()) == len(_paid(shop)) == 1
+
+
 def test_a_rate_limit_storm_delays_and_loses_nothing(shop: Shop) -> None:
     shop.servers["tryton"].faults.add(Fault("throttle", count=3, seconds=1))
     shop.servers["square"].faults.add(Fault("throttle", count=3))
@@ -220,6 +236,10 @@ def test_malformed_input_is_kept_answered_and_can_be_corrected(shop: Shop) -> No
     replay.replay_raw(shop.hub.ctx, shop.tenant, row["id"], "test", body)
     shop.until(lambda: shop.deliveries())
     shop.settle()
+    with shop.hub.ctx.store.read() as uow:
+        kept = uow.raws.get(shop.tenant, row["id"])
+    assert kept is not None
+    assert (kept["body"], kept["corrected"]) == (broken, body), "what arrived is kept beside its correction"
     assert shop.deliveries()[0]["subject"] == f"sale/{sale['id']}"
     assert len(_paid(shop)) == 1
 

@@ -26,8 +26,8 @@ FIND = Write("find", 30.0, "invoice")
 NONE = Write("none", 30.0, "invoice")
 
 
-def _decide(result: Any, effects: int = 0, attempts: int = 0, write: Write = FIND) -> Any:
-    return decide(CTX, {"attempts": attempts}, write, result, Run(effects=effects), random.Random(1))
+def _decide(result: Any, effects: int = 0, attempts: int = 0, write: Write = FIND, probe: bool = False) -> Any:
+    return decide(CTX, {"attempts": attempts, "probe": probe}, write, result, Run(effects=effects), random.Random(1))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,14 @@ def test_a_result_becomes_its_outcome(result: Any, effects: int, state: str, cod
 
     assert (outcome.state, outcome.code) == (state, code)
     assert outcome.probe is (state == "ambiguous")
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [TargetUnavailableError("down"), RateLimitedError("429"), ThrottledError(9), AuthenticationError("401"), KeyError("bug")],
+)
+def test_a_probe_that_could_not_look_is_still_owed(failure: Exception) -> None:
+    assert _decide(failure, effects=0, probe=True).probe is True
 
 
 def test_nothing_is_sent_again_before_the_quiesce_window_is_over() -> None:
@@ -85,7 +93,7 @@ def test_a_refused_credential_pauses_the_connection_and_kills_nothing() -> None:
 def test_backoff_grows_with_jitter_and_is_capped() -> None:
     source, run = random.Random(1), Run()
     down = TargetUnavailableError("down")
-    outcomes = [decide(CTX, {"attempts": n}, FIND, down, run, source) for n in range(20)]
+    outcomes = [decide(CTX, {"attempts": n, "probe": False}, FIND, down, run, source) for n in range(20)]
     waits = [outcome.after_seconds for outcome in outcomes if outcome is not None]
 
     assert waits[0] <= 2.0 < waits[4]

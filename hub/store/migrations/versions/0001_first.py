@@ -177,6 +177,7 @@ def upgrade() -> None:
         sa.Column("received_at", UtcTime(timezone=True), nullable=False),
         sa.Column("settled_at", UtcTime(timezone=True), nullable=True),
         sa.Column("repeats", sa.Integer(), nullable=False),
+        sa.Column("corrected", sa.LargeBinary(), nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_raw_input")),
         sa.UniqueConstraint(
             "tenant_id",
