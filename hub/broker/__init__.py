@@ -1,6 +1,24 @@
 """The only room that speaks to a broker. Three verbs: declare, publish, consume; one topology, declared as data."""
 
-from hub.broker.kombu_broker import Broker
-from hub.broker.topology import DELIVERIES, EVENTS, Topology, queue_name, topology_for
+from hub.broker.port import Broker, BrokerUnavailableError
+from hub.broker.topology import DEAD, DELIVERIES, EVENTS, INPUTS, LANES, UNROUTED, Topology, queue_name, topology_for
 
-__all__ = ["DELIVERIES", "EVENTS", "Broker", "Topology", "queue_name", "topology_for"]
+
+def open_broker(url: str, prefix: str = "", confirm_seconds: float = 5.0) -> Broker:
+    """The engine for a URL: amqp(s):// is RabbitMQ through pika, anything else what kombu makes of it.
+
+    Several RabbitMQ nodes are separated by `;`. ``prefix`` keeps hubs that share a broker apart.
+    """
+    if url.startswith(("amqp://", "amqps://")):
+        from hub.broker.rabbitmq import RabbitMQ
+
+        return RabbitMQ(url, prefix, confirm_seconds)
+    from hub.broker.kombu_broker import KombuBroker
+
+    return KombuBroker(url, prefix)
+
+
+__all__ = [
+    "DEAD", "DELIVERIES", "EVENTS", "INPUTS", "LANES", "UNROUTED", "Broker", "BrokerUnavailableError", "Topology",
+    "open_broker", "queue_name", "topology_for",
+]  # fmt: skip
