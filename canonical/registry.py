@@ -36,6 +36,7 @@ class CanonicalType:
         check: its rules beyond shape.
         fingerprint: pointers whose values say "the same thing again" when it comes under another id; none: never asked.
         personal: pointers of personal data, masked outside the store.
+        supersedes: each document is the subject's whole state at its time: one that comes after a newer one is not applied.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CanonicalType:
     check: Callable[[Document], Iterator[Violation]] = _no_rules
     fingerprint: Callable[[Document], Any] | None = None
     personal: tuple[str, ...] = field(default=())
+    supersedes: bool = False
 
     @cached_property
     def schema(self) -> Schema:
@@ -91,9 +93,9 @@ TYPES: dict[str, CanonicalType] = {
                       _same_transaction, _CUSTOMER),
         CanonicalType("exchange.completed.v1", ExchangeCompletedSchema, _of_original, rules.exchange_rules,
                       _same_transaction, _CUSTOMER),
-        CanonicalType("stock.counted.v1", StockCountedSchema, _of_stock),
+        CanonicalType("stock.counted.v1", StockCountedSchema, _of_stock, supersedes=True),
         CanonicalType("stock.adjusted.v1", StockAdjustedSchema, _of_stock, rules.adjustment_rules),
-        CanonicalType("product.v1", ProductSchema, lambda document: f"product/{document['sku']}"),
+        CanonicalType("product.v1", ProductSchema, lambda document: f"product/{document['sku']}", supersedes=True),
     )
 }  # fmt: skip
 

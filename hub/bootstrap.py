@@ -3,8 +3,9 @@
 import fcntl
 import logging
 import os
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -13,12 +14,22 @@ from typing import IO, Any
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from hub.api.app import create_app
-from hub.broker import Broker, topology_for
+from hub.broker import (
+    DEAD,
+    INPUTS,
+    LANES,
+    UNROUTED,
+    BrokerUnavailableError,
+    OnMessage,
+    open_broker,
+    queue_name,
+    topology_for,
+)  # fmt: skip
 from hub.console.pages import create_console
 from hub.errors import MisconfiguredError
 from hub.flow import deliver
 from hub.flow.context import Context
-from hub.flow.relay import Relay
+from hub.flow.relay import Relay, SecondNet
 from hub.flow.translate import Translator
 from hub.gateway.edge import Gateway
 from hub.identity.sessions import Sessions
@@ -28,7 +39,7 @@ from hub.runtime.egress import Egress
 from hub.runtime.loop import Loop
 from hub.runtime.plugins import Plugins, load_plugins
 from hub.settings import Settings
-from hub.store import Store, new_id
+from hub.store import GroupCommit, Store, StoreClock, StoreUnavailableError, new_id
 from hub.sync.poll import Poller
 from hub.telemetry import Telemetry
 
@@ -40,11 +51,15 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
+#: What a process can be: the HTTP edge, a worker, the scheduler (one leads, the others wait). `hub up` is all three.
+ROLES = ("serve", "work", "schedule")
+
+
 class Hub:
-    """A hub's parts, wired. `start` runs the embedded engine's workers in this process; `close` ends everything."""
+    """A hub's parts, wired. `start` runs the workers of its roles in this process; `close` drains and ends everything."""
 
     def __init__(
-        self, settings: Settings, plugins: Plugins | None = None, clock: Callable[[], datetime] = utc_now,
+        self, settings: Settings, plugins: Plugins | None = None, clock: Callable[[], datetime] | None = None,
         exporter: SpanExporter | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
@@ -53,46 +68,106 @@ class Hub:
         vault = open_vault(settings)
         telemetry = Telemetry(settings.otlp_endpoint, settings.trace_sample_ratio, exporter)
         plugins = plugins or load_plugins()
-        instance = f"{os.getpid()}-{new_id()[-12:]}"
-        broker = Broker(settings.broker_url, instance if settings.broker_url.startswith("memory:") else "")
+        instance = f"{socket.gethostname()[:24]}-{os.getpid()}-{new_id()[-12:]}"
+        prefix = settings.broker_prefix or (instance if settings.broker_url.startswith("memory:") else "")
+        broker = open_broker(settings.broker_url, prefix, settings.confirm_seconds)
+        self._clock = StoreClock(store) if clock is None else None
         self.ctx = Context(
-            settings, store, broker, plugins, vault, Sessions(plugins, vault), Routes(), telemetry,
-            Loop(Egress(settings.egress_private_hosts), telemetry), clock, instance,
+            settings, store, GroupCommit(store), broker, plugins, vault, Sessions(plugins, vault), Routes(), telemetry,
+            Loop(Egress(settings.egress_private_hosts), telemetry), clock or self._clock or utc_now, instance,
         )  # fmt: skip
-        self.relay, self.translator = Relay(self.ctx), Translator(self.ctx)
+        self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._leadership, self._leading = store.leadership("hub.schedule"), threading.Lock()
         self._lock_file: IO[str] | None = None
 
-    def start(self) -> None:
-        """Recover what a crash left behind, then run every worker. Raises MisconfiguredError if the folder is in use."""
-        current, newest = self.ctx.store.schema_state()
-        if current != newest:
-            raise MisconfiguredError("database", f"schema is {current}, this hub needs {newest}: run `hub db upgrade`")
-        if self.settings.embedded:
-            self._lock_file = _lock(self.settings.data_dir / "hub.lock")
-        topology = topology_for(self.ctx.plugins.connectors)
-        self.ctx.broker.declare(topology)
-        recovered = deliver.recover(self.ctx, others_are_dead=self.settings.embedded)
-        if recovered:
-            log.info("took back %d deliveries of a worker that died", recovered)
-        names = [queue.name for queue in topology.queues]
-        sweep = self.settings.sweep_seconds
-        self._run("translate", self.translator.run_once, self.ctx.raw_arrived, sweep)
-        self._run("relay", self.relay.sweep, self.ctx.delivery_due, sweep)
-        self._run("schedule", self._schedule, threading.Event(), sweep)
-        if names:
-            self._run("deliver", lambda: self._consume(names), threading.Event(), sweep)
+    def start(self, roles: Collection[str] = ROLES, connectors: Collection[str] = (), lanes: Collection[str] = LANES) -> None:
+        """Recover what a crash left behind, then run the workers of ``roles``.
 
-    def _consume(self, queues: list[str]) -> int:
-        """Returns only to stop; a broken connection raises, and `_run` consumes anew."""
-        self.ctx.broker.consume(queues, self.deliverer.on_message, self._stop)
+        ``connectors`` and ``lanes`` narrow what a worker takes ((): every connector). Raises MisconfiguredError if the schema
+        is old, the folder in use, or the roles cannot be apart.
+        """
+        self._require_schema()
+        settings, sweep = self.settings, self.settings.sweep_seconds
+        if set(roles) != set(ROLES) and (settings.embedded or settings.broker_url.startswith("memory:")):
+            raise MisconfiguredError(
+                "HUB_DATABASE_URL, HUB_BROKER_URL",
+                "roles that run apart share a PostgreSQL and a broker; set both, or run `hub up`",
+            )
+        if unknown := sorted(set(connectors) - set(self.ctx.plugins.connectors)):
+            raise MisconfiguredError("--connector", f"{', '.join(unknown)} is not installed")
+        if settings.embedded:
+            self._lock_file = _lock(settings.data_dir / "hub.lock")
+            recovered = deliver.recover(self.ctx, others_are_dead=True)
+            if recovered:
+                log.info("took back %d deliveries of a worker that died", recovered)
+        self._declare()
+        self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep)
+        if self._clock is not None:
+            self._run("clock", self._anchor, threading.Event(), 15.0)
+        if "work" in roles:
+            self._run("translate", self.translator.run_once, self.ctx.raw_arrived, sweep)
+            chosen = sorted(connectors or self.ctx.plugins.connectors)
+            for lane in lanes:
+                if names := [queue_name(connector, lane) for connector in chosen]:
+                    self._consume(f"deliver-{lane}", names, self.deliverer.on_message)
+            self._consume("inputs", [INPUTS], self._on_input)
+        if "schedule" in roles:
+            self._lead("sweep", self.relay.sweep, sweep)
+            self._lead("announce", self.relay.announce, sweep)
+            self._lead("recover", lambda: deliver.recover(self.ctx) and 0, sweep)
+            self._lead("stale", self.relay.give_back_stale, 5.0)
+            self._lead("poll", self.poller.run_due, sweep)
+            if not settings.broker_url.startswith("memory:"):
+                self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)
+
+    def _require_schema(self) -> None:
+        state = self.ctx.store.reachable_schema()
+        if state is None:
+            raise MisconfiguredError("HUB_DATABASE_URL", "the database cannot be reached")
+        if state[0] != state[1]:
+            raise MisconfiguredError("database", f"schema is {state[0]}, this hub needs {state[1]}: run `hub db upgrade`")
+
+    def _declare(self) -> None:
+        """The topology; a broker that is away is no reason not to start: consumers declare it when they reach it."""
+        try:
+            self.ctx.broker.declare(topology_for(self.ctx.plugins.connectors))
+        except BrokerUnavailableError as error:
+            log.warning("the broker cannot be used now, work goes on when it is back: %s", error)
+
+    def _anchor(self) -> int:
+        assert self._clock is not None
+        self._clock.anchor()
         return 0
 
-    def _schedule(self) -> int:
-        deliver.recover(self.ctx)
-        return self.poller.run_due()
+    def _on_input(self, _payload: Any, acknowledge: Callable[[], None]) -> None:
+        self.ctx.raw_arrived.set()
+        acknowledge()
+
+    def _consume(self, name: str, queues: list[str], on_message: OnMessage) -> None:
+        """A thread that consumes until the hub stops; a broken connection is made anew."""
+        settings = self.settings
+
+        def work() -> int:
+            self.ctx.broker.consume(queues, on_message, self._stop, settings.prefetch, settings.drain_seconds)
+            return 0
+
+        self._run(name, work, threading.Event(), settings.sweep_seconds)
+
+    def _lead(self, name: str, work: Callable[[], int], every: float) -> None:
+        """A thread that works while this process is the leading scheduler."""
+
+        def led() -> int:
+            with self._leading:
+                leads = self._leadership.held()
+            if leads:
+                return work() and 0
+            self._stop.wait(1.0)
+            return 0
+
+        self._run(name, led, threading.Event(), every)
 
     def _run(self, name: str, work: Callable[[], int], bell: threading.Event, every: float) -> None:
         """Repeat ``work`` whenever the bell rings, and every ``every`` seconds; at once while it finds something."""
@@ -102,12 +177,13 @@ class Hub:
                 bell.clear()
                 try:
                     found = work()
-                except Exception:  # the worker loop: a failing database must not end it
+                except Exception as error:  # the worker loop: a failing database or broker must not end it
                     if not self._stop.is_set():
-                        log.exception("%s failed; trying again", name)
-                        self._stop.wait(1.0)
+                        expected = isinstance(error, StoreUnavailableError | BrokerUnavailableError)
+                        log.warning("%s failed, trying again: %s", name, error, exc_info=None if expected else error)
+                        self._stop.wait(0.5)
                     continue
-                if not found or name == "schedule":
+                if not found:
                     bell.wait(every)
 
         thread = threading.Thread(target=loop, name=name, daemon=True)
@@ -119,13 +195,19 @@ class Hub:
         return Gateway(self.ctx, create_app(self.ctx), create_console(self.ctx))
 
     def close(self) -> None:
-        """Stop taking work, let the workers end, release everything."""
+        """Take nothing new, finish what is in hand (at most ``drain_seconds``), release everything."""
         self._stop.set()
         self.ctx.raw_arrived.set()
-        self.ctx.delivery_due.set()
+        self.ctx.due.bell.set()
+        try:
+            self.ctx.loop.submit(self.deliverer.drain()).result(self.settings.drain_seconds)
+        except TimeoutError:
+            log.warning("stopping with deliveries under way; their leases run out and they are taken back")
         for thread in self._threads:
             thread.join(10)
         self.ctx.loop.close()
+        self.ctx.group.close()
+        self._leadership.release()
         self.ctx.broker.close()
         self.ctx.telemetry.close()
         self.ctx.store.close()

@@ -19,7 +19,13 @@ class Settings:
 
     data_dir: Path = _described(Path("crossdock-data"), "Folder of the embedded engine: SQLite file, keys, lock.")
     database_url: str = _described("", "SQLAlchemy URL; empty: SQLite in data_dir. PostgreSQL: postgresql+psycopg://…")
-    broker_url: str = _described("memory://", "kombu URL of the broker; memory:// is the embedded one.")
+    broker_url: str = _described(
+        "memory://", "Broker: amqp://… is RabbitMQ (several nodes separated by ;), memory:// the embedded one, others by kombu."
+    )
+    broker_prefix: str = _described("", "Prefix of exchange and queue names, so that hubs can share a broker.")
+    confirm_seconds: float = _described(5.0, "How long a publish waits for the broker's confirms before it counts as failed.")
+    prefetch: int = _described(200, "Delivery ids a worker holds per lane; the windows per connection keep it far below.")
+    drain_seconds: float = _described(20.0, "How long a worker that is told to stop may finish what it has in hand.")
     host: str = _described("127.0.0.1", "Address the HTTP edge listens on.")
     port: int = _described(8700, "Port of the HTTP edge.")
     public_url: str = _described(
@@ -51,8 +57,9 @@ class Settings:
             )  # fmt: skip
         if not 0 <= self.trace_sample_ratio <= 1:
             raise MisconfiguredError("HUB_TRACE_SAMPLE_RATIO", "must be between 0 and 1")
-        if self.lease_seconds <= 0:
-            raise MisconfiguredError("HUB_LEASE_SECONDS", "must be positive")
+        for name in ("lease_seconds", "sweep_seconds", "confirm_seconds", "prefetch", "translate_threads"):
+            if getattr(self, name) <= 0:
+                raise MisconfiguredError(f"HUB_{name.upper()}", "must be positive")
 
     @property
     def embedded(self) -> bool:

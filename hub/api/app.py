@@ -83,7 +83,7 @@ class _RustBodyValidator(JSONRequestBodyValidator):  # type: ignore[misc]
             return
         key = id(self._schema)
         if key not in self._compiled:
-            self._compiled[key] = (self._schema, jsonschema_rs.validator_for(_draft4(self._schema)))
+            self._compiled[key] = (self._schema, jsonschema_rs.validator_for(draft4(self._schema)))
         errors = [_entry(error) for error in list(self._compiled[key][1].iter_errors(body))[:50]]
         if errors:
             raise HubError("invalid_document", f"{len(errors)} thing(s) wrong with the body", errors)
@@ -95,14 +95,14 @@ VALIDATORS: dict[str, Any] = {
 }
 
 
-def _draft4(schema: Any) -> Any:
+def draft4(schema: Any) -> Any:
     """OpenAPI 3.0's `nullable` as a type jsonschema-rs understands."""
     if isinstance(schema, dict):
-        converted = {key: _draft4(value) for key, value in schema.items() if key not in ("example", "nullable")}
+        converted = {key: draft4(value) for key, value in schema.items() if key not in ("example", "nullable")}
         if schema.get("nullable") and isinstance(schema.get("type"), str):
             converted["type"] = [schema["type"], "null"]
         return converted
-    return [_draft4(item) for item in schema] if isinstance(schema, list) else schema
+    return [draft4(item) for item in schema] if isinstance(schema, list) else schema
 
 
 def _entry(error: Any) -> dict[str, str]:
@@ -156,7 +156,7 @@ def _count(ctx: Context, client: Client, name: str) -> None:
 def _once(ctx: Context, client: Client, name: str, key: str, work: Callable[[], Any]) -> Any:
     """Run ``work`` once per (tenant, operation, key); the same request again gets the first answer, byte for byte."""
     body = flask.request.get_data()
-    fingerprint = hashlib.sha256(flask.request.path.encode() + b"\0" + body).hexdigest()
+    fingerprint = request_fingerprint(flask.request.path, body)
     with ctx.store.begin() as uow:
         known = uow.idempotency.open(client.tenant_id, name, key, fingerprint, ctx.clock())
     if known is not None:
@@ -176,6 +176,11 @@ def _once(ctx: Context, client: Client, name: str, key: str, work: Callable[[], 
     with ctx.store.begin() as uow:
         uow.idempotency.close(client.tenant_id, name, key, response.status_code, response.get_data())
     return response
+
+
+def request_fingerprint(path: str, body: bytes) -> str:
+    """What makes a request the same as an earlier one with its Idempotency-Key."""
+    return hashlib.sha256(path.encode() + b"\0" + body).hexdigest()
 
 
 def _json(result: Any) -> flask.Response:

@@ -37,7 +37,7 @@ def put_credentials(ctx: Context, client: Client, connection_id: str, body: Any)
         except ValueError as error:
             entry = {"code": "unknown_field", "field": "", "message": str(error)}
             raise HubError("invalid_document", str(error), [entry]) from None
-    ctx.delivery_due.set()
+    ctx.due.add(client.tenant_id, connection_id)
     return get_connection(ctx, client, connection_id)
 
 
@@ -46,7 +46,7 @@ def resume(ctx: Context, client: Client, connection_id: str, body: Any = None) -
     get_connection(ctx, client, connection_id)
     with ctx.store.begin() as uow:
         connections.resume(uow, client.tenant_id, connection_id, ctx.clock(), f"key/{client.name}", reason(body))
-    ctx.delivery_due.set()
+    ctx.due.add(client.tenant_id, connection_id)
     return get_connection(ctx, client, connection_id)
 
 

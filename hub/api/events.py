@@ -6,7 +6,7 @@ import flask
 
 from hub.errors import HubError
 from hub.flow.context import Context
-from hub.flow.ingest import accept_event
+from hub.flow.ingest import accept_event, accepted, event_work
 from hub.flow.route import Admitted
 from hub.identity.api_keys import Client
 from hub.telemetry import incoming
@@ -14,21 +14,31 @@ from hub.telemetry import incoming
 
 def publish(ctx: Context, client: Client, body: Any) -> tuple[dict[str, Any], int]:
     """One event; answered after it is committed."""
-    return _accepted(accept_event(ctx, client, body, _traceparent())), 202
+    return answer(accept_event(ctx, client, body, _traceparent())), 202
 
 
 def publish_batch(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
-    """Many events, each accepted or rejected on its own."""
-    results = []
-    for index, event in enumerate(body["events"]):
+    """Many events, each accepted or rejected on its own; they share group commits."""
+    traceparent = _traceparent()
+    pending: list[Any] = []
+    for event in body["events"]:
         try:
-            results.append({"index": index, **_accepted(accept_event(ctx, client, event, _traceparent()))})
+            pending.append(ctx.group.submit(event_work(ctx, client, event, traceparent)))
+        except HubError as error:
+            pending.append(error)
+    results = []
+    for index, item in enumerate(pending):
+        try:
+            if isinstance(item, HubError):
+                raise item
+            results.append({"index": index, **answer(accepted(ctx, client, item.result()))})
         except HubError as error:
             results.append({"index": index, "status": "rejected", "problem": error.document()})
     return {"results": results}
 
 
-def _accepted(admitted: Admitted) -> dict[str, Any]:
+def answer(admitted: Admitted) -> dict[str, Any]:
+    """What the contract says about an accepted event."""
     return {
         "message_id": admitted.message_id, "status": "duplicate" if admitted.duplicate else "accepted",
         "duplicate": admitted.duplicate, "suspect_of": admitted.suspect_of, "deliveries": list(admitted.deliveries),

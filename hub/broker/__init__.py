@@ -1,6 +1,6 @@
 """The only room that speaks to a broker. Three verbs: declare, publish, consume; one topology, declared as data."""
 
-from hub.broker.port import Broker, BrokerUnavailableError
+from hub.broker.port import Broker, BrokerUnavailableError, OnMessage
 from hub.broker.topology import DEAD, DELIVERIES, EVENTS, INPUTS, LANES, UNROUTED, Topology, queue_name, topology_for
 
 
@@ -19,6 +19,6 @@ def open_broker(url: str, prefix: str = "", confirm_seconds: float = 5.0) -> Bro
 
 
 __all__ = [
-    "DEAD", "DELIVERIES", "EVENTS", "INPUTS", "LANES", "UNROUTED", "Broker", "BrokerUnavailableError", "Topology",
-    "open_broker", "queue_name", "topology_for",
+    "DEAD", "DELIVERIES", "EVENTS", "INPUTS", "LANES", "UNROUTED", "Broker", "BrokerUnavailableError", "OnMessage",
+    "Topology", "open_broker", "queue_name", "topology_for",
 ]  # fmt: skip

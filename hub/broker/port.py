@@ -16,7 +16,7 @@ class BrokerUnavailableError(Exception):
 
 
 class Broker(Protocol):
-    """One broker behind three verbs. Publishing twice must be harmless to whoever consumes; losing is never reported as done."""
+    """One broker behind three verbs. Whoever consumes must bear being told twice; what was lost is never reported as done."""
 
     def declare(self, topology: Topology) -> None:
         """Make exchanges, queues and bindings exist; safe to repeat. Raises BrokerUnavailableError."""

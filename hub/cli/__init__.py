@@ -35,10 +35,37 @@ def main() -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the embedded engine (HUB_DATA_DIR).")
 @click.option("--port", type=int, help="Port of the HTTP edge (HUB_PORT).")
 def up(data_dir: Path | None, port: int | None) -> None:
-    """Run the whole hub in one process (embedded engine)."""
+    """Run the whole hub in one process (every role; embedded engine unless HUB_DATABASE_URL is set)."""
     from hub.cli.admin import run_hub
 
     run_hub(data_dir=data_dir, port=port)
+
+
+@main.command(epilog="Example: hub serve --port 8700")
+@click.option("--port", type=int, help="Port of the HTTP edge (HUB_PORT).")
+def serve(port: int | None) -> None:
+    """Run the HTTP edge: webhooks, API, console. Any number beside each other, on PostgreSQL and a broker."""
+    from hub.cli.admin import run_hub
+
+    run_hub(("serve",), port=port)
+
+
+@main.command(epilog="Example: hub work --connector tryton --lane live")
+@click.option("--connector", "connectors", multiple=True, help="Repeat; default: every installed connector.")
+@click.option("--lane", "lanes", type=click.Choice(["live", "bulk"]), multiple=True, help="Repeat; default: both.")
+def work(connectors: tuple[str, ...], lanes: tuple[str, ...]) -> None:
+    """Run a worker: translates what arrived, delivers what is due. Any number beside each other."""
+    from hub.cli.admin import run_role
+
+    run_role("work", connectors, lanes or ("live", "bulk"))
+
+
+@main.command(epilog="Example: hub schedule")
+def schedule() -> None:
+    """Run a scheduler: sweeps, retries, recovery, polls. Any number beside each other; one leads, the next takes over."""
+    from hub.cli.admin import run_role
+
+    run_role("schedule")
 
 
 @main.command(epilog="Example: hub demo --exit")

@@ -2,12 +2,13 @@
 
 import logging
 import signal
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from hub.bootstrap import Hub, utc_now
-from hub.broker import Broker
+from hub.bootstrap import ROLES, Hub, utc_now
+from hub.broker import LANES, open_broker, topology_for
 from hub.cli.client import fail
 from hub.errors import MisconfiguredError
 from hub.identity.api_keys import SCOPES, create_key
@@ -37,27 +38,52 @@ def _store() -> Iterator[Store]:
         store.close()
 
 
-def run_hub(**overrides: Any) -> None:
-    """Serve until SIGTERM or SIGINT; drains what is in hand."""
-    import uvicorn
-
+def _started(roles: Collection[str], connectors: Sequence[str] = (), lanes: Sequence[str] = LANES, **overrides: Any) -> Hub:
+    """A running hub of ``roles``, or the end of the process with the reason."""
     settings = _settings(**overrides)
     logging.getLogger().setLevel(logging.INFO)
+    hub: Hub | None = None
     try:
         hub = Hub(settings)
         if settings.embedded:
             hub.ctx.store.upgrade()
-        hub.start()
+        hub.start(roles, connectors, lanes)
     except MisconfiguredError as error:
+        if hub is not None:
+            hub.close()
         fail(2, str(error))
-    with hub:
+    return hub
+
+
+def run_hub(roles: Collection[str] = ROLES, **overrides: Any) -> None:
+    """Serve until SIGTERM or SIGINT; drains what is in hand."""
+    import uvicorn
+
+    with _started(roles, **overrides) as hub:
+        settings = hub.settings
         server = uvicorn.Server(
             uvicorn.Config(hub.web(), host=settings.host, port=settings.port, log_level="warning", lifespan="on")
         )
-        print(f"crossdock {settings.base_url}  API /docs/  console /console  data {settings.store_url}", flush=True)
+        print(f"crossdock {settings.base_url}  API /docs/  console /console  data {_public(settings.store_url)}", flush=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run()
+
+
+def run_role(role: str, connectors: Sequence[str] = (), lanes: Sequence[str] = LANES) -> None:
+    """Work or schedule until SIGTERM or SIGINT; drains what is in hand."""
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with _started((role,), connectors, lanes) as hub:
+        print(f"crossdock {role}  {hub.ctx.instance}  data {_public(hub.settings.store_url)}", flush=True)
+        ended.wait()
+
+
+def _public(url: str) -> str:
+    """A database URL without its password."""
+    head, at, tail = url.rpartition("@")
+    return f"{head.rpartition(':')[0]}:***{at}{tail}" if at and head.count(":") > 1 else url
 
 
 def upgrade() -> dict[str, Any]:
@@ -117,7 +143,7 @@ def examine() -> list[dict[str, Any]]:
     store = Store(settings.store_url)
     state = store.reachable_schema()
     if state is None:
-        note("store", False, f"cannot reach {settings.store_url}")
+        note("store", False, f"cannot reach {_public(settings.store_url)}")
     else:
         note("store", state[0] == state[1], f"schema {state[0] or 'empty'}, newest {state[1]}"
              + ("" if state[0] == state[1] else ": run `hub db upgrade`"))  # fmt: skip
@@ -130,8 +156,12 @@ def examine() -> list[dict[str, Any]]:
     for name, reason in plugins.quarantined.items():
         note(f"plugin {name}", False, reason)
     note("plugins", bool(plugins.connectors), ", ".join(sorted(plugins.connectors)) or "none installed")
-    problem = Broker(settings.broker_url).problem()
+    broker = open_broker(settings.broker_url, settings.broker_prefix)
+    problem = broker.problem()
     note("broker", problem is None, problem or settings.broker_url.split("@")[-1])
+    if problem is None:
+        differences = broker.differences(topology_for(plugins.connectors))
+        note("topology", not differences, "; ".join(differences) or "as declared")
     if state is not None and state[0] == state[1]:
         with store.read() as uow:
             for tenant_id in uow.tenants.ids():

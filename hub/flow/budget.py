@@ -1,39 +1,101 @@
-"""Budget around requests: every request of a connection takes a slot, whoever makes it."""
+"""Budget around requests: every request of a connection takes a slot, whoever makes it, in whichever process."""
 
 import asyncio
+from typing import Any
 
 from hub.flow.context import Context
 from hub.policies import rate_limit
 from hub.runtime.session import Session
+from hub.sdk.errors import AmbiguousWriteError, ConnectorError, RateLimitedError, TargetUnavailableError
 from hub.sdk.steps import Request
+from hub.store import UnitOfWork, new_id
+
+
+class Budget:
+    """A connection's budget as a boundary sees it. ``trial``: this is the one that finds out whether the target is back."""
+
+    def __init__(self, ctx: Context, session: Session, trial: bool = False) -> None:
+        self._ctx, self._session, self._trial = ctx, session, trial
+        self._counted = rate_limit.counted(session.limits)
+        self._troubled = False
+
+    async def reserve(self, holder: str = "") -> None:
+        """Wait for the next slot. With ``holder``, for a place among the concurrent requests too (until `release`)."""
+        if holder or self._counted:
+            wait = await self._ctx.commit(lambda uow: self._reserve(uow, holder))
+        else:
+            wait = await self._ctx.loop.in_store(self._look)
+        if wait:
+            await asyncio.sleep(wait)
+
+    def _look(self) -> float:
+        """Nothing to count: the row is only locked when it says something is wrong."""
+        session, now = self._session, self._ctx.clock().timestamp()
+        with self._ctx.store.read() as uow:
+            row = uow.budgets.get(session.tenant_id, session.connection_id)
+        if not rate_limit.troubled(row, now):
+            self._troubled = False
+            return 0.0
+        return self._ctx.group.submit(lambda uow: self._reserve(uow, "")).result()
+
+    def _reserve(self, uow: UnitOfWork, holder: str) -> float:
+        session, now = self._session, self._ctx.clock().timestamp()
+        row = uow.budgets.lock(session.tenant_id, session.connection_id)
+        self._troubled = rate_limit.troubled(row, now)
+        in_hand = 0
+        if holder or session.limits.get("error_budget"):
+            deliveries = uow.deliveries.in_hand(session.tenant_id, session.connection_id, self._ctx.clock())
+            if holder:
+                rate_limit.hold(row, session.limits, holder, now, deliveries)
+            in_hand = max(0, deliveries + rate_limit.held(row, now) - 1)
+        wait = rate_limit.reserve(row, session.limits, now, in_hand, self._ctx.settings.lease_seconds / 3, self._trial)
+        uow.budgets.save(row)
+        return wait
+
+    async def answered(self, error: ConnectorError | None, holder: str = "") -> None:
+        """Learn from an answer; writes only if there is something to write."""
+        bad = isinstance(error, RateLimitedError | TargetUnavailableError | AmbiguousWriteError)
+        erred = error is not None and bool(self._session.limits.get("error_budget"))
+        if bad or erred or holder or self._troubled or self._trial:
+            await self._ctx.commit(lambda uow: self._learn(uow, error, holder))
+            self._troubled = bad
+
+    def _learn(self, uow: UnitOfWork, error: ConnectorError | None, holder: str) -> None:
+        session, now = self._session, self._ctx.clock().timestamp()
+        row = uow.budgets.lock(session.tenant_id, session.connection_id)
+        if error is not None:
+            rate_limit.erred(row, session.limits, now)
+        if isinstance(error, RateLimitedError):
+            rate_limit.throttled(row, now, 1.0 if error.retry_after is None else error.retry_after)
+        if isinstance(error, TargetUnavailableError | AmbiguousWriteError):
+            rate_limit.failed(row, session.limits, now)
+        else:
+            rate_limit.alive(row)
+        if holder:
+            rate_limit.release(row, holder)
+        uow.budgets.save(row)
 
 
 class ReadBoundary:
-    """Reserves budget for reads. Effects are refused: only a delivery may write."""
+    """For reads outside a delivery: each takes a slot and a place. Effects are refused: only a delivery may write."""
 
     def __init__(self, ctx: Context, session: Session) -> None:
-        self._ctx, self._session = ctx, session
+        self._budget = Budget(ctx, session)
+        self._holder = ""
 
     async def before_request(self, request: Request) -> None:
-        wait = await self._ctx.loop.in_store(self._reserve)
-        if wait:
-            await asyncio.sleep(wait)
+        self._holder = self._holder or new_id()  # a login within a request keeps the request's place
+        await self._budget.reserve(self._holder)
 
     async def before_effect(self, request: Request) -> None:
         raise RuntimeError(f"{request.method} {request.path} would change the target; only a delivery may write")
 
-    async def throttled(self, seconds: float) -> None:
-        await self._ctx.loop.in_store(self._close, seconds)
+    async def after_request(self, error: ConnectorError | None) -> None:
+        holder, self._holder = self._holder, ""
+        await self._budget.answered(error, holder)
 
-    def _reserve(self) -> float:
-        session, now = self._session, self._ctx.clock().timestamp()
-        if not session.limits["requests_per_second"]:
-            with self._ctx.store.read() as uow:
-                return rate_limit.closed_for(uow, session.tenant_id, session.connection_id, now)
-        with self._ctx.store.begin() as uow:
-            return rate_limit.reserve(uow, session.tenant_id, session.connection_id, session.limits, now)
 
-    def _close(self, seconds: float) -> None:
-        session = self._session
-        with self._ctx.store.begin() as uow:
-            rate_limit.close(uow, session.tenant_id, session.connection_id, self._ctx.clock().timestamp(), seconds)
+def limits_of(ctx: Context, connection: Any) -> dict[str, Any] | None:
+    """The limits of a connection's row: its manifest's with its own overrides; None if its connector is not installed."""
+    connector = ctx.plugins.connectors.get(connection["connector"])
+    return {**connector.manifest.limits, **connection["settings"].get("limits", {})} if connector else None

@@ -1,4 +1,4 @@
-"""Competing Consumers: claim a delivery, probe if its last try is unknown, write, hand the result to `outcome`, acknowledge.
+"""Competing Consumers: claim deliveries, probe if the last try is unknown, write, hand the result to `outcome`, acknowledge.
 
 No transaction is open while the target is called. Before each request that may change the target the intent is committed
 and the lease checked, in one statement; a worker that was paused too long finds its lease gone and sends nothing.
@@ -7,66 +7,59 @@ and the lease checked, in one statement; a worker that was paused too long finds
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
+from canonical.registry import type_named
 from hub.errors import LeaseLostError
 from hub.flow import outcome
-from hub.flow.budget import ReadBoundary
+from hub.flow.budget import Budget
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
 from hub.integrations.routes import InForce
-from hub.policies import schema_version, tracing
+from hub.policies import audit, rate_limit, schema_version, tracing
 from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
-from hub.sdk.errors import PermanentError
+from hub.sdk.errors import ConnectorError, PermanentError
 from hub.sdk.mapping import evaluate
 from hub.sdk.steps import Request, Skipped, Steps, Written
-from hub.store import new_id
+from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
 
 log = logging.getLogger(__name__)
+#: How long a delivery waits in a worker for a place among its connection's concurrent ones, then for the relay again.
+_PATIENCE_SECONDS = 2.0
+_BUSY_SECONDS = 0.03
 
 
+@dataclass(frozen=True)
 class Claim:
-    """A claimed delivery with everything its steps need; also the boundary around its requests."""
+    """A claimed delivery with everything its steps need."""
 
-    def __init__(self, ctx: Context, row: Row, session: Session, message: Row, target: Target | None, attempt_id: str) -> None:
-        self._ctx, self.row, self.session, self.message = ctx, row, session, message
-        self.target, self.attempt_id = target, attempt_id
-        self._budget = ReadBoundary(ctx, session)
-        declared = session.manifest.writes.get(row["type"])
-        window = session.limits.get("max_in_flight_seconds")
-        self.write = outcome.Write(
+    row: Row
+    session: Session
+    message: Row
+    target: Target | None
+    attempt_id: str
+
+    @property
+    def write(self) -> outcome.Write:
+        """The manifest's word on this write, with the connection's quiesce window."""
+        declared = self.session.manifest.writes.get(self.row["type"])
+        window = self.session.limits.get("max_in_flight_seconds")
+        return outcome.Write(
             declared["idempotency"] if declared else "none",
             float(window if window is not None else declared["max_in_flight_seconds"] if declared else 0),
             declared["object"] if declared else "",
         )
-
-    async def before_request(self, request: Request) -> None:
-        await self._budget.before_request(request)
-
-    async def before_effect(self, request: Request) -> None:
-        if not await self._ctx.loop.in_store(self._intend):
-            raise LeaseLostError
-
-    async def throttled(self, seconds: float) -> None:
-        await self._budget.throttled(seconds)
-
-    def _intend(self) -> bool:
-        ctx, now = self._ctx, self._ctx.clock()
-        with ctx.store.begin() as uow:
-            if not uow.deliveries.intend(self.row, now, now + timedelta(seconds=ctx.settings.lease_seconds)):
-                return False
-            uow.attempts.update(self.row["tenant_id"], self.attempt_id, {"effects": 1, "outcome": "sending"})
-        return True
 
     def document(self) -> Mapping[str, Any]:
         """The document to write: corrected if a person corrected it, cast to the connector's major, target fields mapped."""
@@ -86,120 +79,337 @@ class Claim:
         return document
 
 
+class Guard:
+    """The boundary around the requests of claimed deliveries: budget, intent, lease."""
+
+    def __init__(self, ctx: Context, claims: Sequence[Claim], trial: bool) -> None:
+        self._ctx, self._claims = ctx, claims
+        self._budget = Budget(ctx, claims[0].session, trial)
+        self._renewed = ctx.clock()
+
+    async def before_request(self, request: Request) -> None:
+        """Waiting for a slot must not cost the lease."""
+        if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 3:
+            await self._held(lambda uow, row, now, until: uow.deliveries.renew(row, now, until))
+        await self._budget.reserve()
+
+    async def before_effect(self, request: Request) -> None:
+        def intend(uow: UnitOfWork, row: Row, now: Any, until: Any) -> bool:
+            return uow.deliveries.intend(row, now, until)
+
+        await self._held(intend, {"effects": 1, "outcome": "sending"})
+
+    async def after_request(self, error: ConnectorError | None) -> None:
+        await self._budget.answered(error)
+
+    async def _held(self, hold: Callable[..., bool], attempt: Mapping[str, Any] | None = None) -> None:
+        """One transaction for all claims; LeaseLostError unless each is still ours."""
+
+        def work(uow: UnitOfWork) -> Any:
+            now = self._ctx.clock()
+            until = now + timedelta(seconds=self._ctx.settings.lease_seconds)
+            for claim in self._claims:
+                if not hold(uow, claim.row, now, until):
+                    raise LeaseLostError
+                if attempt is not None:
+                    uow.attempts.update(claim.row["tenant_id"], claim.attempt_id, attempt)
+            return now
+
+        at = await self._ctx.commit(work)
+        # Looked at again after the commit: a worker that was stopped in between must not send.
+        if (self._ctx.clock() - at).total_seconds() > self._ctx.settings.lease_seconds / 2:
+            raise LeaseLostError
+        self._renewed = at
+
+
+@dataclass
+class _Waiting:
+    """A delivery id that the broker handed over."""
+
+    id: str
+    trial: bool
+    acknowledge: Callable[[], None]
+    since: float
+
+
 class Deliverer:
-    """Takes delivery ids from the broker; each one becomes a task on the runtime loop."""
+    """Takes delivery ids from the broker; a desk per connection claims them in batches and works on them."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._random = random.Random()
+        self._desks: dict[tuple[str, str], _Desk] = {}
 
     def on_message(self, payload: Mapping[str, Any], acknowledge: Callable[[], None]) -> None:
-        """Called by the broker's thread; acknowledges after the outcome is committed (or there was nothing to do)."""
-        done = self._ctx.loop.submit(self.deliver(payload["tenant_id"], payload["delivery_id"]))
+        """Called by the broker's thread; acknowledged after the outcome is committed (or there was nothing to do)."""
+        key = (str(payload["tenant_id"]), str(payload["connection_id"]))
+        self._ctx.loop.call(self._put, key, str(payload["delivery_id"]), bool(payload.get("trial")), acknowledge)
 
-        def end(future: "Future[bool]") -> None:
-            if not future.cancelled() and (error := future.exception()) is not None:
-                log.error("delivery %s: %s", payload["delivery_id"], error, exc_info=error)
-            acknowledge()
+    def _put(self, key: tuple[str, str], delivery_id: str, trial: bool, acknowledge: Callable[[], None]) -> None:
+        desk = self._desks.get(key)
+        if desk is None:
+            desk = self._desks[key] = _Desk(self._ctx, *key)
+        desk.put(_Waiting(delivery_id, trial, acknowledge, self._ctx.loop.time()))
 
-        done.add_done_callback(end)
+    async def drain(self) -> None:
+        """Take nothing new; return when what is claimed has its outcome."""
+        for desk in self._desks.values():
+            await desk.close()
+        while any(desk.active for desk in self._desks.values()):
+            await asyncio.sleep(0.02)
 
     async def deliver(self, tenant_id: str, delivery_id: str) -> bool:
-        """One try of one delivery; False if it was not ours to try."""
-        ctx = self._ctx
-        session = await ctx.loop.in_store(self._session, tenant_id, delivery_id)
-        if session is None:
-            return False
-        async with session.slots:
-            claim = await ctx.loop.in_store(self._claim, tenant_id, delivery_id, session)
-            if claim is None:
-                return False
-            row = claim.row
-            with ctx.telemetry.span(
-                tracing.DELIVER, claim.message["traceparent"], SpanKind.CONSUMER, hub_tenant=tenant_id,
-                hub_delivery=delivery_id, hub_connection=row["connection_id"], hub_attempt=row["attempts"] + 1,
-            ) as span:  # fmt: skip
-                run = Run()
-                result: Written | Skipped | Exception
-                try:
-                    result = await self._attempt(claim, run, traceparent_of(span))
-                except asyncio.CancelledError:
-                    raise
-                except Exception as error:  # the worker loop: whatever went wrong becomes an outcome
-                    result = error
-                    fail(span, type(error).__name__)
-                decision = outcome.decide(ctx, row, claim.write, result, run, self._random)
-                document_id = envelope_data(claim.message["body"])["id"]
-                state = decision.state if decision else "lost"
-                with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
-                    return await ctx.loop.in_store(
-                        outcome.commit, ctx, row, session, claim.attempt_id, claim.write, decision, run, document_id
-                    )
-
-    async def _attempt(self, claim: Claim, run: Run, parent: str) -> Written | Skipped:
-        performer, session, row = self._ctx.loop.performer, claim.session, claim.row
-        document = claim.document()
-        if row["type"] not in session.manifest.writes:
-            raise PermanentError(f"{row['connector']} no longer writes {row['type']}", code="version_refused")
-        if row["probe"] and claim.write.idempotency == "find":
-            find = session.connector.find(row["type"], document, row["key"])
-            found = await performer.perform(find, session, claim, run, parent)
-            if found is not None:
-                return Written(found, {"found_by": "probe"})
-        write: Steps[Written | Skipped] = session.connector.write(row["type"], document, row["key"])
-        return await performer.perform(write, session, claim, run, parent)
-
-    def _session(self, tenant_id: str, delivery_id: str) -> Session | None:
+        """One try of one delivery, without a broker; False if it was not ours to try."""
         with self._ctx.store.read() as uow:
             row = uow.deliveries.get(tenant_id, delivery_id)
-            if row is None or row["connector"] not in self._ctx.plugins.connectors:
-                return None
-            return self._ctx.sessions.get(uow, tenant_id, row["connection_id"])
+        if row is None:
+            return False
+        desk = _Desk(self._ctx, tenant_id, row["connection_id"])
+        return await desk.try_one(delivery_id)
 
-    def _claim(self, tenant_id: str, delivery_id: str, session: Session) -> Claim | None:
+
+class _Desk:
+    """The deliveries of one connection that are in this worker's hands."""
+
+    def __init__(self, ctx: Context, tenant_id: str, connection_id: str) -> None:
+        self._ctx, self._tenant_id, self._connection_id = ctx, tenant_id, connection_id
+        self._waiting: deque[_Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._random = random.Random()
+        self.active = 0
+        self.closed = False
+
+    def put(self, item: _Waiting) -> None:
+        if self.closed:
+            return  # not acknowledged: its queue has it
+        self._waiting.append(item)
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def close(self) -> None:
+        """Take nothing new; what waits unclaimed is due again for other workers."""
+        self.closed = True
+        items = list(self._waiting)
+        self._waiting.clear()
+        if items:
+            await self._give_back([item.id for item in items])
+        for item in items:
+            item.acknowledge()
+
+    async def _run(self) -> None:
+        """Claim what waits, as long as something waits."""
+        try:
+            while self._waiting and not self.closed:
+                batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), 100))]
+                try:
+                    trials = {item.id for item in batch if item.trial}
+                    claims, busy = await self._claim([item.id for item in batch], trials)
+                except Exception as error:  # the worker loop: the store is away; the sweep brings them back
+                    log.warning("deliveries of %s cannot be claimed now: %s", self._connection_id, error)
+                    for item in batch:
+                        item.acknowledge()
+                    await asyncio.sleep(0.2)
+                    continue
+                now, late = self._ctx.loop.time(), []
+                ours = {claim.row["id"] for group in claims for claim in group}
+                for item in batch:
+                    if item.id in busy and now - item.since < _PATIENCE_SECONDS:
+                        self._waiting.append(item)
+                    elif item.id not in ours:
+                        late.append(item)
+                if late:
+                    await self._give_back([item.id for item in late])
+                    for item in late:
+                        item.acknowledge()
+                by_id = {item.id: item for item in batch}
+                for group in claims:
+                    self.active += 1
+                    task = asyncio.get_running_loop().create_task(self._finish(group, by_id))
+                    self._tasks.add(task)
+                    task.add_done_callback(self._tasks.discard)
+                if busy:
+                    await asyncio.sleep(_BUSY_SECONDS)
+        finally:
+            self._task = None
+            if self._waiting and not self.closed:
+                self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def _finish(self, group: list[Claim], items: Mapping[str, _Waiting]) -> None:
+        try:
+            await self._work(group, any(items[claim.row["id"]].trial for claim in group))
+        except Exception as error:  # the outcome could not be committed: the lease runs out and `recover` decides
+            log.error("deliveries %s: %s", [claim.row["id"] for claim in group], error, exc_info=error)
+        finally:
+            self.active -= 1
+            for claim in group:
+                items[claim.row["id"]].acknowledge()
+
+    async def try_one(self, delivery_id: str) -> bool:
+        claims, _ = await self._claim([delivery_id], set())
+        if not claims:
+            await self._give_back([delivery_id])
+            return False
+        return await self._work(claims[0], False)
+
+    async def _give_back(self, ids: list[str]) -> None:
+        """Blocked by a sibling that committed later, or paused meanwhile: the sweep publishes it again when it may go."""
+        keys = [(self._tenant_id, delivery_id) for delivery_id in ids]
+        try:
+            await self._ctx.commit(lambda uow: uow.deliveries.give_back(keys))
+        except Exception as error:
+            log.warning("%d deliveries could not be given back now: %s", len(ids), error)
+
+    async def _claim(self, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
+        """(claims, grouped as they will be written; ids for which the connection has no place now)."""
+        return await self._ctx.commit(lambda uow: self._claim_in(uow, ids, trials))
+
+    def _claim_in(self, uow: UnitOfWork, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         ctx, now = self._ctx, self._ctx.clock()
+        try:
+            session = ctx.sessions.get(uow, self._tenant_id, self._connection_id)
+        except KeyError:  # its connector is not installed here
+            return [], set()
+        budget = uow.budgets.lock(self._tenant_id, self._connection_id)
+        if budget["open_until"] > now.timestamp():  # the breaker is open: only who was sent to try may try
+            ids = [delivery_id for delivery_id in ids if delivery_id in trials]
+        batch = max((int(item["batch"]) for item in session.manifest.writes.values()), default=1)
+        taken = uow.deliveries.in_hand(self._tenant_id, self._connection_id, now)
+        free = int(session.limits["concurrency"]) * batch - taken - rate_limit.held(budget, now.timestamp())
+        chosen, busy = ids[: max(0, free)], set(ids[max(0, free) :])
+        if not chosen:
+            return [], busy
         until = now + timedelta(seconds=ctx.settings.lease_seconds)
-        with ctx.store.begin() as uow:
-            rows = uow.deliveries.claim(tenant_id, [delivery_id], ctx.instance, now, until)
-            if not rows:
-                # Blocked by a sibling that committed later, or paused meanwhile: the sweep publishes it again when it may go.
-                uow.deliveries.mark_published([(tenant_id, delivery_id)], None)
-                return None
-            row = rows[0]
-            message = uow.messages.get(tenant_id, row["message_id"])
-            assert message is not None
-            attempt_id = new_id()
-            uow.attempts.add({
-                "tenant_id": tenant_id, "id": attempt_id, "delivery_id": row["id"], "number": row["attempts"] + 1,
+        rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until)
+        messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
+        routes = ctx.routes.in_force(uow, self._tenant_id)
+        claims, attempts = [], []
+        for row in rows:
+            message = messages[row["message_id"]]
+            if self._superseded(uow, row, now):
+                continue
+            claim = Claim(row, session, message, _target(routes, row), new_id())
+            claims.append(claim)
+            attempts.append({
+                "tenant_id": self._tenant_id, "id": claim.attempt_id, "delivery_id": row["id"], "number": row["attempts"] + 1,
                 "kind": "probe" if row["probe"] else "write", "worker": ctx.instance, "started_at": now,
                 "ended_at": None, "outcome": "claimed", "code": "", "detail": "", "steps": [], "effects": 0,
                 "external_id": None, "traceparent": message["traceparent"],
             })  # fmt: skip
-            target = self._target(ctx.routes.in_force(uow, tenant_id), row)
-        return Claim(ctx, row, session, message, target, attempt_id)
+        if attempts:
+            uow.attempts.add(attempts)
+        return _groups(claims), busy
 
-    @staticmethod
-    def _target(routes: list[InForce], row: Row) -> Target | None:
-        """The flow's target as it is in force now: a corrected map applies to what still waits."""
-        for entry in routes:
-            for name, flow in entry.flows():
-                if name == row["flow"]:
-                    for target in flow.targets:
-                        if target.connection_id == row["connection_id"]:
-                            return target
-        return None
+    def _superseded(self, uow: UnitOfWork, row: Row, now: Any) -> bool:
+        """A state that arrives after a newer one of the same entity was applied is never applied late."""
+        if row["probe"] or not type_named(row["type"]).supersedes:
+            return False
+        newest = uow.deliveries.newest_applied(row)
+        if newest is None:
+            return False
+        outcome.supersede(self._ctx, uow, row, newest, now)
+        return True
+
+    async def _work(self, group: list[Claim], trial: bool) -> bool:
+        """Try a group of claims and commit each one's outcome; whether they were still ours."""
+        ctx, first = self._ctx, group[0]
+        with ctx.telemetry.span(
+            tracing.DELIVER, first.message["traceparent"], SpanKind.CONSUMER, hub_tenant=self._tenant_id,
+            hub_delivery=first.row["id"], hub_connection=self._connection_id, hub_attempt=first.row["attempts"] + 1,
+            hub_batch=len(group),
+        ) as span:  # fmt: skip
+            run = Run()
+            results: Sequence[Written | Skipped | Exception]
+            try:
+                results = await self._attempt(group, Guard(ctx, group, trial), run, traceparent_of(span))
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:  # the worker loop: whatever went wrong becomes an outcome
+                results = [error] * len(group)
+                fail(span, type(error).__name__)
+            moved = True
+            commits = []
+            for claim, result in zip(group, results, strict=True):
+                decision = outcome.decide(ctx, claim.row, claim.write, result, run, self._random)
+                state = decision.state if decision else "lost"
+                with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
+                    commits.append(self._commit(claim, decision, run))
+            for done in await asyncio.gather(*commits, return_exceptions=True):
+                if isinstance(done, BaseException):
+                    raise done
+                moved = moved and done
+            return moved
+
+    async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run) -> bool:
+        moved = await self._ctx.commit(
+            lambda uow: outcome.commit(
+                self._ctx, uow, claim.row, claim.session, claim.attempt_id, claim.write, decision, run,
+                envelope_data(claim.message["body"])["id"],
+            )
+        )  # fmt: skip
+        self._ctx.due.add(self._tenant_id, self._connection_id)  # a place is free, and the next sibling may go
+        return moved
+
+    async def _attempt(
+        self, group: list[Claim], guard: Guard, run: Run, parent: str
+    ) -> Sequence[Written | Skipped | Exception]:
+        performer, session, row = self._ctx.loop.performer, group[0].session, group[0].row
+        if row["type"] not in session.manifest.writes:
+            raise PermanentError(f"{row['connector']} no longer writes {row['type']}", code="version_refused")
+        if len(group) > 1:
+            items = [(claim.document(), claim.row["key"]) for claim in group]
+            many = session.connector.write_many(row["type"], items)
+            results = await performer.perform(many, session, guard, run, parent)
+            if len(results) != len(items):
+                raise TypeError(f"write_many answered {len(results)} results for {len(items)} documents")
+            return results
+        document = group[0].document()
+        if row["probe"] and group[0].write.idempotency == "find":
+            find = session.connector.find(row["type"], document, row["key"])
+            found = await performer.perform(find, session, guard, run, parent)
+            if found is not None:
+                return [Written(found, {"found_by": "probe"})]
+        write: Steps[Written | Skipped] = session.connector.write(row["type"], document, row["key"])
+        return [await performer.perform(write, session, guard, run, parent)]
+
+
+def _groups(claims: list[Claim]) -> list[list[Claim]]:
+    """Claims that are written together: of one type, where the connector writes in bulk; a probe goes alone."""
+    groups: list[list[Claim]] = []
+    bulk: dict[str, list[Claim]] = {}
+    for claim in claims:
+        declared = claim.session.manifest.writes.get(claim.row["type"])
+        size = int(declared["batch"]) if declared else 1
+        if size == 1 or claim.row["probe"]:
+            groups.append([claim])
+            continue
+        group = bulk.get(claim.row["type"])
+        if group is None or len(group) >= size:
+            group = bulk[claim.row["type"]] = []
+            groups.append(group)
+        group.append(claim)
+    return groups
+
+
+def _target(routes: list[InForce], row: Row) -> Target | None:
+    """The flow's target as it is in force now: a corrected map applies to what still waits."""
+    for entry in routes:
+        for name, flow in entry.flows():
+            if name == row["flow"]:
+                for target in flow.targets:
+                    if target.connection_id == row["connection_id"]:
+                        return target
+    return None
 
 
 def recover(ctx: Context, others_are_dead: bool = False) -> int:
     """Take back claims whose worker is gone: unsent ones wait again, sent ones are ambiguous. Returns how many."""
     now = ctx.clock()
     with ctx.store.begin() as uow:
-        tenants = uow.tenants.ids()
-        rows = uow.deliveries.expired(tenants, now, ctx.instance if others_are_dead else None)
+        rows = uow.deliveries.expired(now, ctx.instance if others_are_dead else None)
         for row in rows:
             sent = row["state"] == "sending"
             window = 0.0
-            decided: dict[str, Any] = {"state": "pending", "cause_code": "worker_lost"}
+            decided: dict[str, Any] = {"state": "ambiguous" if row["probe"] else "pending", "cause_code": "worker_lost"}
             if sent:
                 connector = ctx.plugins.connectors.get(row["connector"])
                 declared = connector.manifest.writes.get(row["type"]) if connector else None
@@ -215,13 +425,17 @@ def recover(ctx: Context, others_are_dead: bool = False) -> int:
             for attempt in uow.attempts.unfinished(row["tenant_id"], row["id"]):
                 ended = {"ended_at": now, "outcome": decided["state"], "code": "worker_lost", "detail": cause}
                 uow.attempts.update(row["tenant_id"], attempt["id"], ended)
+            if decided["state"] == "dead":
+                audit.record(uow, row["tenant_id"], now, "recover", "delivery.dead", f"delivery/{row['id']}",
+                             message_id=row["message_id"], connection=row["connection_id"], code="undecidable",
+                             cause=cause)  # fmt: skip
             uow.deliveries.settle(row, now, {
                 **decided, "cause": cause, "attempts": row["attempts"] + 1,
                 "available_at": now + timedelta(seconds=window),
             })  # fmt: skip
         if others_are_dead:
-            uow.deliveries.forget_published(tenants)
-            uow.raws.release(tenants)
-    if rows:
-        ctx.delivery_due.set()
+            uow.deliveries.forget_published(now + timedelta(days=1))
+            uow.raws.release()
+    for row in rows:
+        ctx.due.add(row["tenant_id"], row["connection_id"])
     return len(rows)

@@ -4,7 +4,7 @@ A webhook is verified over its raw bytes by the scheme its manifest declares (no
 A canonical event from the API is validated on the spot and becomes a message at once.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from hub.policies import audit, redaction, schema_version, tracing
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.sdk.webhook import body_digest, verify
-from hub.store import new_id
+from hub.store import UnitOfWork, new_id
 from hub.telemetry import SpanKind, incoming, traceparent_of
 
 _ENVELOPE = EnvelopeSchema()
@@ -46,44 +46,60 @@ def receive_webhook(
     ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes
 ) -> ReceivedWebhook:
     """Verify, store, and only then return. Raises HubError `not_found` or `invalid_signature` (with an audit line)."""
-    now = ctx.clock()
-    with ctx.store.read() as uow:
+    work = webhook_work(ctx, tenant_id, connection_id, headers, body)
+    return stored(ctx, ctx.group.submit(work).result())
+
+
+def webhook_work(
+    ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes
+) -> Callable[[UnitOfWork], ReceivedWebhook | HubError]:
+    """What `receive_webhook` does, as work for a group commit; a refusal is returned, so that it spoils nobody's commit."""
+
+    def work(uow: UnitOfWork) -> ReceivedWebhook | HubError:
+        now = ctx.clock()
         connection = uow.connections.get(tenant_id, connection_id)
         manifest = None
         if connection is not None and connection["connector"] in ctx.plugins.connectors:
             manifest = ctx.plugins.connectors[connection["connector"]].manifest
         if manifest is None or manifest.signature is None:
-            raise NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
+            return NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
         # Straight from the vault: making a session would run plugin code at the edge.
         credentials = load_credentials(uow, ctx.vault, tenant_id, connection_id)
-    declared = manifest.data["webhooks"]
-    secret = credentials.get(declared["secret"])
-    url = webhook_url(ctx, tenant_id, connection_id)
-    refused = verify(manifest.signature, [secret] if secret else [], body, headers, url, now.timestamp())
-    if refused is not None:
-        with ctx.store.begin() as uow:
+        declared = manifest.data["webhooks"]
+        secret = credentials.get(declared["secret"])
+        url = webhook_url(ctx, tenant_id, connection_id)
+        refused = verify(manifest.signature, [secret] if secret else [], body, headers, url, now.timestamp())
+        if refused is not None:
             audit.record(
                 uow, tenant_id, now, "webhook", "webhook.refused", f"connection/{connection_id}", reason=refused,
                 body_sha256=body_digest(body), bytes=len(body),
             )  # fmt: skip
-        raise HubError("invalid_signature", "the signature does not match the body; nothing was stored")
-    event_id, event_type = _identify(declared, body)
-    caller = incoming(headers) if "traceparent" in headers else ""
-    with ctx.telemetry.span(
-        tracing.INGEST, caller, SpanKind.SERVER, hub_tenant=tenant_id, hub_connection=connection_id
-    ) as span:
-        row = {
-            "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "kind": "webhook", "object": "",
-            "source_event_id": event_id, "event_type": event_type, "headers": redaction.headers(dict(headers)),
-            "body": body, "traceparent": traceparent_of(span), **received(now),
-        }  # fmt: skip
-        with ctx.store.begin() as uow:
-            raw_id, created = uow.raws.add(row)
+            return HubError("invalid_signature", "the signature does not match the body; nothing was stored")
+        event_id, event_type = _identify(declared, body)
+        caller = incoming(headers) if "traceparent" in headers else ""
+        with ctx.telemetry.span(
+            tracing.INGEST, caller, SpanKind.SERVER, hub_tenant=tenant_id, hub_connection=connection_id
+        ) as span:
+            raw_id, created = uow.raws.add({
+                "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "kind": "webhook", "object": "",
+                "source_event_id": event_id, "event_type": event_type, "headers": redaction.headers(dict(headers)),
+                "body": body, "traceparent": traceparent_of(span), **received(now),
+            })  # fmt: skip
             if not created:
                 audit.record(uow, tenant_id, now, "webhook", "raw.repeated", f"raw/{raw_id}", event_id=event_id)
-        span.set_attribute("hub.raw", raw_id)
+            span.set_attribute("hub.raw", raw_id)
+        return ReceivedWebhook(raw_id, not created)
+
+    return work
+
+
+def stored(ctx: Context, result: ReceivedWebhook | HubError) -> ReceivedWebhook:
+    """After the commit: raise a refusal, or wake whoever translates."""
+    if isinstance(result, HubError):
+        raise result
     ctx.raw_arrived.set()
-    return ReceivedWebhook(raw_id, not created)
+    ctx.due.add_input()
+    return result
 
 
 def received(now: Any) -> dict[str, Any]:
@@ -91,7 +107,7 @@ def received(now: Any) -> dict[str, Any]:
     return {
         "state": "received", "cause_code": "", "cause": "", "remedy": "", "ignored": [], "attempts": 0,
         "available_at": now, "lease_until": None, "lease_owner": None, "received_at": now, "settled_at": None,
-        "repeats": 0,
+        "repeats": 0, "lane": "live",
     }  # fmt: skip
 
 
@@ -111,28 +127,50 @@ def accept_event(ctx: Context, client: Client, envelope: Any, traceparent: str =
 
     Raises HubError `unknown_type`, `invalid_document` (one entry per bad field) or `idempotency_mismatch`.
     """
+    work = event_work(ctx, client, envelope, traceparent)
+    return accepted(ctx, client, ctx.group.submit(work).result())
+
+
+def event_work(
+    ctx: Context, client: Client, envelope: Any, traceparent: str = ""
+) -> Callable[[UnitOfWork], Admitted | HubError]:
+    """What `accept_event` does, as work for a group commit. Raises HubError at once for what the store is not needed for."""
     check_envelope(envelope)
-    with ctx.telemetry.span(
-        tracing.INGEST, traceparent or envelope.get("traceparent", ""), SpanKind.SERVER, hub_tenant=client.tenant_id
-    ) as span:
-        message = NewMessage(
-            client.tenant_id, envelope["type"], envelope["source"], envelope["id"], envelope["data"],
-            parse_timestamp(envelope["time"]), traceparent_of(span), f"key/{client.name}",
-            correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
-        )  # fmt: skip
-        try:
-            with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span)), ctx.store.begin() as uow:
-                admitted = admit(ctx, uow, message)
-        except InvalidDocumentError as error:
-            errors = [Violation(item.code, f"/data{item.field}", item.message).as_dict() for item in error.violations]
-            raise HubError("invalid_document", str(error), errors) from None
-        except UntranslatableError as error:
-            raise HubError(
-                "invalid_document", error.message, [{"code": error.code, "field": "/data", "message": error.message}]
-            ) from None
-        span.set_attribute("hub.message", admitted.message_id)
-    ctx.delivery_due.set()
-    return admitted
+
+    def work(uow: UnitOfWork) -> Admitted | HubError:
+        parent = traceparent or envelope.get("traceparent", "")
+        with ctx.telemetry.span(tracing.INGEST, parent, SpanKind.SERVER, hub_tenant=client.tenant_id) as span:
+            message = NewMessage(
+                client.tenant_id, envelope["type"], envelope["source"], envelope["id"], envelope["data"],
+                parse_timestamp(envelope["time"]), traceparent_of(span), f"key/{client.name}",
+                correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
+            )  # fmt: skip
+            try:
+                with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span)):
+                    admitted = admit(ctx, uow, message)
+            except InvalidDocumentError as error:  # nothing was written yet
+                errors = [Violation(item.code, f"/data{item.field}", item.message).as_dict() for item in error.violations]
+                return HubError("invalid_document", str(error), errors)
+            except HubError as error:
+                return error
+            except UntranslatableError as error:  # in the midst of writing: roll it back
+                raise HubError(
+                    "invalid_document", error.message, [{"code": error.code, "field": "/data", "message": error.message}]
+                ) from None
+            span.set_attribute("hub.message", admitted.message_id)
+        return admitted
+
+    return work
+
+
+def accepted(ctx: Context, client: Client, result: Admitted | HubError) -> Admitted:
+    """After the commit: raise a refusal, or wake the relay."""
+    if isinstance(result, HubError):
+        raise result
+    for connection_id in result.connections:
+        ctx.due.add(client.tenant_id, connection_id)
+    ctx.due.bell.set()
+    return result
 
 
 def check_envelope(envelope: Any) -> None:

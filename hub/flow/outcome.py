@@ -3,7 +3,7 @@
 | what happened | the delivery |
 |---|---|
 | Written, or found by the probe | applied, with the target's own id |
-| Skipped | skipped, with the reason |
+| Skipped, or superseded by a newer state | skipped, with the reason |
 | PermanentError | dead, with cause and remedy |
 | AuthenticationError | waits; its connection pauses |
 | RateLimitedError, ThrottledError, TargetUnavailableError | waits; costs no try |
@@ -14,7 +14,7 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from hub.errors import LeaseLostError, ThrottledError
@@ -34,7 +34,10 @@ from hub.sdk.errors import (
     TargetUnavailableError,
 )
 from hub.sdk.steps import Skipped, Written
+from hub.store import UnitOfWork
 from hub.store.rows import Row
+
+_OUTAGE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The decision: the delivery's next ``state`` and why. ``after_seconds`` until it is due again."""
+    """The decision: the delivery's next ``state`` and why. ``after_seconds`` until it is due again; ``counts`` as a try."""
 
     state: str
     code: str = ""
@@ -58,6 +61,7 @@ class Outcome:
     probe: bool = False
     external_id: str | None = None
     pause: bool = False
+    counts: bool = False
     detail: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -65,12 +69,12 @@ def decide(
     ctx: Context, row: Row, write: Write, result: Written | Skipped | Exception, run: Run, source: random.Random
 ) -> Outcome | None:
     """What follows from a result; None if the claim was lost (somebody else decides)."""
-    number, settings = row["attempts"] + 1, ctx.settings
+    settings = ctx.settings
     sent = run.effects > 0
     # What an earlier try may have applied stays unknown until a probe has answered, whatever became of this one.
     unknown = sent or bool(row["probe"])
     quiesce = write.max_in_flight_seconds if sent else 0.0
-    backoff = backoff_seconds(settings, number, source)
+    backoff = backoff_seconds(settings, row["attempts"] + 1, source)
     match result:
         case Written():
             return Outcome("applied", external_id=result.external_id, detail=result.detail)
@@ -87,19 +91,23 @@ def decide(
         case PermanentError():
             return Outcome("dead", result.code, result.message, remedy_for(result.code, result.remedy))
         case RateLimitedError() | TargetUnavailableError():
-            wait = backoff if result.retry_after is None else result.retry_after
+            # Not longer than a breaker stays open: the breaker spares the target, a long backoff would only delay the return.
+            wait = min(backoff, _OUTAGE_SECONDS) if result.retry_after is None else result.retry_after
             return _later(wait, result.code, result.message, unknown, quiesce)
+    number = row["failures"] + 1
     code, cause, _ = describe(result)
     if sent and not isinstance(result, RetryableError):
         return _ambiguous(write, code, cause)
     if number >= settings.max_attempts:
         return Outcome("dead", "attempts_exhausted", f"{number} tries; the last: {cause}", remedy_for("attempts_exhausted"))
     asked = result.retry_after if isinstance(result, RetryableError) else None
-    return _later(backoff if asked is None else asked, code, cause, unknown, quiesce)
+    backoff = backoff_seconds(settings, number, source)
+    return _later(backoff if asked is None else asked, code, cause, unknown, quiesce, counts=True)
 
 
-def _later(seconds: float, code: str, cause: str, probe: bool, quiesce: float) -> Outcome:
-    return Outcome("ambiguous" if probe else "pending", code, cause, after_seconds=max(seconds, quiesce), probe=probe)
+def _later(seconds: float, code: str, cause: str, probe: bool, quiesce: float, counts: bool = False) -> Outcome:
+    state = "ambiguous" if probe else "pending"
+    return Outcome(state, code, cause, after_seconds=max(seconds, quiesce), probe=probe, counts=counts)
 
 
 def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
@@ -109,39 +117,47 @@ def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
 
 
 def commit(
-    ctx: Context, row: Row, session: Session, attempt_id: str, write: Write, outcome: Outcome | None, run: Run,
+    ctx: Context, uow: UnitOfWork, row: Row, session: Session, attempt_id: str, write: Write, outcome: Outcome | None, run: Run,
     document_id: str,
 ) -> bool:  # fmt: skip
     """Record the attempt and move the delivery; False if the claim had passed to another worker."""
     now = ctx.clock()
-    with ctx.store.begin() as uow:
-        ended = {"ended_at": now, "steps": run.steps, "effects": run.effects}
-        if outcome is None:
-            uow.attempts.update(row["tenant_id"], attempt_id, {**ended, "outcome": "lost", "code": "lease_lost"})
-            return False
-        uow.attempts.update(row["tenant_id"], attempt_id, {
-            **ended, "outcome": outcome.state, "code": outcome.code, "detail": outcome.cause,
-            "external_id": outcome.external_id,
-        })  # fmt: skip
-        final = outcome.state in ("applied", "skipped", "dead")
-        moved = uow.deliveries.settle(row, now, {
-            "state": outcome.state, "cause_code": outcome.code, "cause": outcome.cause, "remedy": outcome.remedy,
-            "available_at": now + timedelta(seconds=outcome.after_seconds), "probe": outcome.probe,
-            "attempts": row["attempts"] + 1, "external_id": outcome.external_id, "settled_at": now if final else None,
-        })  # fmt: skip
-        if not moved:
-            uow.attempts.update(row["tenant_id"], attempt_id, {"outcome": "lost", "code": "lease_lost"})
-            return False
-        if outcome.state == "applied" and outcome.external_id is not None:
-            uow.links.put(row["tenant_id"], row["connection_id"], write.object, document_id, outcome.external_id, now)
-        if final:
-            audit.record(
-                uow, row["tenant_id"], now, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
-                message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
-                code=outcome.code, cause=outcome.cause,
-            )  # fmt: skip
-        if outcome.pause:
-            pause(uow, session, outcome.cause, now, "deliver")
+    ended = {"ended_at": now, "steps": run.steps, "effects": run.effects}
+    lost = {**ended, "outcome": "lost", "code": "lease_lost"}
+    if outcome is None:
+        uow.attempts.update(row["tenant_id"], attempt_id, lost)
+        return False
+    final = outcome.state in ("applied", "skipped", "dead")
+    moved = uow.deliveries.settle(row, now, {
+        "state": outcome.state, "cause_code": outcome.code, "cause": outcome.cause, "remedy": outcome.remedy,
+        "available_at": now + timedelta(seconds=outcome.after_seconds), "probe": outcome.probe,
+        "attempts": row["attempts"] + 1, "failures": row["failures"] + outcome.counts, "external_id": outcome.external_id,
+        "settled_at": now if final else None,
+    })  # fmt: skip
+    if not moved:
+        uow.attempts.end(row["tenant_id"], attempt_id, lost)
+        return False
+    uow.attempts.update(row["tenant_id"], attempt_id, {
+        **ended, "outcome": outcome.state, "code": outcome.code, "detail": outcome.cause, "external_id": outcome.external_id,
+    })  # fmt: skip
+    if outcome.state == "applied" and outcome.external_id is not None:
+        uow.links.put(row["tenant_id"], row["connection_id"], write.object, document_id, outcome.external_id, now)
     if final:
-        ctx.delivery_due.set()  # the next sibling may go now
+        audit.record(
+            uow, row["tenant_id"], now, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
+            message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
+            code=outcome.code, cause=outcome.cause,
+        )  # fmt: skip
+    if outcome.pause:
+        pause(uow, session, outcome.cause, now, "deliver")
     return True
+
+
+def supersede(ctx: Context, uow: UnitOfWork, row: Row, newest: datetime, now: datetime) -> None:
+    """End a claimed delivery whose entity has a newer state at the target already."""
+    cause = f"the target has the state of {newest.isoformat()}, this one is of {row['event_at'].isoformat()}"
+    uow.deliveries.settle(row, now, {
+        "state": "skipped", "cause_code": "superseded", "cause": cause, "settled_at": now,
+    })  # fmt: skip
+    audit.record(uow, row["tenant_id"], now, "deliver", "delivery.skipped", f"delivery/{row['id']}",
+                 message_id=row["message_id"], connection=row["connection_id"], code="superseded", cause=cause)  # fmt: skip

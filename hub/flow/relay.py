@@ -1,18 +1,28 @@
 """Transactional outbox: the relay is the only publisher. It selects by state, so what a crash left behind is found again.
 
-Publishing twice is harmless (a claim decides), publishing never is not: a row counts as published only until ``STALE``.
+It publishes what may go now and no more: per connection a window of deliveries under way, within what its limits allow.
+Everything else waits in the store. So the broker's queues stay short, a tenant with a hundred times the load takes its own
+window and nobody else's, and bulk work takes what live work leaves. Publishing twice is harmless (a claim decides),
+publishing never is not: a row counts as published only until ``STALE``.
 """
 
+import logging
+import time
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import orjson
 
-from hub.broker import DELIVERIES, EVENTS, queue_name
+from hub.broker import DELIVERIES, EVENTS, INPUTS, BrokerUnavailableError, queue_name, topology_for
+from hub.flow.budget import limits_of
 from hub.flow.context import Context
-from hub.policies import redaction, tracing
+from hub.policies import rate_limit, redaction, tracing
+from hub.store import UnitOfWork
 from hub.store.rows import Row
 
-#: After this long without an outcome a delivery id is published again.
+log = logging.getLogger(__name__)
+#: After this long without a claim a delivery id is published again.
 STALE = timedelta(seconds=60)
 _BATCH = 500
 
@@ -22,46 +32,137 @@ class Relay:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        self._declared = topology_for(ctx.plugins.connectors)
+
+    def run_due(self) -> int:
+        """Publish at once what this process has just committed; returns how many deliveries."""
+        connections, inputs = self._ctx.due.take()
+        if inputs:
+            self._publish(DELIVERIES, [(INPUTS, {})])
+        found = []
+        if connections:
+            with self._ctx.store.read() as uow:
+                rows = (uow.connections.get(*key) for key in sorted(connections))
+                found = [row for row in rows if row is not None and row["state"] == "active"]
+        return self._relay(found)
 
     def sweep(self) -> int:
-        """Publish what is due; returns how many deliveries."""
+        """Publish whatever is due in any connection; returns how many deliveries."""
+        with self._ctx.store.read() as uow:
+            found = uow.deliveries.due_connections(self._ctx.clock())
+        return self._relay(found)
+
+    def give_back_stale(self) -> int:
+        """What was published and never claimed is due again; returns how many."""
+        with self._ctx.store.begin() as uow:
+            return uow.deliveries.forget_published(self._ctx.clock() - STALE)
+
+    def _relay(self, connections: Sequence[Row]) -> int:
+        """Take rows first, publish, and give back what the broker did not take.
+
+        Marked before they are published: a worker may have claimed, tried and postponed one before a later mark would
+        arrive. A crash in between costs STALE at most.
+        """
+        taken: list[Row] = []
+        for connection in connections:
+            with self._ctx.store.begin() as uow:
+                taken += self._admit(uow, connection)
+        for start in range(0, len(taken), _BATCH):
+            batch = taken[start : start + _BATCH]
+            messages = [
+                (queue_name(row["connector"], row["lane"]), {
+                    "tenant_id": row["tenant_id"], "connection_id": row["connection_id"], "delivery_id": row["id"],
+                    "trial": row["trial"],
+                })
+                for row in batch
+            ]  # fmt: skip
+            with self._ctx.telemetry.span(tracing.RELAY, messaging_batch=len(messages)):
+                try:
+                    refused = self._publish(DELIVERIES, messages)
+                except BaseException:
+                    self._give_back(taken[start:])
+                    raise
+                if refused:
+                    self._give_back([batch[position] for position in refused])
+                    log.error("the broker has no queue for %d deliveries; declaring the topology again", len(refused))
+                    self._ctx.broker.declare(self._declared)
+        return len(taken)
+
+    def _publish(self, exchange: str, messages: Sequence[tuple[str, Any]]) -> list[int]:
+        return self._ctx.broker.publish(exchange, messages)
+
+    def _give_back(self, rows: Sequence[Row]) -> None:
+        with self._ctx.store.begin() as uow:
+            uow.deliveries.give_back([(row["tenant_id"], row["id"]) for row in rows])
+
+    def _admit(self, uow: UnitOfWork, connection: Row) -> list[Row]:
+        """What may go to one connection now: live first, bulk with what is left (one at least)."""
         ctx, now = self._ctx, self._ctx.clock()
+        limits = limits_of(ctx, connection)
+        if limits is None:
+            return []
+        key = (connection["tenant_id"], connection["connection_id"])
+        under_way = uow.deliveries.under_way(*key)
+        budget = uow.budgets.get(*key)
+        batch = max((int(item["batch"]) for item in self._writes(connection)), default=1)
+        horizon = ctx.settings.lease_seconds / 4
+        room = rate_limit.room(budget, limits, now.timestamp(), under_way, horizon, batch)
+        trial = bool(budget["open_until"])
+        if room and trial:  # the breaker is open and its time is up: exactly one finds out whether the target is back
+            budget = uow.budgets.lock(*key)
+            if not budget["open_until"] or budget["open_until"] > now.timestamp():
+                return []
+            budget["open_until"] = now.timestamp() + float(limits["breaker_seconds"])
+            uow.budgets.save(budget)
+        taken = uow.deliveries.take_due(*key, "live", now, room) if room else []
+        left = room - len(taken)
+        if not left and not trial and under_way < 2 * int(limits["concurrency"]) * batch:
+            left = 0 if uow.deliveries.under_way(*key, "bulk") else 1
+        if left:
+            taken += uow.deliveries.take_due(*key, "bulk", now, left)
+        return [{**row, "connector": connection["connector"], "trial": trial} for row in taken]
+
+    def _writes(self, connection: Row) -> Any:
+        return self._ctx.plugins.connectors[connection["connector"]].manifest.writes.values()
+
+    def announce(self) -> int:
+        """Publish new messages on the event exchange, personal fields masked; returns how many."""
+        ctx = self._ctx
         with ctx.store.read() as uow:
-            tenants = uow.tenants.ids()
-            due = uow.deliveries.due(tenants, now, now - STALE, _BATCH)
-            events = uow.messages.unpublished(tenants, _BATCH)
-        if due:
-            self._publish_deliveries(due)
-        if events:
-            self._publish_events(events)
-        return len(due)
-
-    def _publish_deliveries(self, due: list[Row]) -> None:
-        ctx = self._ctx
-        messages = [
-            (queue_name(row["connector"], row["lane"]), {"tenant_id": row["tenant_id"], "delivery_id": row["id"]})
-            for row in due
-        ]
-        with ctx.telemetry.span(tracing.RELAY, messaging_batch=len(messages)):
-            # Marked first: a worker may have claimed, tried and postponed it before a later mark would arrive. A crash in
-            # between costs STALE at most.
-            keys = [(row["tenant_id"], row["id"]) for row in due]
-            with ctx.store.begin() as uow:
-                uow.deliveries.mark_published(keys, ctx.clock())
-            try:
-                ctx.broker.publish(DELIVERIES, messages)
-            except BaseException:
-                with ctx.store.begin() as uow:
-                    uow.deliveries.mark_published(keys, None)
-                raise
-
-    def _publish_events(self, events: list[Row]) -> None:
-        ctx = self._ctx
+            events = uow.messages.unpublished(_BATCH)
         messages = []
         for row in events:
             envelope = orjson.loads(row["body"])
             envelope["data"] = redaction.document(row["type"], envelope["data"])
             messages.append((f"{row['tenant_id']}.{row['type']}", envelope))
-        ctx.broker.publish(EVENTS, messages)
-        with ctx.store.begin() as uow:
-            uow.messages.mark_published([(row["tenant_id"], row["id"]) for row in events], ctx.clock())
+        if messages:
+            self._publish(EVENTS, messages)
+            with ctx.store.begin() as uow:
+                uow.messages.mark_published([(row["tenant_id"], row["id"]) for row in events], ctx.clock())
+        return len(events)
+
+
+class SecondNet:
+    """Reads the second nets: what no queue was bound for and what a queue gave up on goes back to the store, with an alarm."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._declared_at = 0.0
+        self.caught = 0
+
+    def on_message(self, payload: Any, acknowledge: Any) -> None:
+        """Called by the broker's thread."""
+        ctx = self._ctx
+        self.caught += 1
+        log.error("the broker could not place, or gave up on, %s; it is published again", payload)
+        try:
+            if time.monotonic() - self._declared_at > 1.0:
+                self._declared_at = time.monotonic()
+                ctx.broker.declare(topology_for(ctx.plugins.connectors))
+        except BrokerUnavailableError as error:
+            log.error("%s", error)
+        if "delivery_id" in payload:
+            key = (str(payload["tenant_id"]), str(payload["delivery_id"]))
+            ctx.group.submit(lambda uow: uow.deliveries.give_back([key])).result()
+            ctx.due.add(key[0], str(payload["connection_id"]))
+        acknowledge()

@@ -57,14 +57,14 @@ def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: s
         sent = any(item["effects"] for item in uow.attempts.of_delivery(tenant_id, delivery_id))
         moved = uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {
             "state": "pending", "available_at": now, "published_at": None, "cause_code": "", "cause": "", "remedy": "",
-            "probe": sent, "attempts": 0, "settled_at": None, **values,
+            "probe": sent, "failures": 0, "settled_at": None, **values,
         })  # fmt: skip
         if not moved:
             raise _refuse(row, "dead-lettered")
         audit.record(uow, tenant_id, now, actor, action, f"delivery/{delivery_id}", was=row["cause_code"], reason=reason)
         again = uow.deliveries.get(tenant_id, delivery_id)
         assert again is not None
-    ctx.delivery_due.set()
+    ctx.due.add(tenant_id, again["connection_id"])
     return again
 
 
@@ -79,7 +79,7 @@ def discard_delivery(ctx: Context, tenant_id: str, delivery_id: str, actor: str,
                      was=row["cause_code"], reason=reason)  # fmt: skip
         gone = uow.deliveries.get(tenant_id, delivery_id)
         assert gone is not None
-    ctx.delivery_due.set()
+    ctx.due.add(tenant_id, gone["connection_id"])
     return gone
 
 
@@ -108,6 +108,7 @@ def replay_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, body: byte
                      corrected=body is not None, **detail)  # fmt: skip
         again = _raw(uow, tenant_id, raw_id)
     ctx.raw_arrived.set()
+    ctx.due.add_input()
     return again
 
 
@@ -137,5 +138,7 @@ def decide_suspect(ctx: Context, tenant_id: str, message_id: str, release: bool,
                      reason=reason)  # fmt: skip
         decided = uow.messages.get(tenant_id, message_id)
         assert decided is not None
-    ctx.delivery_due.set()
+        for item in uow.deliveries.of_message(tenant_id, message_id):
+            ctx.due.add(tenant_id, item["connection_id"])
+    ctx.due.bell.set()
     return decided

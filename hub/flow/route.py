@@ -40,6 +40,7 @@ class NewMessage:
     raw_id: str | None = None
     correlation_id: str | None = None
     causation_id: str | None = None
+    lane: str = "live"
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Admitted:
     duplicate: bool
     suspect_of: str | None
     deliveries: tuple[str, ...]
+    connections: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class Recipient:
     revision: int
     connection_id: str
     hold_suspects: bool
+    lane: str
 
 
 def recipients(routes: Iterable[InForce], message: NewMessage) -> list[Recipient]:
@@ -75,7 +78,8 @@ def recipients(routes: Iterable[InForce], message: NewMessage) -> list[Recipient
                 if target.where and not evaluate(target.where, message.data):
                     continue
                 hold = entry.integration.duplicates == "hold"
-                found.append(Recipient(name, entry.revision, target.connection_id, hold))
+                lane = "bulk" if "bulk" in (flow.lane, message.lane) else "live"
+                found.append(Recipient(name, entry.revision, target.connection_id, hold, lane))
     return found
 
 
@@ -119,7 +123,7 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
         f"message/{message_id}", type=message.type, source_id=message.source_id, deliveries=len(deliveries),
         **({"suspect_of": suspect_of} if suspect_of else {}),
     )  # fmt: skip
-    return Admitted(message_id, False, suspect_of, tuple(deliveries))
+    return Admitted(message_id, False, suspect_of, tuple(deliveries), tuple(item.connection_id for item in to))
 
 
 def _known(uow: UnitOfWork, known: Mapping[str, Any], message: NewMessage, digest: str) -> Admitted:
@@ -158,9 +162,10 @@ def _delivery(
     return {
         "tenant_id": message.tenant_id, "id": new_id(), "message_id": message_id, "connection_id": to.connection_id,
         "flow": to.flow, "revision": to.revision, "connector": connection["connector"], "type": message.type,
-        "lane": "live", "subject": subject, "key": delivery_key(message, to), "available_at": now,
+        "lane": to.lane, "subject": subject, "key": delivery_key(message, to), "available_at": now,
         "state": "held" if suspect_of and to.hold_suspects else "pending", "published_at": None, "lease_until": None,
-        "lease_owner": None, "fence": 0, "attempts": 0, "probe": False, "cause": "", "remedy": "", "external_id": None,
+        "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False, "event_at": message.event_at,
+        "cause": "", "remedy": "", "external_id": None,
         "cause_code": "suspected_duplicate" if suspect_of and to.hold_suspects else "", "created_at": now,
         "settled_at": None, "corrected": None,
     }  # fmt: skip

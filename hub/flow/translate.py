@@ -5,9 +5,11 @@ committed in one transaction. Translating the same input twice yields the same m
 """
 
 import asyncio
+import logging
 import random
 import traceback
 from collections.abc import Sequence
+from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +17,7 @@ import orjson
 
 from canonical.errors import InvalidDocumentError
 from canonical.fields import parse_timestamp
+from canonical.registry import type_named
 from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
@@ -25,42 +28,89 @@ from hub.policies.dead_letter import backoff_seconds, remedy_for
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
-from hub.sdk.steps import Change, Document, Ignored, Webhook
+from hub.sdk.steps import Change, Document, Ignored, Request, Webhook
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
 
-#: How long a claim on a raw input lasts: longer than its reads may take.
-LEASE = timedelta(seconds=120)
+log = logging.getLogger(__name__)
+#: A return waits this long for its sale, if the source sent something before it that is not translated yet.
+_SALE_FIRST = timedelta(seconds=60)
+
+
+class _EarlierFirstError(Exception):
+    """What this document refers to may be among what arrived before it."""
+
+
+class _RawBoundary(ReadBoundary):
+    """Reads of a translation: each keeps the claim alive."""
+
+    def __init__(self, ctx: Context, session: Session, row: Row) -> None:
+        super().__init__(ctx, session)
+        self._ctx, self._row = ctx, row
+
+    async def before_request(self, request: Request) -> None:
+        ctx, row = self._ctx, self._row
+        until = ctx.clock() + _lease(ctx)
+        if not await ctx.commit(lambda uow: uow.raws.renew(row["tenant_id"], row["id"], ctx.instance, until)):
+            raise LeaseLostError
+        await super().before_request(request)
+
+
+def _lease(ctx: Context) -> timedelta:
+    """Longer than one read may take; each read renews it."""
+    return timedelta(seconds=2 * ctx.settings.lease_seconds)
 
 
 class Translator:
-    """Claims raw inputs and translates them, at most ``translate_threads`` at a time."""
+    """Claims raw inputs and translates them, at most ``translate_threads`` of a tenant at a time."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._random = random.Random()
-        self.busy = 0
+        self._busy: dict[str, Future[None]] = {}
 
     def run_once(self) -> int:
-        """Translate what is due now; returns how many were taken. Waits for them."""
+        """Claim what is due now and start on it; returns how many. A tenant that is slow keeps nobody else waiting."""
         ctx, now = self._ctx, self._ctx.clock()
-        with ctx.store.begin() as uow:
-            rows = uow.raws.claim_due(uow.tenants.ids(), ctx.instance, now, now + LEASE, ctx.settings.translate_threads)
-        if rows:
-            ctx.loop.submit(self._all(rows)).result()
-        return len(rows)
+        self._busy = {tenant: future for tenant, future in self._busy.items() if not future.done()}
+        with ctx.store.read() as uow:
+            tenants = [tenant for tenant in uow.raws.tenants_due(now) if tenant not in self._busy]
+        found = 0
+        for tenant in tenants:
+            limit = ctx.settings.translate_threads
+            with ctx.store.begin() as uow:
+                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), limit)
+            if rows:
+                found += len(rows)
+                self._busy[tenant] = ctx.loop.submit(self._all(rows))
+                self._busy[tenant].add_done_callback(lambda _: ctx.raw_arrived.set())
+        return found
+
+    @property
+    def busy(self) -> bool:
+        """Whether a translation is under way."""
+        return any(not future.done() for future in self._busy.values())
 
     async def _all(self, rows: Sequence[Row]) -> None:
-        """Read side by side, commit in the order of receipt: a return must not be admitted before its sale."""
-        turns = [asyncio.Event() for _ in range(len(rows) + 1)]
-        turns[0].set()
-        await asyncio.gather(*(self.translate(row, turns[n], turns[n + 1]) for n, row in enumerate(rows)))
+        """Read side by side, commit in the order of receipt per connection: a return must not come before its sale."""
+        turns: dict[str, asyncio.Event] = {}
+        work = []
+        for row in rows:
+            turn = turns.get(row["connection_id"])
+            if turn is None:
+                turn = asyncio.Event()
+                turn.set()
+            done = turns[row["connection_id"]] = asyncio.Event()
+            work.append(self.translate(row, turn, done))
+        await asyncio.gather(*work)
 
     async def translate(self, row: Row, turn: asyncio.Event, done: asyncio.Event) -> None:
         """Take one claimed raw input to its end; commits when it is its ``turn``."""
         try:
             await self._translate(row, turn)
+        except Exception as error:  # the worker loop: the claim runs out and the input is taken again
+            log.warning("raw input %s: %s", row["id"], error)
         finally:
             done.set()
 
@@ -85,7 +135,7 @@ class Translator:
             return self._ctx.sessions.get(uow, row["tenant_id"], row["connection_id"])
 
     async def _documents(self, row: Row, session: Session, parent: str) -> list[Document | Ignored]:
-        boundary = ReadBoundary(self._ctx, session)
+        boundary = _RawBoundary(self._ctx, session, row)
         body = row["body"] if row["corrected"] is None else row["corrected"]
         if row["kind"] == "poll":
             record = Webhook(body).json()
@@ -109,6 +159,7 @@ class Translator:
             if found := schema_version.violations(document.type, document.data):
                 raise InvalidDocumentError(document.type, found)
         with ctx.store.begin() as uow:
+            self._require_sale_first(uow, row, real)
             admitted = [admit(ctx, uow, self._message(row, session, item, traceparent)) for item in real]
             state = "translated" if real else "ignored"
             ours = uow.raws.settle(
@@ -120,7 +171,22 @@ class Translator:
                 uow, row["tenant_id"], now, "translate", f"raw.{state}", f"raw/{row['id']}", ignored=ignored,
                 messages=[item.message_id for item in admitted], known=sum(item.duplicate for item in admitted),
             )  # fmt: skip
-        ctx.delivery_due.set()
+        for item in admitted:
+            for connection_id in item.connections:
+                ctx.due.add(row["tenant_id"], connection_id)
+        ctx.due.bell.set()
+
+    def _require_sale_first(self, uow: UnitOfWork, row: Row, documents: Sequence[Document]) -> None:
+        """Workers translate side by side: a return may be read before the sale that arrived first."""
+        if self._ctx.clock() - row["received_at"] > _SALE_FIRST:
+            return
+        for document in documents:
+            if not document.data.get("original"):
+                continue
+            subject = type_named(document.type).subject(document.data)
+            known = any(item["type"].startswith("sale.") for item in uow.messages.about(row["tenant_id"], subject))
+            if not known and uow.raws.unfinished_before(row["tenant_id"], row["connection_id"], row["id"]):
+                raise _EarlierFirstError
 
     @staticmethod
     def _message(row: Row, session: Session, document: Document, traceparent: str) -> NewMessage:
@@ -128,7 +194,7 @@ class Translator:
         return NewMessage(
             row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
             document.data, parse_timestamp(occurred) if occurred else row["received_at"], traceparent,
-            f"connection/{session.connection_id}", session.connection_id, row["id"],
+            f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
         )  # fmt: skip
 
     def _failed(self, row: Row, session: Session | None, error: Exception) -> None:
@@ -137,7 +203,9 @@ class Translator:
         if isinstance(error, LeaseLostError):
             return
         with ctx.store.begin() as uow:
-            if isinstance(error, ThrottledError):
+            if isinstance(error, _EarlierFirstError):
+                self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 0.2, "earlier_first", "waits for its sale")
+            elif isinstance(error, ThrottledError):
                 self._postpone(uow, row, error.wait_seconds, "throttled", str(error))
             elif isinstance(error, AuthenticationError):
                 if session is not None:
@@ -162,7 +230,7 @@ class Translator:
 
     def _postpone(self, uow: UnitOfWork, row: Row, seconds: float, code: str, cause: str) -> None:
         later = self._ctx.clock() + timedelta(seconds=seconds)
-        values = {"available_at": later, "cause_code": code, "cause": cause}
+        values = {"available_at": later, "cause_code": code, "cause": cause, "attempts": row["attempts"]}
         uow.raws.settle(row["tenant_id"], row["id"], self._ctx.instance, values)
 
 

@@ -1,14 +1,13 @@
 """The gateway: an ASGI application in front of Connexion's.
 
-Webhooks are answered here, over the bytes as they came. Bodies for the API are bounded and checked here, then replayed to
+Webhooks are answered here, over the bytes as they came, and so are events that are in order (`fast_lane`).
+Bodies for the API are bounded and checked here, then replayed to
 it unchanged, so that no parser behind ever meets a hostile one. It never runs plugin code.
 """
 
-import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
@@ -16,8 +15,8 @@ import orjson
 from hub.api.app import problem
 from hub.errors import HubError
 from hub.flow.context import Context
-from hub.flow.ingest import receive_webhook
-from hub.gateway import strict_json
+from hub.flow.ingest import stored, webhook_work
+from hub.gateway import fast_lane, strict_json
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -36,7 +35,7 @@ class Gateway:
 
     def __init__(self, ctx: Context, api: App, console: App) -> None:
         self._ctx, self._api, self._console = ctx, api, console
-        self._pool = ThreadPoolExecutor(8, thread_name_prefix="ingest")
+        self._events = fast_lane.FastLane(ctx)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,9 +58,7 @@ class Gateway:
                 raise HubError("method_not_allowed", "webhooks are sent by POST")
             body = await _read(scope, receive, settings.max_body_bytes)
             headers = _headers(scope)
-            received = await asyncio.get_running_loop().run_in_executor(
-                self._pool, receive_webhook, self._ctx, match[1], match[2], headers, body
-            )
+            received = stored(self._ctx, await self._ctx.commit(webhook_work(self._ctx, match[1], match[2], headers, body)))
             content = orjson.dumps({"id": received.raw_id, "duplicate": received.duplicate})
             await _send(send, 200, {"Content-Type": "application/json"}, content)
         elif path == "/" or path.startswith("/console"):
@@ -69,8 +66,14 @@ class Gateway:
         elif scope["method"] in ("POST", "PUT", "PATCH"):
             limit = settings.max_batch_bytes if path == "/v1/events/batch" else settings.max_body_bytes
             body = await _read(scope, receive, limit)
-            if body and "json" in _headers(scope).get("content-type", ""):
+            headers = _headers(scope)
+            if body and "json" in headers.get("content-type", ""):
                 strict_json.check(body, settings.max_depth)
+                if path == fast_lane.PATH and scope["method"] == "POST" and not scope.get("query_string"):
+                    answer = await self._events.accept(headers, body)
+                    if answer is not None:
+                        await _send(send, 202, {"Content-Type": "application/json"}, answer)
+                        return
             await self._api(scope, _replay(body, receive), send)
         else:
             await self._api(scope, receive, send)

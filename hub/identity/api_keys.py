@@ -44,7 +44,12 @@ def create_key(uow: UnitOfWork, tenant_id: str, name: str, scopes: Sequence[str]
 def authenticate(store: Store, key: str) -> Client | None:
     """The client of a key, or None."""
     with store.read() as uow:
-        row = uow.tenants.key_by_digest(_digest(key))
+        return client_of(uow, key)
+
+
+def client_of(uow: UnitOfWork, key: str) -> Client | None:
+    """The client of a key, or None."""
+    row = uow.tenants.key_by_digest(_digest(key))
     if row is None:
         return None
     return Client(row["tenant_id"], row["id"], row["name"], frozenset(row["scopes"]))

@@ -8,16 +8,15 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from canonical.registry import TYPES
+from hub.broker import LANES
 from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
-from hub.sdk.manifest import flatten
+from hub.sdk.manifest import ConnectionLimitsSchema, flatten
 from hub.sdk.mapping import compiled
 from hub.sdk.source import read_yaml
 
 _NAME = validate.Regexp(r"^[a-z][a-z0-9_-]{0,62}$", error="lower-case letters, digits, - and _, starting with a letter")
 _CADENCE = re.compile(r"realtime|every (\d+)\s*(s|m|h)")
-#: What a connection may tighten or loosen against its connector's manifest.
-CONNECTION_LIMITS = ("concurrency", "requests_per_second", "burst", "timeout_seconds", "max_in_flight_seconds")
 
 
 class _Strict(Schema):
@@ -30,10 +29,7 @@ class _ConnectionSchema(_Strict):
     environment = fields.Str(load_default="production")
     base_url = fields.Str(load_default="")
     settings = fields.Dict(keys=fields.Str(), load_default=dict)
-    limits = fields.Dict(
-        keys=fields.Str(validate=validate.OneOf(CONNECTION_LIMITS)),
-        values=fields.Float(validate=validate.Range(min=0.01)), load_default=dict,
-    )  # fmt: skip
+    limits = fields.Nested(ConnectionLimitsSchema, load_default=dict)
 
 
 class _TargetSchema(_Strict):
@@ -47,6 +43,7 @@ class _FlowSchema(_Strict):
     on = fields.Raw(required=True)
     source = fields.Str(data_key="from", load_default="")
     cadence = fields.Str(load_default="realtime")
+    lane = fields.Str(load_default="live", validate=validate.OneOf(LANES))
     read = fields.List(fields.Str(), load_default=list)
     where = fields.Str(load_default="")
     to = fields.List(fields.Nested(_TargetSchema), load_default=list)
@@ -79,6 +76,7 @@ class Flow:
     read: tuple[str, ...]
     where: str
     targets: tuple[Target, ...]
+    lane: str = "live"
 
 
 @dataclass(frozen=True)
@@ -118,6 +116,7 @@ def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
             tuple(flow["read"]),
             flow["where"],
             tuple(Target(target["connection"], target["where"], target["map"]) for target in flow["to"]),
+            flow["lane"],
         )
         for flow in data["flows"]
     )

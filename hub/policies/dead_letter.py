@@ -28,5 +28,5 @@ def remedy_for(code: str, given: str = "") -> str:
 
 def backoff_seconds(settings: Settings, attempt: int, random_source: random.Random) -> float:
     """Exponential with full jitter in its upper half, capped. ``attempt`` counts from 1."""
-    ceiling = min(settings.retry_cap_seconds, settings.retry_base_seconds * 2.0 ** (attempt - 1))
+    ceiling = min(settings.retry_cap_seconds, settings.retry_base_seconds * 2.0 ** min(attempt - 1, 40))
     return ceiling / 2 + random_source.uniform(0, ceiling / 2)

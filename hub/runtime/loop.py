@@ -29,6 +29,13 @@ class Loop:
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
+    def call(self, work: Callable[..., object], *arguments: Any) -> None:
+        """Run a plain function on the loop, from any thread."""
+        self._loop.call_soon_threadsafe(work, *arguments)
+
+    def time(self) -> float:
+        return self._loop.time()
+
     async def in_store(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 

@@ -41,8 +41,8 @@ class Boundary(Protocol):
     async def before_effect(self, request: Request) -> None:
         """Commit the intent and check the lease; raises LeaseLostError."""
 
-    async def throttled(self, seconds: float) -> None:
-        """The target asked to stay away for that long."""
+    async def after_request(self, error: ConnectorError | None) -> None:
+        """What the target answered: None is success. Called once for every `before_request` whose request was tried."""
 
 
 class NoBoundary:
@@ -54,7 +54,7 @@ class NoBoundary:
     async def before_effect(self, request: Request) -> None:
         return None
 
-    async def throttled(self, seconds: float) -> None:
+    async def after_request(self, error: ConnectorError | None) -> None:
         return None
 
 
@@ -115,11 +115,11 @@ class Performer:
                 record["status"] = response.status
                 span.set_attribute("http.response.status_code", response.status)
                 if error := classify(session.manifest, request, response, datetime.now(UTC)):
-                    if isinstance(error, RateLimitedError):
-                        await boundary.throttled(error.retry_after if error.retry_after is not None else 1.0)
                     raise error
+                await boundary.after_request(None)
                 return response
             except ConnectorError as error:
+                await boundary.after_request(error)
                 error.message = redaction.text(error.message, session.credentials.values())
                 record["error"] = error.code
                 record["detail"] = error.message[:500]
@@ -133,11 +133,11 @@ class Performer:
     ) -> Response:  # fmt: skip
         """Log in first where that is needed; the lease is checked last, right before the bytes of an effect leave."""
         logs_in = session.manifest.data["auth"]["login"] is not None
-        headers = await self._login(session) if logs_in else session.auth_headers()
+        headers = await self._login(session, boundary) if logs_in else session.auth_headers()
         await self._intend(request, boundary, run)
         response = await self._exchange(request, session, headers, traceparent)
         if logs_in and response.status == 401:  # refused before anything was applied: the session ran out
-            headers = await self._login(session, expired=headers)
+            headers = await self._login(session, boundary, expired=headers)
             await self._intend(request, boundary, run)
             response = await self._exchange(request, session, headers, traceparent)
         return response
@@ -148,7 +148,7 @@ class Performer:
             await boundary.before_effect(request)
             run.effects += 1
 
-    async def _login(self, session: Session, expired: Mapping[str, str] | None = None) -> dict[str, str]:
+    async def _login(self, session: Session, boundary: Boundary, expired: Mapping[str, str] | None = None) -> dict[str, str]:
         declared = session.manifest.data["auth"]["login"]
         async with session.login_lock:
             if not session.login_value or (expired or {}).get(declared["header"]) == session.login_value:
@@ -156,6 +156,7 @@ class Performer:
                 wanted = render({key: declared["request"][key] for key in ("json", "params")}, context)
                 path = session.base_path(declared["request"]["path"])
                 request = Request(declared["request"]["method"], path, json=wanted.get("json"), effect=False)
+                await boundary.before_request(request)  # it counts like any other
                 response = await self._exchange(request, session, {}, "")
                 if response.status in (401, 403, 429) or response.status >= 500:
                     raise _login_error(response)

@@ -34,10 +34,6 @@ class Session:
     version: Any = None
     login_value: str = field(default="", repr=False)
     login_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
-    slots: asyncio.Semaphore = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(int(self.limits["concurrency"]))
 
     @property
     def manifest(self) -> Manifest:

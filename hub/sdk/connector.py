@@ -5,7 +5,7 @@ safe to run again from its beginning: the hub may drop a generator at any yield.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 from urllib.parse import quote
@@ -109,6 +109,18 @@ class Connector:
         response = yield _request(declared["request"], self._outbound(document, key))
         return Written(str(self._id(declared["external_id"], response)))
 
+    def write_many(
+        self, type_name: str, items: Sequence[tuple[JSON, str]]
+    ) -> Steps[Sequence[Written | Skipped | ConnectorError]]:
+        """Apply several (document, key) pairs in one go, where the manifest declares a ``batch``.
+
+        Calls `write_many_<entity>_<event>`; returns one result per item, in their order: a ConnectorError is that item's
+        failure and nobody else's. What raises instead is the failure of all.
+        """
+        results: Sequence[Written | Skipped | ConnectorError]
+        results = yield from getattr(self, f"write_many_{_identifier(type_name)}")(items)
+        return results
+
     def find(self, type_name: str, document: JSON, key: str) -> Steps[str | None]:
         """The target's id of what was written under ``key``, or None if it is certainly not there.
 
@@ -152,7 +164,11 @@ class Connector:
                 problems.append(f"writes {type_name}: neither a request in the manifest nor write_{name}()")
             if declared["idempotency"] == "find" and declared["find"] is None and not hasattr(cls, f"find_{name}"):
                 problems.append(f"writes {type_name}: idempotency find, but neither find: nor find_{name}()")
-        written = {f"write_{_identifier(name)}" for name in manifest.writes}
+            if declared["batch"] > 1 and not hasattr(cls, f"write_many_{name}"):
+                problems.append(f"writes {type_name}: batch {declared['batch']}, but no write_many_{name}()")
+        written = {f"write_{_identifier(name)}" for name in manifest.writes} | {
+            f"write_many_{_identifier(name)}" for name in manifest.writes
+        } | {"write_many"}  # fmt: skip
         problems += [
             f"{name}() has no entry under writes in the manifest"
             for name in dir(cls)

@@ -62,12 +62,40 @@ class _AuthSchema(_Strict):
     login = fields.Nested(_LoginSchema, load_default=None)
 
 
+class _RateSchema(_Strict):
+    requests = fields.Int(required=True, validate=validate.Range(min=1))
+    seconds = fields.Float(required=True, validate=validate.Range(min=1))
+
+
+class _ErrorBudgetSchema(_Strict):
+    errors = fields.Int(required=True, validate=validate.Range(min=2))
+    seconds = fields.Float(required=True, validate=validate.Range(min=1))
+
+
 class _LimitsSchema(_Strict):
     concurrency = fields.Int(load_default=4, validate=validate.Range(min=1, max=1000))
     requests_per_second = fields.Float(load_default=None, allow_none=True, validate=validate.Range(min=0.001))
     burst = fields.Int(load_default=10, validate=validate.Range(min=1))
+    rates = fields.List(fields.Nested(_RateSchema), load_default=list)
+    error_budget = fields.Nested(_ErrorBudgetSchema, load_default=None, allow_none=True)
+    breaker_failures = fields.Int(load_default=5, validate=validate.Range(min=1))
+    breaker_seconds = fields.Float(load_default=30.0, validate=validate.Range(min=0.1))
     timeout_seconds = fields.Float(load_default=30.0, validate=validate.Range(min=0.1, max=300))
     max_response_bytes = fields.Int(load_default=10 * 1024 * 1024)
+
+
+class ConnectionLimitsSchema(_Strict):
+    """What a connection may tighten or loosen against its connector's manifest."""
+
+    concurrency = fields.Float(validate=validate.Range(min=1, max=1000))
+    requests_per_second = fields.Float(validate=validate.Range(min=0.001))
+    burst = fields.Float(validate=validate.Range(min=1))
+    rates = fields.List(fields.Nested(_RateSchema))
+    error_budget = fields.Nested(_ErrorBudgetSchema)
+    breaker_failures = fields.Float(validate=validate.Range(min=1))
+    breaker_seconds = fields.Float(validate=validate.Range(min=0.1))
+    timeout_seconds = fields.Float(validate=validate.Range(min=0.01, max=300))
+    max_in_flight_seconds = fields.Float(validate=validate.Range(min=0.01, max=3600))
 
 
 class _SignatureSchema(_Strict):
@@ -137,6 +165,7 @@ class _WriteSchema(_Strict):
     request = fields.Nested(_RequestSchema, load_default=None)
     external_id = fields.Str(load_default="")
     find = fields.Nested(_FindSchema, load_default=None)
+    batch = fields.Int(load_default=1, validate=validate.Range(min=1, max=1000))
 
 
 class _CheckSchema(_Strict):

@@ -1,7 +1,9 @@
 """The only room that speaks SQL. `Store.begin()` opens a unit of work; its repositories are the tables' verbs."""
 
-from hub.store.engine import Store
+from hub.store.clock import StoreClock
+from hub.store.engine import Leadership, Store, StoreUnavailableError
+from hub.store.group import GroupCommit
 from hub.store.ids import new_id
 from hub.store.uow import UnitOfWork
 
-__all__ = ["Store", "UnitOfWork", "new_id"]
+__all__ = ["GroupCommit", "Leadership", "Store", "StoreClock", "StoreUnavailableError", "UnitOfWork", "new_id"]

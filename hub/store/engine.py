@@ -1,8 +1,10 @@
 """Engines: SQLite (WAL, FULL sync, one writer) and PostgreSQL behind one `Store`. Schema by Alembic migrations only."""
 
+import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,22 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
+from hub.errors import HubError
 from hub.store.uow import UnitOfWork
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class StoreUnavailableError(HubError):
+    """The database does not answer, ended the transaction (a deadlock, a restart) or is full; nothing was committed, or it is
+    not known whether the commit arrived: whoever tries again must be safe to repeat.
+    """
+
+    def __init__(self, error: sa.exc.SQLAlchemyError) -> None:
+        super().__init__("unavailable", "the store cannot be used now; nothing is lost by trying again")
+        self.why = str(error.args[0] if error.args else error).strip()
+        #: A deadlock or a serialisation failure ended this transaction; the next one may go through at once.
+        self.transient = getattr(getattr(error, "orig", None), "sqlstate", "") in ("40P01", "40001")
 
 
 class Store:
@@ -30,25 +45,50 @@ class Store:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            self.engine = sa.create_engine(url, pool_size=24, max_overflow=8, pool_pre_ping=True)
+            connect = {"connect_timeout": 5, "application_name": "crossdock"}
+            self.engine = sa.create_engine(
+                url, pool_size=24, max_overflow=8, pool_timeout=10, pool_pre_ping=True, connect_args=connect
+            )
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
-        """A transaction that commits when the block ends and rolls back when it raises."""
-        if self.sqlite:
-            with self._writer, self.engine.connect() as connection:
-                connection = connection.execution_options(hub_write=True)
-                with connection.begin():
-                    yield UnitOfWork(connection)
-        else:
-            with self.engine.begin() as connection:
-                yield UnitOfWork(connection)
+        """A transaction that commits when the block ends and rolls back when it raises. Raises StoreUnavailableError."""
+        try:
+            if self.sqlite:
+                with self._writer, self.engine.connect() as connection:
+                    connection = connection.execution_options(hub_write=True)
+                    with connection.begin():
+                        yield from self._work(connection)
+            else:
+                with self.engine.begin() as connection:
+                    yield from self._work(connection)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            raise StoreUnavailableError(error) from error
+
+    def _work(self, connection: sa.Connection) -> Iterator[UnitOfWork]:
+        uow = UnitOfWork(connection)
+        yield uow
+        uow.flush()
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
-        """A read-only view; never waits for the writer."""
-        with self.engine.connect() as connection:
-            yield UnitOfWork(connection)
+        """A read-only view; never waits for the writer. Raises StoreUnavailableError."""
+        try:
+            with self.engine.connect() as connection:
+                yield UnitOfWork(connection)
+        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+            raise StoreUnavailableError(error) from error
+
+    def now(self) -> datetime:
+        """The time by the store's clock, which every process of a hub shares."""
+        if self.sqlite:
+            return datetime.now(UTC)
+        with self.read() as uow:
+            return uow.now()
+
+    def leadership(self, name: str) -> "Leadership":
+        """A seat that one process at a time holds (PostgreSQL advisory lock); on SQLite there is only one process."""
+        return Leadership(None if self.sqlite else self.engine, name)
 
     def upgrade(self) -> None:
         """Bring the schema to the newest migration."""
@@ -78,6 +118,38 @@ class Store:
         configuration = Config()
         configuration.set_main_option("script_location", str(_MIGRATIONS))
         return configuration
+
+
+class Leadership:
+    """Held as long as its own database connection lives: a process that dies, or loses the database, has lost it."""
+
+    def __init__(self, engine: sa.Engine | None, name: str) -> None:
+        self._engine, self._key = engine, int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+        self._connection: sa.Connection | None = None
+
+    def held(self) -> bool:
+        """Whether this process leads; tries to take the seat if it is free."""
+        if self._engine is None:
+            return True
+        try:
+            if self._connection is not None:
+                self._connection.execute(sa.text("SELECT 1"))
+                return True
+            connection = self._engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            if connection.execute(sa.select(sa.func.pg_try_advisory_lock(self._key))).scalar():
+                self._connection = connection
+                return True
+            connection.close()
+        except sa.exc.SQLAlchemyError:
+            self.release()
+        return False
+
+    def release(self) -> None:
+        """Leave the seat."""
+        if self._connection is not None:
+            self._connection.invalidate()  # the lock belongs to the session: it must not go back into the pool with it
+            self._connection.close()
+            self._connection = None
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

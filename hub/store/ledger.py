@@ -12,6 +12,9 @@ from hub.store.rows import Repository, Row
 from hub.store.tables import audit, audit_head, budget, cursor, idempotency, link, usage
 
 GENESIS = "0" * 64
+FRESH_BUDGET: dict[str, Any] = {
+    "tat": 0.0, "blocked_until": 0.0, "open_until": 0.0, "failures": 0, "pace": 1.0, "paced_at": 0.0, "counts": {}, "held": {},
+}  # fmt: skip
 #: No request runs longer; an unanswered idempotency key older than this was left by a crash.
 ABANDONED_AFTER = timedelta(seconds=120)
 
@@ -19,21 +22,33 @@ ABANDONED_AFTER = timedelta(seconds=120)
 class Audit(Repository):
     """Append-only and hash-chained per tenant, written in the transaction of the change it records."""
 
-    def append(self, tenant_id: str, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> int:
-        """Returns the record's sequence number. The head row is locked until the transaction ends."""
-        start = {"tenant_id": tenant_id, "sequence": 0, "digest": GENESIS}
-        self._insert_or_ignore(audit_head, [start], ["sequence"])
-        head = self._one(sa.select(audit_head).where(audit_head.c.tenant_id == tenant_id).with_for_update())
-        assert head is not None
-        record = {
-            "tenant_id": tenant_id, "sequence": head["sequence"] + 1, "at": at, "actor": actor, "action": action,
-            "subject": subject[:255], "detail": dict(detail), "previous": head["digest"],
-        }  # fmt: skip
-        record["digest"] = digest_of(record)
-        self._c.execute(sa.insert(audit).values(record))
-        moved = {"sequence": record["sequence"], "digest": record["digest"]}
-        self._update(audit_head, (audit_head.c.tenant_id == tenant_id,), moved)
-        return int(record["sequence"])
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        self._pending: dict[str, list[dict[str, Any]]] = {}
+
+    def append(self, tenant_id: str, at: datetime, actor: str, action: str, subject: str, detail: Mapping[str, Any]) -> None:
+        """Collect a record; `flush` writes all of a transaction's records as its last act."""
+        self._pending.setdefault(tenant_id, []).append({
+            "tenant_id": tenant_id, "at": at, "actor": actor, "action": action, "subject": subject[:255],
+            "detail": dict(detail),
+        })  # fmt: skip
+
+    def flush(self) -> None:
+        """Chain and insert what was collected. Heads are locked in the order of tenants until the transaction ends."""
+        for tenant_id in sorted(self._pending):
+            start = {"tenant_id": tenant_id, "sequence": 0, "digest": GENESIS}
+            self._insert_or_ignore(audit_head, [start], ["sequence"])
+            head = self._one(sa.select(audit_head).where(audit_head.c.tenant_id == tenant_id).with_for_update())
+            assert head is not None
+            records = self._pending[tenant_id]
+            for record in records:
+                record |= {"sequence": head["sequence"] + 1, "previous": head["digest"]}
+                record["digest"] = digest_of(record)
+                head = record
+            self._c.execute(sa.insert(audit), records)
+            moved = {"sequence": head["sequence"], "digest": head["digest"]}
+            self._update(audit_head, (audit_head.c.tenant_id == tenant_id,), moved)
+        self._pending.clear()
 
     def page(self, tenant_id: str, after: int | None, limit: int, subject: str | None = None) -> list[Row]:
         """Newest first."""
@@ -85,6 +100,10 @@ class Idempotency(Repository):
             return None
         return self._one(sa.select(idempotency).where(*self._same(tenant_id, operation, key)))
 
+    def known(self, tenant_id: str, operation: str, key: str) -> bool:
+        """Whether the key was taken before."""
+        return self._one(sa.select(idempotency.c.key).where(*self._same(tenant_id, operation, key))) is not None
+
     def close(self, tenant_id: str, operation: str, key: str, status: int, answer: bytes) -> None:
         self._update(idempotency, self._same(tenant_id, operation, key), {"status": status, "answer": answer})
 
@@ -101,11 +120,25 @@ class Idempotency(Repository):
 class Usage(Repository):
     """Who called which operation on which day: what a contract change will break, known from the first request."""
 
+    def __init__(self, connection: sa.Connection) -> None:
+        super().__init__(connection)
+        self._pending: dict[tuple[str, str, str, str], int] = {}
+
     def count(self, tenant_id: str, client: str, operation: str, day: str, calls: int) -> None:
-        key = {"tenant_id": tenant_id, "client": client, "operation": operation, "day": day}
-        self._insert_or_ignore(usage, [{**key, "calls": 0}], ["calls"])
-        where = tuple(usage.c[name] == value for name, value in key.items())
-        self._update(usage, where, {"calls": usage.c.calls + calls})
+        """Collect; `flush` writes one row per (tenant, client, operation, day) of a transaction."""
+        key = (tenant_id, client, operation, day)
+        self._pending[key] = self._pending.get(key, 0) + calls
+
+    def flush(self) -> None:
+        """Write what was collected, in one order for every process."""
+        for key in sorted(self._pending):
+            named = dict(zip(("tenant_id", "client", "operation", "day"), key, strict=True))
+            where = tuple(usage.c[name] == value for name, value in named.items())
+            more = {"calls": usage.c.calls + self._pending[key]}
+            if not self._update(usage, where, more):
+                self._insert_or_ignore(usage, [{**named, "calls": 0}], ["calls"])
+                self._update(usage, where, more)
+        self._pending.clear()
 
     def of(self, tenant_id: str) -> list[Row]:
         statement = sa.select(usage).where(usage.c.tenant_id == tenant_id)
@@ -152,21 +185,31 @@ class Cursors(Repository):
 
 
 class Budgets(Repository):
-    """GCRA state per connection: the theoretical arrival time of the next request, in epoch seconds."""
+    """What may go to a connection's system now: one row per connection, locked for every decision about it.
+
+    Columns: `tat` (GCRA: theoretical arrival of the next request), `blocked_until` (the system said so), `open_until`
+    (breaker), all in epoch seconds; `failures` in a row; `pace` (share of the rate that is used) and `paced_at`; `counts`
+    (requests and errors per slice of a long window) and `held` (reads in hand).
+    """
 
     def lock(self, tenant_id: str, connection_id: str) -> Row:
-        start = {"tenant_id": tenant_id, "connection_id": connection_id, "tat": 0.0, "blocked_until": 0.0}
-        self._insert_or_ignore(budget, [start], ["tat"])
+        """The row, locked until the transaction ends; made if there is none."""
         where = (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id)
         found = self._one(sa.select(budget).where(*where).with_for_update())
-        assert found is not None
+        if found is None:
+            start = {"tenant_id": tenant_id, "connection_id": connection_id, **FRESH_BUDGET}
+            self._insert_or_ignore(budget, [start], ["tat"])
+            found = self._one(sa.select(budget).where(*where).with_for_update())
+            assert found is not None
         return found
 
-    def blocked_until(self, tenant_id: str, connection_id: str) -> float:
-        """Epoch seconds; 0 if never blocked. Takes no lock."""
+    def get(self, tenant_id: str, connection_id: str) -> Row:
+        """The row as it is; takes no lock."""
         where = (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id)
-        found = self._one(sa.select(budget.c.blocked_until).where(*where))
-        return float(found["blocked_until"]) if found else 0.0
+        found = self._one(sa.select(budget).where(*where))
+        return found or {"tenant_id": tenant_id, "connection_id": connection_id, **FRESH_BUDGET}
 
-    def save(self, tenant_id: str, connection_id: str, **values: float) -> None:
-        self._update(budget, (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id), values)
+    def save(self, row: Row) -> None:
+        """Write a row that was locked."""
+        where = (budget.c.tenant_id == row["tenant_id"], budget.c.connection_id == row["connection_id"])
+        self._update(budget, where, {name: row[name] for name in FRESH_BUDGET})

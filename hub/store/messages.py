@@ -7,7 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.rows import Repository, Row
-from hub.store.tables import message, raw_input
+from hub.store.tables import message, raw_input, tenant
+
+#: In the query's own words, so that the partial index applies.
+_RECEIVED = raw_input.c.state == sa.literal_column("'received'")
 
 
 class RawInputs(Repository):
@@ -29,17 +32,17 @@ class RawInputs(Repository):
         assert found is not None
         return found["id"], False
 
-    def claim_due(self, tenants: Sequence[str], owner: str, now: datetime, lease_until: datetime, limit: int) -> list[Row]:
-        """Raw inputs to translate, oldest first, leased to ``owner``."""
+    def claim_due(self, tenant_id: str, owner: str, now: datetime, lease_until: datetime, limit: int) -> list[Row]:
+        """Raw inputs of a tenant to translate, live before bulk, oldest first, leased to ``owner``."""
         due = (
             sa.select(raw_input.c.tenant_id, raw_input.c.id)
             .where(
-                raw_input.c.tenant_id.in_(tenants),
-                raw_input.c.state == "received",
+                raw_input.c.tenant_id == tenant_id,
+                _RECEIVED,
                 raw_input.c.available_at <= now,
                 sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now),
             )
-            .order_by(raw_input.c.tenant_id, raw_input.c.id)
+            .order_by(raw_input.c.lane.desc(), raw_input.c.id)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
@@ -54,6 +57,24 @@ class RawInputs(Repository):
             .returning(raw_input)
         )
         return sorted(self._all(statement), key=lambda row: row["id"])
+
+    def tenants_due(self, now: datetime) -> list[str]:
+        """Tenants with raw input to translate."""
+        free = sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now)
+        where = (raw_input.c.tenant_id == tenant.c.tenant_id, _RECEIVED, raw_input.c.available_at <= now, free)
+        due = sa.exists(sa.select(sa.literal(1)).where(*where))
+        return [row["tenant_id"] for row in self._all(sa.select(tenant.c.tenant_id).where(due).order_by(tenant.c.tenant_id))]
+
+    def unfinished_before(self, tenant_id: str, connection_id: str, raw_id: str) -> bool:
+        """Whether the connection sent something earlier that is still being translated."""
+        of = (raw_input.c.tenant_id == tenant_id, raw_input.c.connection_id == connection_id)
+        where = (*of, _RECEIVED, raw_input.c.id < raw_id)
+        return self._one(sa.select(raw_input.c.id).where(*where).limit(1)) is not None
+
+    def renew(self, tenant_id: str, raw_id: str, owner: str, lease_until: datetime) -> bool:
+        """Keep a claim for longer; False if it is no longer ours."""
+        where = (raw_input.c.tenant_id == tenant_id, raw_input.c.id == raw_id, raw_input.c.lease_owner == owner, _RECEIVED)
+        return self._update(raw_input, where, {"lease_until": lease_until}) == 1
 
     def settle(self, tenant_id: str, raw_id: str, owner: str, values: Mapping[str, Any]) -> bool:
         """End (or postpone) a translation; False if the lease has passed to somebody else."""
@@ -78,9 +99,9 @@ class RawInputs(Repository):
         statement = sa.select(raw_input.c.state, sa.func.count()).where(raw_input.c.tenant_id == tenant_id)
         return {row[0]: row[1] for row in self._c.execute(statement.group_by(raw_input.c.state))}
 
-    def release(self, tenants: Sequence[str]) -> None:
+    def release(self) -> None:
         """Give back the leases of a process that is known to be dead (embedded engine, at start)."""
-        where = (raw_input.c.tenant_id.in_(tenants), raw_input.c.lease_owner.is_not(None))
+        where = (_RECEIVED, raw_input.c.lease_owner.is_not(None))
         self._update(raw_input, where, {"lease_owner": None, "lease_until": None})
 
 
@@ -102,6 +123,11 @@ class Messages(Repository):
 
     def get(self, tenant_id: str, message_id: str) -> Row | None:
         return self._one(sa.select(message).where(message.c.tenant_id == tenant_id, message.c.id == message_id))
+
+    def many(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Row]:
+        """Messages by id."""
+        where = (message.c.tenant_id == tenant_id, message.c.id.in_(list(ids)))
+        return {row["id"]: row for row in self._all(sa.select(message).where(*where))}
 
     def with_fingerprint(self, tenant_id: str, fingerprint: str, not_id: str) -> Row | None:
         """The first message that says the same thing under another id."""
@@ -132,9 +158,9 @@ class Messages(Repository):
         columns = [column for column in message.c if column.name != "body"]
         return self._page(message, tenant_id, where, after, limit, columns)
 
-    def unpublished(self, tenants: Sequence[str], limit: int) -> list[Row]:
+    def unpublished(self, limit: int) -> list[Row]:
         """Messages that were not yet announced on the event exchange."""
-        statement = sa.select(message).where(message.c.tenant_id.in_(tenants), message.c.published_at.is_(None))
+        statement = sa.select(message).where(message.c.published_at.is_(None))
         return self._all(statement.order_by(message.c.tenant_id, message.c.id).limit(limit))
 
     def mark_published(self, keys: Sequence[tuple[str, str]], now: datetime) -> None:

@@ -1,5 +1,6 @@
 """The unit of work: one transaction and the repositories that write in it."""
 
+from datetime import datetime
 from functools import cached_property
 
 import sqlalchemy as sa
@@ -15,6 +16,18 @@ class UnitOfWork:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+
+    def flush(self) -> None:
+        """Write what was collected; `Store.begin` calls it last, so that the audit chain's head is locked for moments only."""
+        if "usage" in self.__dict__:
+            self.usage.flush()
+        if "audit" in self.__dict__:
+            self.audit.flush()
+
+    def now(self) -> datetime:
+        """The database's clock (PostgreSQL)."""
+        now: datetime = self._connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
+        return now
 
     @cached_property
     def raws(self) -> RawInputs:

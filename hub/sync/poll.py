@@ -7,6 +7,7 @@ before is recognised. Runs are rows, so a poll that a crash cut off goes on from
 import hashlib
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -64,14 +65,16 @@ class Poller:
 
     def run_due(self) -> int:
         """Run every stream that is due; returns how many ran."""
-        ran = 0
+        due = []
         for stream in self.streams():
             with self._ctx.store.read() as uow:
                 row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
             if row is None or row["next_run_at"] <= self._ctx.clock():
-                self.run(stream)
-                ran += 1
-        return ran
+                due.append(stream)
+        if due:
+            with ThreadPoolExecutor(min(len(due), 8), thread_name_prefix="poll") as pool:
+                list(pool.map(self.run, due))
+        return len(due)
 
     def run(self, stream: Stream) -> Mapping[str, Any]:
         """Read a stream to its end (or 50 pages); returns the run: pages, read, new, state and error."""
@@ -82,6 +85,8 @@ class Poller:
         cursor = dict(row["value"]) if row else {}
         report: dict[str, Any] = {
             "started_at": ctx.clock().isoformat(), "pages": 0, "read": 0, "new": 0, "state": "running", "error": "",
+            # What a system had before it was connected comes in the bulk lane, behind what happens now.
+            "backfill": row is None or bool(row["run"].get("backfill") and row["run"]["state"] != "complete"),
         }  # fmt: skip
         wait = stream.every_seconds
         with ctx.telemetry.span("hub.poll", "", SpanKind.INTERNAL, hub_connection=stream.connection_id) as span:
@@ -96,7 +101,7 @@ class Poller:
                 if more:
                     report["state"], wait = "more", 0.0
             except ThrottledError as error:
-                report["state"], wait = "throttled", max(wait, error.wait_seconds)
+                report["state"], wait = "throttled", error.wait_seconds
             except AuthenticationError as error:
                 report["state"], report["error"] = "unauthorised", error.message
                 with ctx.store.begin() as uow:
@@ -132,6 +137,7 @@ class Poller:
                     "tenant_id": stream.tenant_id, "id": new_id(), "connection_id": stream.connection_id, "kind": "poll",
                     "object": stream.object, "source_event_id": f"{stream.object}:{hashlib.sha256(body).hexdigest()}",
                     "event_type": "", "headers": {}, "body": body, "traceparent": traceparent, **received(now),
+                    "lane": "bulk" if report["backfill"] else "live",
                 })  # fmt: skip
                 report["read"] += 1
                 report["new"] += created
@@ -141,3 +147,4 @@ class Poller:
             })  # fmt: skip
         if page.records:
             ctx.raw_arrived.set()
+            ctx.due.add_input()

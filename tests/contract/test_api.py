@@ -12,7 +12,7 @@ from openapi_spec_validator import validate
 from support import Shop, Web, envelope
 
 from canonical.examples import EXAMPLES
-from hub.api.app import _draft4
+from hub.api.app import draft4
 from hub.bootstrap import utc_now
 from hub.contracts.document import document, operations
 from hub.errors import PROBLEMS
@@ -44,7 +44,7 @@ def _body(operation: dict[str, Any]) -> Any:
 
 def _check(schema: Any, value: Any) -> None:
     """``value`` fits ``schema`` of the contract."""
-    whole = {**_draft4(schema), "components": {"schemas": _draft4(document()["components"]["schemas"])}}
+    whole = {**draft4(schema), "components": {"schemas": draft4(document()["components"]["schemas"])}}
     errors = [f"{list(e.instance_path)}: {e.message}" for e in jsonschema_rs.validator_for(whole).iter_errors(value)]
     assert errors == []
 

@@ -1,6 +1,8 @@
 """The store's behaviour, the same on SQLite and PostgreSQL."""
 
+import random
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,9 +11,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
-from hub.errors import ThrottledError
-from hub.policies import rate_limit
-from hub.store import Store, UnitOfWork, new_id
+from hub.store import GroupCommit, Store, StoreUnavailableError, UnitOfWork, new_id
 from hub.store.tables import audit, metadata
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -23,7 +23,7 @@ def _delivery(tenant: str = "a", subject: str = "sale/1", **values: Any) -> dict
         "tenant_id": tenant, "id": new_id(), "message_id": new_id(), "connection_id": "erp", "flow": "f", "revision": 1,
         "connector": "tryton", "type": "sale.completed.v1", "lane": "live", "subject": subject, "key": "K", "state": "pending",
         "available_at": NOW, "published_at": None, "lease_until": None, "lease_owner": None, "fence": 0, "attempts": 0,
-        "probe": False, "cause_code": "", "cause": "", "remedy": "", "external_id": None, "created_at": NOW,
+        "failures": 0, "event_at": NOW, "probe": False, "cause_code": "", "cause": "", "remedy": "", "external_id": None, "created_at": NOW,
         "settled_at": None, "corrected": None, **values,
     }  # fmt: skip
 
@@ -45,7 +45,7 @@ def _raw(event: str = "e1", **values: Any) -> dict[str, Any]:
         "tenant_id": "a", "id": new_id(), "connection_id": "pos", "kind": "webhook", "object": "", "source_event_id": event,
         "event_type": "t", "headers": {}, "body": b"{}", "state": "received", "cause_code": "", "cause": "", "remedy": "",
         "ignored": [], "attempts": 0, "available_at": NOW, "lease_until": None, "lease_owner": None, "traceparent": "",
-        "received_at": NOW, "settled_at": None, "repeats": 0, **values,
+        "received_at": NOW, "settled_at": None, "repeats": 0, "lane": "live", **values,
     }  # fmt: skip
 
 
@@ -104,9 +104,9 @@ def test_the_same_source_event_is_stored_once_and_counted(store: Store) -> None:
 def test_a_claimed_raw_input_is_not_claimed_twice_until_its_lease_ends(store: Store) -> None:
     with store.begin() as uow:
         uow.raws.add(_raw())
-        mine = uow.raws.claim_due(["a"], "one", NOW, LATER, 10)
-        theirs = uow.raws.claim_due(["a"], "two", NOW, LATER, 10)
-        after = uow.raws.claim_due(["a"], "two", LATER + timedelta(seconds=1), LATER + timedelta(seconds=9), 10)
+        mine = uow.raws.claim_due("a", "one", NOW, LATER, 10)
+        theirs = uow.raws.claim_due("a", "two", NOW, LATER, 10)
+        after = uow.raws.claim_due("a", "two", LATER + timedelta(seconds=1), LATER + timedelta(seconds=9), 10)
         settled_by_the_first = uow.raws.settle("a", mine[0]["id"], "one", {"state": "translated"})
 
     assert (len(mine), len(theirs), len(after), settled_by_the_first) == (1, 0, 1, False)
@@ -115,12 +115,12 @@ def test_a_claimed_raw_input_is_not_claimed_twice_until_its_lease_ends(store: St
 def test_a_later_sibling_waits_and_no_other(store: Store) -> None:
     first, second, other = _delivery(), _delivery(), _delivery(subject="sale/2")
     with store.begin() as uow:
-        uow.tenants.add("a", "A", NOW)
         _add(uow, first, second, other)
-        due = {row["id"] for row in uow.deliveries.due(["a"], NOW, NOW, 10)}
+        due = {row["id"] for row in uow.deliveries.take_due("a", "erp", "live", NOW, 10)}
+        again = uow.deliveries.take_due("a", "erp", "live", NOW, 10)
         claimed = uow.deliveries.claim("a", [first["id"], second["id"], other["id"]], "w", NOW, LATER)
 
-    assert due == {first["id"], other["id"]}
+    assert (due, again) == ({first["id"], other["id"]}, [])
     assert {row["id"] for row in claimed} == {first["id"], other["id"]}
 
 
@@ -145,9 +145,10 @@ def test_nothing_of_a_paused_connection_is_due(store: Store) -> None:
     with store.begin() as uow:
         uow.connections.put(row)
         _add(uow, delivery)
-        paused = uow.deliveries.due(["a"], NOW, NOW, 10)
+        paused = [*uow.deliveries.due_connections(NOW), *uow.deliveries.take_due("a", "erp", "live", NOW, 10)]
         uow.connections.set_state("a", "erp", "active", "", NOW)
-        active = uow.deliveries.due(["a"], NOW, NOW, 10)
+        assert [row["connection_id"] for row in uow.deliveries.due_connections(NOW)] == ["erp"]
+        active = uow.deliveries.take_due("a", "erp", "live", NOW, 10)
 
     assert (len(paused), len(active)) == (0, 1)
 
@@ -221,6 +222,7 @@ def test_a_cut_audit_tail_is_noticed(store: Store) -> None:
     with store.begin() as uow:
         for _ in range(3):
             uow.audit.append("a", NOW, "w", "delivery.applied", "x", {})
+        uow.flush()
         uow._connection.execute(sa.delete(audit).where(audit.c.sequence == 3))
         assert uow.audit.verify("a") == 3
 
@@ -251,27 +253,123 @@ def test_one_tenant_never_sees_another(store: Store) -> None:
         assert uow.deliveries.change_state("a", theirs["id"], ["pending"], {"state": "discarded"}) is False
 
 
-def test_the_budget_admits_no_more_than_the_limit(store: Store) -> None:
-    limits = {"requests_per_second": 10.0, "burst": 5}
-    slots = []
+def test_what_was_published_and_never_claimed_is_due_again(store: Store) -> None:
+    delivery = _delivery()
     with store.begin() as uow:
-        for _ in range(24):
-            slots.append(rate_limit.reserve(uow, "a", "erp", limits, 1000.0))
-        rate_limit.reserve(uow, "a", "erp", limits, 1000.01)
-        with pytest.raises(ThrottledError):
-            rate_limit.reserve(uow, "a", "erp", limits, 1000.0)
+        _add(uow, delivery)
+        uow.deliveries.take_due("a", "erp", "live", NOW, 10)
+        assert uow.deliveries.under_way("a", "erp") == 1
+        assert uow.deliveries.forget_published(NOW) == 0
+        assert uow.deliveries.forget_published(LATER) == 1
+        assert uow.deliveries.under_way("a", "erp") == 0
+        assert len(uow.deliveries.take_due("a", "erp", "live", NOW, 10)) == 1
 
-    for second in (0.0, 0.5, 1.0):
-        assert len([slot for slot in slots if second <= slot < second + 1.0]) <= 10 + 5
 
-
-def test_a_closed_budget_stays_closed_until_then(store: Store) -> None:
+def test_what_has_begun_ends_before_something_older_that_was_committed_later_begins(store: Store) -> None:
+    older, newer = _delivery(), _delivery()
     with store.begin() as uow:
-        rate_limit.close(uow, "a", "erp", 1000.0, 60.0)
-        with pytest.raises(ThrottledError) as caught:
-            rate_limit.closed_for(uow, "a", "erp", 1010.0)
-        assert caught.value.wait_seconds == 50.0
-        assert rate_limit.closed_for(uow, "a", "erp", 1060.0) == 0.0
+        _add(uow, newer)
+        (mine,) = uow.deliveries.claim("a", [newer["id"]], "w", NOW, LATER)
+        _add(uow, older)
+        assert uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER) == []
+        uow.deliveries.settle(mine, NOW, {"state": "ambiguous", "available_at": NOW, "probe": True})
+        assert uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER) == []
+        (mine,) = uow.deliveries.claim("a", [newer["id"]], "w", NOW, LATER)
+        uow.deliveries.settle(mine, NOW, {"state": "applied"})
+        assert len(uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER)) == 1
+
+
+def test_the_sweep_by_state_skips_nothing_that_concurrent_writers_commit(store: Store) -> None:
+    """D14: ids are made before their transactions commit, in whatever order those end."""
+    writers, each, chance = 8, 40, random.Random(5)
+    pauses = [[chance.uniform(0, 0.004) for _ in range(each)] for _ in range(writers)]
+    taken: list[str] = []
+    done = threading.Event()
+
+    def write(n: int) -> None:
+        for k in range(each):
+            with store.begin() as uow:
+                _add(uow, _delivery(subject=f"s/{n}/{k}"))
+                time.sleep(pauses[n][k])
+
+    def sweep() -> None:
+        while True:
+            last = done.is_set()
+            with store.begin() as uow:
+                found = uow.deliveries.take_due("a", "erp", "live", LATER, 50)
+            taken.extend(row["id"] for row in found)
+            if last and not found:
+                return
+
+    threads = [threading.Thread(target=write, args=(n,)) for n in range(writers)]
+    sweepers = [threading.Thread(target=sweep) for _ in range(2)]
+    for thread in threads + sweepers:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    done.set()
+    for thread in sweepers:
+        thread.join()
+
+    assert len(taken) == len(set(taken)) == writers * each
+
+
+def test_work_that_arrives_together_shares_commits_and_each_gets_its_own_answer(store: Store) -> None:
+    commits: list[int] = []
+    sa.event.listen(store.engine, "commit", lambda _: commits.append(1))
+    group = GroupCommit(store)
+    with store.begin() as uow:
+        uow.tenants.add("a", "A", NOW)
+    commits.clear()
+
+    def work(n: int) -> Any:
+        def run(uow: UnitOfWork) -> int:
+            uow.audit.append("a", NOW, "w", "delivery.applied", f"delivery/{n}", {})
+            if n == 13:
+                raise ZeroDivisionError
+            return n
+
+        return run
+
+    futures = [group.submit(work(n)) for n in range(60)]
+    with pytest.raises(ZeroDivisionError):
+        futures[13].result(30)
+    answers = [future.result(30) for n, future in enumerate(futures) if n != 13]
+    shared = [group.submit(work(n)) for n in range(100, 200)]
+    before = len(commits)
+    assert [future.result(30) for future in shared] == list(range(100, 200))
+    assert len(commits) - before < 50, "they were committed one by one"
+    group.close()
+
+    assert answers == [n for n in range(60) if n != 13]
+    with store.read() as uow:
+        assert uow.audit.verify("a") is None
+        subjects = [row["subject"] for row in uow.audit.page("a", None, 500)]
+    assert len(subjects) == len(set(subjects)) == 159, "one failed and is not there, the others are there once"
+
+
+def test_one_process_leads_until_it_leaves_or_loses_its_database(postgres_url: str) -> None:
+    one, two = Store(postgres_url), Store(postgres_url)
+    first, second = one.leadership("seat"), two.leadership("seat")
+    assert (first.held(), second.held(), first.held()) == (True, False, True)
+    with two.begin() as uow:
+        mine = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+        uow._connection.execute(sa.text(mine))
+    assert second.held()
+    assert not first.held()
+    second.release()
+    assert first.held()
+    first.release()
+    one.close()
+    two.close()
+
+
+def test_a_database_that_is_away_is_unavailable_not_an_error_of_the_caller() -> None:
+    store = Store("postgresql+psycopg://nobody@127.0.0.1:9/none")
+    with pytest.raises(StoreUnavailableError) as caught, store.begin():
+        pass
+    assert (caught.value.code, caught.value.problem.status) == ("unavailable", 503)
+    store.close()
 
 
 def test_an_idempotency_key_is_taken_once(store: Store) -> None:

@@ -49,8 +49,14 @@ def upgrade() -> None:
         "budget",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
         sa.Column("connection_id", sa.String(length=64), nullable=False),
-        sa.Column("tat", sa.Float(), nullable=False),
-        sa.Column("blocked_until", sa.Float(), nullable=False),
+        sa.Column("tat", sa.Float(precision=53), nullable=False),
+        sa.Column("blocked_until", sa.Float(precision=53), nullable=False),
+        sa.Column("open_until", sa.Float(precision=53), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("pace", sa.Float(precision=53), nullable=False),
+        sa.Column("paced_at", sa.Float(precision=53), nullable=False),
+        sa.Column("counts", sa.JSON(), nullable=False),
+        sa.Column("held", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "connection_id", name=op.f("pk_budget")),
     )
     op.create_table(
@@ -152,7 +158,14 @@ def upgrade() -> None:
     op.create_index("ix_message_raw", "message", ["tenant_id", "raw_id"], unique=False)
     op.create_index("ix_message_subject", "message", ["tenant_id", "subject"], unique=False)
     op.create_index("ix_message_type", "message", ["tenant_id", "type", "id"], unique=False)
-    op.create_index("ix_message_unpublished", "message", ["tenant_id", "published_at"], unique=False)
+    op.create_index(
+        "ix_message_unpublished",
+        "message",
+        ["tenant_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("published_at IS NULL"),
+        sqlite_where=sa.text("published_at IS NULL"),
+    )
     op.create_table(
         "raw_input",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
@@ -178,6 +191,7 @@ def upgrade() -> None:
         sa.Column("settled_at", UtcTime(timezone=True), nullable=True),
         sa.Column("repeats", sa.Integer(), nullable=False),
         sa.Column("corrected", sa.LargeBinary(), nullable=True),
+        sa.Column("lane", sa.String(length=16), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_raw_input")),
         sa.UniqueConstraint(
             "tenant_id",
@@ -187,7 +201,14 @@ def upgrade() -> None:
             name=op.f("uq_raw_input_tenant_id_connection_id_kind_source_event_id"),
         ),
     )
-    op.create_index("ix_raw_input_due", "raw_input", ["tenant_id", "state", "available_at"], unique=False)
+    op.create_index(
+        "ix_raw_input_due",
+        "raw_input",
+        ["tenant_id", "lane", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'received'"),
+        sqlite_where=sa.text("state = 'received'"),
+    )
     op.create_table(
         "tenant",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
@@ -224,7 +245,9 @@ def upgrade() -> None:
         sa.Column("lease_owner", sa.String(length=64), nullable=True),
         sa.Column("fence", sa.Integer(), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("probe", sa.Boolean(), nullable=False),
+        sa.Column("event_at", UtcTime(timezone=True), nullable=False),
         sa.Column("cause_code", sa.String(length=64), nullable=False),
         sa.Column("cause", sa.Text(), nullable=False),
         sa.Column("remedy", sa.Text(), nullable=False),
@@ -240,8 +263,32 @@ def upgrade() -> None:
             "tenant_id", "message_id", "connection_id", "flow", name=op.f("uq_delivery_tenant_id_message_id_connection_id_flow")
         ),
     )
-    op.create_index("ix_delivery_due", "delivery", ["tenant_id", "state", "available_at"], unique=False)
-    op.create_index("ix_delivery_order", "delivery", ["tenant_id", "connection_id", "subject", "id"], unique=False)
+    op.create_index(
+        "ix_delivery_due",
+        "delivery",
+        ["tenant_id", "connection_id", "lane", "available_at", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('pending', 'ambiguous') AND published_at IS NULL"),
+        sqlite_where=sa.text("state IN ('pending', 'ambiguous') AND published_at IS NULL"),
+    )
+    op.create_index("ix_delivery_history", "delivery", ["tenant_id", "connection_id", "subject", "event_at"], unique=False)
+    op.create_index(
+        "ix_delivery_open",
+        "delivery",
+        ["tenant_id", "connection_id", "subject", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('pending', 'held', 'claimed', 'sending', 'ambiguous', 'dead')"),
+        sqlite_where=sa.text("state IN ('pending', 'held', 'claimed', 'sending', 'ambiguous', 'dead')"),
+    )
+    op.create_index("ix_delivery_state", "delivery", ["tenant_id", "state", "id"], unique=False)
+    op.create_index(
+        "ix_delivery_under_way",
+        "delivery",
+        ["tenant_id", "connection_id", "published_at"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('pending', 'ambiguous', 'claimed', 'sending') AND published_at IS NOT NULL"),
+        sqlite_where=sa.text("state IN ('pending', 'ambiguous', 'claimed', 'sending') AND published_at IS NOT NULL"),
+    )
     op.create_table(
         "attempt",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
