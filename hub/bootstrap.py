@@ -80,6 +80,7 @@ class Hub:
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
+        self._bells: list[threading.Event] = []
         self._leadership, self._leading = store.leadership("hub.schedule"), threading.Lock()
         self._lock_file: IO[str] | None = None
 
@@ -187,6 +188,7 @@ class Hub:
                     bell.wait(every)
 
         thread = threading.Thread(target=loop, name=name, daemon=True)
+        self._bells.append(bell)
         thread.start()
         self._threads.append(thread)
 
@@ -197,8 +199,8 @@ class Hub:
     def close(self) -> None:
         """Take nothing new, finish what is in hand (at most ``drain_seconds``), release everything."""
         self._stop.set()
-        self.ctx.raw_arrived.set()
-        self.ctx.due.bell.set()
+        for bell in self._bells:
+            bell.set()
         try:
             self.ctx.loop.submit(self.deliverer.drain()).result(self.settings.drain_seconds)
         except TimeoutError:

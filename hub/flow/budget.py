@@ -1,6 +1,5 @@
 """Budget around requests: every request of a connection takes a slot, whoever makes it, in whichever process."""
 
-import asyncio
 from typing import Any
 
 from hub.flow.context import Context
@@ -26,14 +25,14 @@ class Budget:
         else:
             wait = await self._ctx.loop.in_store(self._look)
         if wait:
-            await asyncio.sleep(wait)
+            await self._ctx.loop.sleep(wait)
 
     def _look(self) -> float:
         """Nothing to count: the row is only locked when it says something is wrong."""
         session, now = self._session, self._ctx.clock().timestamp()
         with self._ctx.store.read() as uow:
             row = uow.budgets.get(session.tenant_id, session.connection_id)
-        if not rate_limit.troubled(row, now):
+        if not rate_limit.troubled(row, session.limits, now):
             self._troubled = False
             return 0.0
         return self._ctx.group.submit(lambda uow: self._reserve(uow, "")).result()
@@ -41,7 +40,7 @@ class Budget:
     def _reserve(self, uow: UnitOfWork, holder: str) -> float:
         session, now = self._session, self._ctx.clock().timestamp()
         row = uow.budgets.lock(session.tenant_id, session.connection_id)
-        self._troubled = rate_limit.troubled(row, now)
+        self._troubled = rate_limit.troubled(row, session.limits, now)
         in_hand = 0
         if holder or session.limits.get("error_budget"):
             deliveries = uow.deliveries.in_hand(session.tenant_id, session.connection_id, self._ctx.clock())
@@ -66,7 +65,7 @@ class Budget:
         if error is not None:
             rate_limit.erred(row, session.limits, now)
         if isinstance(error, RateLimitedError):
-            rate_limit.throttled(row, now, 1.0 if error.retry_after is None else error.retry_after)
+            rate_limit.throttled(row, session.limits, now, 1.0 if error.retry_after is None else error.retry_after)
         if isinstance(error, TargetUnavailableError | AmbiguousWriteError):
             rate_limit.failed(row, session.limits, now)
         else:

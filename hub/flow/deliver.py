@@ -157,14 +157,14 @@ class Deliverer:
         while any(desk.active for desk in self._desks.values()):
             await asyncio.sleep(0.02)
 
-    async def deliver(self, tenant_id: str, delivery_id: str) -> bool:
+    async def deliver(self, tenant_id: str, delivery_id: str, trial: bool = False) -> bool:
         """One try of one delivery, without a broker; False if it was not ours to try."""
         with self._ctx.store.read() as uow:
             row = uow.deliveries.get(tenant_id, delivery_id)
         if row is None:
             return False
         desk = _Desk(self._ctx, tenant_id, row["connection_id"])
-        return await desk.try_one(delivery_id)
+        return await desk.try_one(delivery_id, trial)
 
 
 class _Desk:
@@ -244,12 +244,12 @@ class _Desk:
             for claim in group:
                 items[claim.row["id"]].acknowledge()
 
-    async def try_one(self, delivery_id: str) -> bool:
-        claims, _ = await self._claim([delivery_id], set())
+    async def try_one(self, delivery_id: str, trial: bool) -> bool:
+        claims, _ = await self._claim([delivery_id], {delivery_id} if trial else set())
         if not claims:
             await self._give_back([delivery_id])
             return False
-        return await self._work(claims[0], False)
+        return await self._work(claims[0], trial)
 
     async def _give_back(self, ids: list[str]) -> None:
         """Blocked by a sibling that committed later, or paused meanwhile: the sweep publishes it again when it may go."""

@@ -19,8 +19,10 @@ Limits = Mapping[str, Any]
 PACED_SECONDS = 600.0
 _SLICES = 24
 #: Without a declared rate, what a throttled connection starts again with (requests a second, times its pace).
-UNDECLARED_RATE = 20.0
+UNDECLARED_RATE = 50.0
+_CUT_SECONDS = 2.0
 _RECOVERY_SECONDS = 60.0
+_LEARNED_DOUBLES_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
@@ -55,14 +57,21 @@ def counted(limits: Limits) -> bool:
     return pacing(limits) is not None or bool(limits.get("rates")) or bool(limits.get("error_budget"))
 
 
-def troubled(row: Row, now: float) -> bool:
+def troubled(row: Row, limits: Limits, now: float) -> bool:
     """Whether the row says anything but "go ahead"."""
-    return bool(row["failures"] or row["open_until"] or row["blocked_until"] > now or pace(row, now) < 1.0)
+    return bool(row["failures"] or row["open_until"] or row["blocked_until"] > now or pace(row, limits, now) < 1.0)
 
 
-def pace(row: Row, now: float) -> float:
-    """Share of the rate in use: cut at each 429, whole again a minute later."""
-    return float(min(1.0, row["pace"] + max(0.0, now - row["paced_at"]) / _RECOVERY_SECONDS)) if row["pace"] < 1.0 else 1.0
+def pace(row: Row, limits: Limits, now: float) -> float:
+    """Share of the rate in use: cut at a 429. A declared rate is whole again after a minute; one that had to be learned
+    doubles every two minutes, so that it runs into the limit about once a minute.
+    """
+    if row["pace"] >= 1.0:
+        return 1.0
+    since = max(0.0, now - row["paced_at"])
+    if pacing(limits) is None:
+        return float(min(1.0, row["pace"] * 2.0 ** min(since / _LEARNED_DOUBLES_SECONDS, 60.0)))
+    return float(min(1.0, row["pace"] + since / _RECOVERY_SECONDS))
 
 
 def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float, trial: bool = False) -> float:
@@ -81,7 +90,7 @@ def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float,
             wait = max(wait, _until_free(row, f"rate{index}", rate["seconds"], rate["requests"] - 1, now))
     if errors := limits.get("error_budget"):
         wait = max(wait, _until_free(row, "errors", errors["seconds"], errors["errors"] - 2 - in_hand, now))
-    paced, share = pacing(limits), pace(row, now)
+    paced, share = pacing(limits), pace(row, limits, now)
     if paced is None and share < 1.0:
         paced = Pacing(1.0 / UNDECLARED_RATE, 1)
     interval = paced.interval / share if paced else 0.0
@@ -94,14 +103,15 @@ def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float,
         row["tat"] = max(arrival, now + wait) + interval
     for index, rate in enumerate(limits.get("rates") or ()):
         if rate["seconds"] > PACED_SECONDS:
-            _count(row, f"rate{index}", rate["seconds"], now + wait)
+            _count(row, f"rate{index}", rate["seconds"], now, now + wait)
     return wait
 
 
-def throttled(row: Row, now: float, seconds: float) -> None:
+def throttled(row: Row, limits: Limits, now: float, seconds: float) -> None:
     """The target said to stay away for ``seconds``."""
     row["blocked_until"] = max(row["blocked_until"], now + seconds)
-    row["pace"], row["paced_at"] = max(0.05, pace(row, now) * 0.7), now
+    if row["pace"] >= 1.0 or now - row["paced_at"] > _CUT_SECONDS:  # those under way at once are told at once
+        row["pace"], row["paced_at"] = max(0.05, pace(row, limits, now) * 0.7), now
 
 
 def failed(row: Row, limits: Limits, now: float) -> None:
@@ -119,7 +129,7 @@ def alive(row: Row) -> None:
 def erred(row: Row, limits: Limits, now: float) -> None:
     """An answer that the target counts as an error."""
     if errors := limits.get("error_budget"):
-        _count(row, "errors", errors["seconds"], now)
+        _count(row, "errors", errors["seconds"], now, now)
 
 
 def room(row: Row, limits: Limits, now: float, under_way: int, horizon: float, batch: int = 1) -> int:
@@ -176,10 +186,12 @@ def _used(row: Row, name: str, seconds: float, now: float) -> int:
     return sum(n for index, n in row["counts"].get(name, {}).items() if int(index) >= current - _SLICES)
 
 
-def _count(row: Row, name: str, seconds: float, now: float) -> None:
-    current = _slice(seconds, now + min(2.0, seconds / _SLICES / 20))  # it arrives a little later than it is sent
-    kept = {index: n for index, n in row["counts"].get(name, {}).items() if int(index) >= current - _SLICES}
-    kept[str(current)] = kept.get(str(current), 0) + 1
+def _count(row: Row, name: str, seconds: float, now: float, at: float) -> None:
+    """Count one at ``at``; what has left the window by ``now`` is forgotten."""
+    oldest = _slice(seconds, now) - _SLICES
+    kept = {index: n for index, n in row["counts"].get(name, {}).items() if int(index) >= oldest}
+    current = str(_slice(seconds, at + min(2.0, seconds / _SLICES / 20)))  # it arrives a little later than it is sent
+    kept[current] = kept.get(current, 0) + 1
     row["counts"] = {**row["counts"], name: kept}
 
 

@@ -36,6 +36,10 @@ class Loop:
     def time(self) -> float:
         return self._loop.time()
 
+    async def sleep(self, seconds: float) -> None:
+        """Wait; a simulation has its own idea of time."""
+        await asyncio.sleep(seconds)
+
     async def in_store(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
 

@@ -25,32 +25,37 @@ def _state(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:
     return found
 
 
+def _unblocked() -> sa.ColumnElement[bool]:
+    """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
+    other = delivery.alias("other")
+    same = (
+        other.c.tenant_id == delivery.c.tenant_id,
+        other.c.connection_id == delivery.c.connection_id,
+        other.c.subject == delivery.c.subject,
+        _state(other, OPEN),
+    )
+    # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
+    waits = sa.or_(delivery.c.state != "ambiguous", _state(other, IN_HAND))
+    before = sa.select(sa.literal(1)).where(*same, other.c.id < delivery.c.id, waits)
+    after = sa.select(sa.literal(1)).where(*same, other.c.id > delivery.c.id, _state(other, (*IN_HAND, "ambiguous")))
+    paused = sa.select(sa.literal(1)).where(
+        connection.c.tenant_id == delivery.c.tenant_id,
+        connection.c.connection_id == delivery.c.connection_id,
+        connection.c.state == "paused",
+    )
+    return sa.and_(~sa.exists(before), ~sa.exists(after), ~sa.exists(paused))
+
+
+#: Built once: an expression never changes, and building it costs more than running it.
+_UNBLOCKED = _unblocked()
+
+
 class Deliveries(Repository):
     """One message for one connection (and flow)."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         """Ids of the inserted ones; a delivery exists once per (message, connection, flow)."""
         return [row["id"] for row in self._insert_or_ignore(delivery, rows, ["id"])]
-
-    def _unblocked(self) -> sa.ColumnElement[bool]:
-        """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
-        other = delivery.alias("other")
-        same = (
-            other.c.tenant_id == delivery.c.tenant_id,
-            other.c.connection_id == delivery.c.connection_id,
-            other.c.subject == delivery.c.subject,
-            _state(other, OPEN),
-        )
-        # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
-        waits = sa.or_(delivery.c.state != "ambiguous", _state(other, IN_HAND))
-        before = sa.select(sa.literal(1)).where(*same, other.c.id < delivery.c.id, waits)
-        after = sa.select(sa.literal(1)).where(*same, other.c.id > delivery.c.id, _state(other, (*IN_HAND, "ambiguous")))
-        paused = sa.select(sa.literal(1)).where(
-            connection.c.tenant_id == delivery.c.tenant_id,
-            connection.c.connection_id == delivery.c.connection_id,
-            connection.c.state == "paused",
-        )
-        return sa.and_(~sa.exists(before), ~sa.exists(after), ~sa.exists(paused))
 
     def due_connections(self, now: datetime) -> list[Row]:
         """Active connections with something to publish: tenant_id, connection_id, connector, settings."""
@@ -81,7 +86,7 @@ class Deliveries(Repository):
             .where(
                 delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id, delivery.c.lane == lane,
                 _state(delivery, WAITING), delivery.c.published_at.is_(None), delivery.c.available_at <= now,
-                self._unblocked(),
+                _UNBLOCKED,
             )
             .order_by(delivery.c.available_at, delivery.c.id)
             .limit(limit)
@@ -113,7 +118,7 @@ class Deliveries(Repository):
                 delivery.c.id.in_(list(ids)),
                 _state(delivery, WAITING),
                 delivery.c.available_at <= now,
-                self._unblocked(),
+                _UNBLOCKED,
             )
             .order_by(delivery.c.id)
             .with_for_update(of=delivery)  # waits: skipping a row that the relay is just marking would strand it

@@ -8,6 +8,7 @@ import pytest
 
 from hub.errors import LeaseLostError, ThrottledError
 from hub.flow.outcome import Write, decide
+from hub.policies.dead_letter import backoff_seconds
 from hub.runtime.performer import Run
 from hub.sdk.errors import (
     AmbiguousWriteError,
@@ -27,7 +28,9 @@ NONE = Write("none", 30.0, "invoice")
 
 
 def _decide(result: Any, effects: int = 0, attempts: int = 0, write: Write = FIND, probe: bool = False) -> Any:
-    return decide(CTX, {"attempts": attempts, "probe": probe}, write, result, Run(effects=effects), random.Random(1))
+    return decide(
+        CTX, {"attempts": attempts, "failures": attempts, "probe": probe}, write, result, Run(effects=effects), random.Random(1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,12 +93,10 @@ def test_a_refused_credential_pauses_the_connection_and_kills_nothing() -> None:
     assert (outcome.state, outcome.pause) == ("pending", True)
 
 
-def test_backoff_grows_with_jitter_and_is_capped() -> None:
-    source, run = random.Random(1), Run()
-    down = TargetUnavailableError("down")
-    outcomes = [decide(CTX, {"attempts": n, "probe": False}, FIND, down, run, source) for n in range(20)]
-    waits = [outcome.after_seconds for outcome in outcomes if outcome is not None]
-
+def test_backoff_grows_with_jitter_and_is_capped_and_never_outlasts_an_outage() -> None:
+    source, settings = random.Random(1), Settings()
+    waits = [backoff_seconds(settings, n, source) for n in range(1, 2000)]
     assert waits[0] <= 2.0 < waits[4]
-    assert max(waits) <= CTX.settings.retry_cap_seconds
+    assert max(waits) <= settings.retry_cap_seconds
     assert len(set(waits)) == len(waits)
+    assert _decide(TargetUnavailableError("down"), attempts=900).after_seconds <= 30.0
