@@ -66,6 +66,6 @@ class Context:
     raw_arrived: threading.Event = field(default_factory=threading.Event)
     due: Due = field(default_factory=Due)
 
-    async def commit(self, work: Callable[[UnitOfWork], T]) -> T:
-        """``work`` in a group commit, awaited on the runtime loop."""
-        return await asyncio.wrap_future(self.group.submit(work))
+    async def commit(self, work: Callable[[UnitOfWork], T], *key: str) -> T:
+        """``work`` in a group commit, awaited on the runtime loop; ``key`` as in `GroupCommit.submit`."""
+        return await asyncio.wrap_future(self.group.submit(work, *key))

@@ -115,7 +115,8 @@ class Guard:
                     uow.attempts.update(claim.row["tenant_id"], claim.attempt_id, attempt)
             return now
 
-        at = await self._ctx.commit(work)
+        session = self._claims[0].session
+        at = await self._ctx.commit(work, session.tenant_id, session.connection_id)
         # Looked at again after the commit: a worker that was stopped in between must not send.
         if (self._ctx.clock() - at).total_seconds() > self._ctx.settings.lease_seconds / 2:
             raise LeaseLostError
@@ -204,11 +205,10 @@ class _Desk:
                 try:
                     trials = {item.id for item in batch if item.trial}
                     claims, busy = await self._claim([item.id for item in batch], trials)
-                except Exception as error:  # the worker loop: the store is away; the sweep brings them back
+                except Exception as error:  # the worker loop: the store is away, or has something against it
                     log.warning("deliveries of %s cannot be claimed now: %s", self._connection_id, error)
-                    for item in batch:
-                        item.acknowledge()
-                    await asyncio.sleep(0.2)
+                    self._waiting.extendleft(reversed(batch))
+                    await asyncio.sleep(0.3)
                     continue
                 now, late = self._ctx.loop.time(), []
                 ours = {claim.row["id"] for group in claims for claim in group}
@@ -255,13 +255,14 @@ class _Desk:
         """Blocked by a sibling that committed later, or paused meanwhile: the sweep publishes it again when it may go."""
         keys = [(self._tenant_id, delivery_id) for delivery_id in ids]
         try:
-            await self._ctx.commit(lambda uow: uow.deliveries.give_back(keys))
+            await self._ctx.commit(lambda uow: uow.deliveries.give_back(keys), self._tenant_id, self._connection_id)
         except Exception as error:
             log.warning("%d deliveries could not be given back now: %s", len(ids), error)
 
     async def _claim(self, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         """(claims, grouped as they will be written; ids for which the connection has no place now)."""
-        return await self._ctx.commit(lambda uow: self._claim_in(uow, ids, trials))
+        key = (self._tenant_id, self._connection_id)
+        return await self._ctx.commit(lambda uow: self._claim_in(uow, ids, trials), *key)
 
     def _claim_in(self, uow: UnitOfWork, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         ctx, now = self._ctx, self._ctx.clock()
@@ -344,7 +345,8 @@ class _Desk:
             lambda uow: outcome.commit(
                 self._ctx, uow, claim.row, claim.session, claim.attempt_id, claim.write, decision, run,
                 envelope_data(claim.message["body"])["id"],
-            )
+            ),
+            self._tenant_id, self._connection_id,
         )  # fmt: skip
         self._ctx.due.add(self._tenant_id, self._connection_id)  # a place is free, and the next sibling may go
         return moved

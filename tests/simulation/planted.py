@@ -37,7 +37,7 @@ def _answer_before_commit(patch: pytest.MonkeyPatch) -> None:
     def commit(self: Any, jobs: Any) -> None:
         try:
             with self._store.begin() as uow:
-                for work, future in jobs:
+                for _, work, future in jobs:
                     future.set_result(work(uow))
         except OSError:
             return
@@ -90,6 +90,13 @@ def _no_quiesce(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_lease(patch: pytest.MonkeyPatch) -> None:
+    async def held(self: Any, hold: Any, attempt: Any = None) -> None:
+        return None
+
+    patch.setattr(deliver.Guard, "_held", held)
+
+
+def _no_intent(patch: pytest.MonkeyPatch) -> None:
     async def before(self: Any, request: Any) -> None:
         return None
 
@@ -334,7 +341,7 @@ BUGS: dict[str, tuple[Patch, Callable[[], None]]] = {
     "id-cursor outbox": (_id_cursor, checks.nothing_committed_is_skipped_by_the_sweep),
     "no quiesce": (_no_quiesce, lambda: checks.swept("applied after the time-out")),
     "no lease check before sending": (_no_lease, lambda: checks.a_paused_worker_sends_nothing()),
-    "no intent before sending": (_no_lease, lambda: checks.swept("sent without looking")),
+    "no intent before sending": (_no_intent, lambda: checks.swept("sent without looking")),
     "fence not checked before sending": (_no_fence_before_sending, checks.a_worker_that_was_overtaken_does_not_settle),
     "fence not checked when settling": (_settles_without_fence, checks.a_worker_that_was_overtaken_does_not_settle),
     "a crash while sending is retried blindly": (_sent_counts_as_unsent, lambda: checks.swept("sent without looking")),

@@ -47,7 +47,7 @@ def sweep(flow: Flow, pairs: bool, part: int = 0, parts: int = 1) -> int:
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_crash_at_any_boundary_loses_and_doubles_nothing(name: str) -> None:
-    assert sweep(FLOWS[name], pairs=False) > 10
+    assert sweep(FLOWS[name], pairs=False) >= 10
 
 
 def _part(name: str, part: int, parts: int) -> int:
@@ -61,4 +61,4 @@ def test_crashes_at_any_two_boundaries_lose_and_double_nothing() -> None:
     with ProcessPoolExecutor(cores, mp_context=context) as pool:
         jobs = {(name, part): pool.submit(_part, name, part, 4) for name in FLOWS for part in range(4)}
         runs = {name: sum(jobs[name, part].result() for part in range(4)) for name in FLOWS}
-    assert all(count > 100 for count in runs.values()), runs
+    assert all(count >= 60 for count in runs.values()), runs
