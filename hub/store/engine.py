@@ -45,7 +45,11 @@ class Store:
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
-            connect = {"connect_timeout": 5, "application_name": "crossdock"}
+            connect = {
+                # A server that vanished without a word (half-open TCP) is noticed within half a minute.
+                "connect_timeout": 5, "application_name": "crossdock", "keepalives_idle": 10, "keepalives_interval": 5,
+                "keepalives_count": 3, "tcp_user_timeout": 25000,
+            }  # fmt: skip
             self.engine = sa.create_engine(
                 url, pool_size=24, max_overflow=8, pool_timeout=10, pool_pre_ping=True, connect_args=connect
             )

@@ -9,13 +9,11 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
-import yaml
 
 import hub.sdk
 from hub import docs
 from hub.errors import PROBLEMS
 from hub.runtime.plugins import load_plugins
-from hub.settings import from_environment
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*ROOT.glob("hub/**/*.py"), *ROOT.glob("canonical/**/*.py"), *ROOT.glob("plugins/*/hub_*/*.py")]
@@ -151,19 +149,6 @@ def test_plugins_install_and_pass_their_tests_with_the_base_dependencies_alone(t
 
     assert done.returncode == 0, done.stdout[-3000:]
     assert re.search(r"\d{2,} passed", done.stdout)
-
-
-def test_the_compose_file_names_only_settings_that_exist() -> None:
-    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-
-    assert {"postgres", "jaeger", "hub"} <= set(compose["services"])
-    environment = {key: str(value) for key, value in compose["services"]["hub"]["environment"].items()}
-    settings = from_environment({key: re.sub(r"\$\{[^}]*\}", "", value) for key, value in environment.items()})
-    assert settings.embedded is False
-    for service in compose["services"].values():
-        assert "healthcheck" in service or service["image"].startswith("jaeger")
-        for name in service.get("depends_on", {}):
-            assert name in compose["services"]
 
 
 def test_file_names_in_the_prose_exist() -> None:

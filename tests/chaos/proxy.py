@@ -50,9 +50,9 @@ class Proxy:
             return
         self._writers |= {writer, upstream_writer}
         try:
-            await asyncio.gather(
-                self._pump(reader, upstream_writer, False), self._pump(upstream_reader, writer, True), return_exceptions=True
-            )
+            await asyncio.gather(self._pump(reader, upstream_writer, False), self._pump(upstream_reader, writer, True))
+        except OSError:
+            pass
         finally:
             for side in (writer, upstream_writer):
                 self._writers.discard(side)
@@ -69,7 +69,8 @@ class Proxy:
             elif toxic == "timeout":  # half-open: the connection stays and nothing comes through
                 while self._toxic == "timeout":
                     await asyncio.sleep(0.1)
-                return
+                writer.transport.abort()
+                raise ConnectionAbortedError
             elif toxic == "limit_data" and answer:
                 data = data[: max(0, 300 - passed)]
                 if not data:

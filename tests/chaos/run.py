@@ -156,6 +156,7 @@ class Load:
         self.latencies: list[float] = []
         self.stop = threading.Event()
         self.rate = 0.0
+        self.share = 1.0  # of the faults that are injected: the load lasts as long as they do
         self._next = time.monotonic()
         self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(4)]
 
@@ -183,6 +184,8 @@ class Load:
                 wait = self._next - time.monotonic()
             if wait > 0:
                 time.sleep(wait)
+            while 1 - self.left / len(self.names) > self.share + 0.03 and not self.stop.is_set():
+                time.sleep(0.05)
             self._send(name)
 
     def _send(self, name: str) -> None:
@@ -233,7 +236,7 @@ class Chaos:
             "HUB_BROKER_URL": rabbit.url.replace(str(rabbit.port), str(self.proxies["broker"].port)),
             "HUB_VAULT_KEY": VAULT_KEY, "HUB_EGRESS_PRIVATE_HOSTS": "127.0.0.1", "HUB_LEASE_SECONDS": "5",
             "HUB_RETRY_BASE_SECONDS": "0.2", "HUB_SWEEP_SECONDS": "0.2", "HUB_DRAIN_SECONDS": "3",
-            "HUB_DATA_DIR": str(plan.folder / "data"), "PYTHONPATH": str(PLUGIN), "HUB_MAX_ATTEMPTS": "1000",
+            "HUB_DATA_DIR": str(plan.folder / "data"), "PYTHONPATH": os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep), "HUB_MAX_ATTEMPTS": "1000",
         }  # fmt: skip
         commands = {"serve-1": ["serve", "--port", str(self.http[0])], "serve-2": ["serve", "--port", str(self.http[1])],
                     "work-1": ["work"], "work-2": ["work"], "work-3": ["work"], "work-4": ["work"],
@@ -296,8 +299,12 @@ class Chaos:
                 role.watch()
             time.sleep(chance.uniform(0.1, 0.8))
             # the load lasts as long as the faults do
-            share_faults, share_load = (number + 1) / len(faults), 1 - self.load.left / max(1, len(self.load.names))
-            while share_faults > share_load + 0.02 and not self.load.done() and not self._stop.is_set():
+            self.load.share = share_faults = (number + 1) / len(faults)
+            while (
+                share_faults > 1 - self.load.left / len(self.load.names) + 0.03
+                and not self.load.done()
+                and not self._stop.is_set()
+            ):
                 time.sleep(0.1)
 
     def _inject(self, kind: str, whom: str, chance: random.Random) -> None:
@@ -344,6 +351,7 @@ class Chaos:
         started = time.monotonic()
         observer = threading.Thread(target=self.observe, daemon=True)
         observer.start()
+        self.load.share = 0.0
         self.load.start(rate)
         try:
             self.nemesis()
@@ -368,12 +376,11 @@ class Chaos:
             for role in self.roles.values():
                 role.watch()
             with self.store.read() as uow:
-                states = {row["state"]: 0 for row in uow.deliveries.counts("acme")}
+                states: Counter[str] = Counter()
                 for row in uow.deliveries.counts("acme"):
                     states[row["state"]] += row["count"]
                 unannounced = uow.messages.unpublished(1)
-            waiting = {state: n for state, n in states.items() if state in ("pending", "claimed", "sending", "ambiguous")}
-            if not waiting and not unannounced:
+            if not unannounced and not any(states[state] for state in ("pending", "claimed", "sending", "ambiguous")):
                 return
             assert time.monotonic() < until, f"not drained: {states}; see {self.plan.folder}"
             time.sleep(0.3)
