@@ -6,7 +6,7 @@ PLUGINS := plugins/square plugins/inventree plugins/tryton
 ERP ?= simulator
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test check fix generate lock clean
+.PHONY: help demo test chaos check fix generate lock clean
 help:  ## what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -30,6 +30,9 @@ demo: $(VENV)/.runtime  ## a trading day in about a minute (ERP=tryton: a real T
 
 test: $(VENV)/.dev  ## every test; PostgreSQL's skip with one line where none answers (CI=true: they fail)
 	@$(BIN)/python -m pytest
+
+chaos: $(VENV)/.dev  ## kill everything in turn (EVENTS, KILLS, BROKER_KILLS, DATABASE_KILLS, PAUSES, TOXICS, SEED); needs PostgreSQL and RabbitMQ programs
+	@cd tests && ../$(BIN)/python -m chaos $(foreach name,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS ENTITIES SEED RATE REPORT,$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
 
 check: $(VENV)/.dev  ## format, lint, types, layers, drift
 	@$(BIN)/ruff format --check .

@@ -1,0 +1,240 @@
+"""The hub on PostgreSQL and RabbitMQ: the same flow, and what the broker may do to it."""
+
+import copy
+import os
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pika
+import pytest
+from support import Shop, envelope
+
+from canonical.examples import EXAMPLES
+from hub.broker import open_broker, queue_name
+from hub.flow.ingest import accept_event
+from hub.identity.api_keys import SCOPES, Client
+from hub.integrations.files import parse_integration
+from hub.runtime.plugins import load_plugins
+from hub.sdk.errors import ManifestError, RejectedByTargetError
+
+RABBITMQ = os.environ.get("TEST_RABBITMQ", "amqp://guest:guest@127.0.0.1:5672//")
+OPS = Client("acme", "k", "ops", frozenset(SCOPES))
+
+
+def _blocking() -> Any:
+    return pika.BlockingConnection(pika.URLParameters(RABBITMQ.removesuffix("//")))
+
+
+@pytest.fixture
+def distributed(make_shop: Callable[..., Shop], postgres_url: str) -> Iterator[Callable[..., Shop]]:
+    """Shops on PostgreSQL and RabbitMQ; their queues go with the test."""
+    problem = open_broker(RABBITMQ).problem()
+    if problem is not None:
+        reason = f"no RabbitMQ (set TEST_RABBITMQ): {problem}"
+        pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    shops: list[Shop] = []
+
+    def make(**settings: Any) -> Shop:
+        values = {"database_url": postgres_url, "broker_url": RABBITMQ, "broker_prefix": f"t-{uuid.uuid4().hex[:10]}"}
+        shops.append(make_shop(**{**values, **settings}))
+        return shops[-1]
+
+    yield make
+    for shop in shops:
+        shop.hub.close()
+        topology = shop.hub.relay._declared
+        prefix = shop.hub.settings.broker_prefix
+        with _blocking() as connection:
+            channel = connection.channel()
+            for queue in topology.queues:
+                channel.queue_delete(f"{prefix}.{queue.name}")
+            for exchange in topology.exchanges:
+                channel.exchange_delete(f"{prefix}.{exchange.name}")
+
+
+def _product(sku: str, at: str = "2026-11-21T12:00:00Z", identity: str = "") -> dict[str, Any]:
+    document = copy.deepcopy(EXAMPLES["product.v1"]) | {"id": sku, "sku": sku, "updated_at": at}
+    return envelope(document, "product.v1", identity or f"{sku}@{at}") | {"time": at}
+
+
+def test_two_hubs_in_one_test_the_engine_chosen_by_url_alone(
+    make_shop: Callable[..., Shop], distributed: Callable[..., Shop]
+) -> None:
+    embedded, scaled = make_shop(), distributed()
+    for shop in (embedded, scaled):
+        shop.stock_item("SKU-1", 950)
+        shop.start()
+    for shop in (embedded, scaled):
+        sale = shop.square.ring_sale([(shop.items["SKU-1"], 3)], "CARD")
+        shop.square.ring_return(sale, {sale["line_items"][0]["uid"]: 1})
+        shop.announce()
+    for shop in (embedded, scaled):
+        shop.until(lambda shop=shop: len(shop.deliveries()) == 4, 40.0)
+        shop.settle(60.0)
+        assert {row["state"] for row in shop.deliveries()} == {"applied"}
+        assert shop.inventree.stock()["SKU-1"] == 98
+
+
+def test_a_binding_that_is_deleted_fifty_times_under_load_loses_nothing_and_is_noticed(
+    distributed: Callable[..., Shop],
+) -> None:
+    """D8."""
+    shop = distributed()
+    shop.stock_item("SKU-1", 950, 1000)
+    shop.start()
+    prefix, key = shop.hub.settings.broker_prefix, queue_name("inventree", "live")
+    stop = threading.Event()
+    sent: list[str] = []
+
+    def load() -> None:
+        while not stop.is_set():
+            name = f"S-{len(sent)}"
+            document = copy.deepcopy(EXAMPLES["stock.adjusted.v1"]) | {"id": name, "sku": "SKU-1"}
+            accept_event(shop.hub.ctx, OPS, envelope(document, "stock.adjusted.v1"))
+            sent.append(name)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    noticed = []
+    for _ in range(50):
+        caught = shop.hub.net.caught
+        with _blocking() as connection:
+            connection.channel().queue_unbind(f"{prefix}.{key}", f"{prefix}.hub.deliveries", f"{prefix}.{key}")
+        gone = time.monotonic()
+        while shop.hub.net.caught == caught and time.monotonic() - gone < 10:
+            time.sleep(0.005)
+        noticed.append(time.monotonic() - gone)
+    stop.set()
+    thread.join()
+    shop.settle(60.0)
+
+    assert max(noticed) < 10.0, "a missing binding was not noticed within ten seconds"
+    states = [row["state"] for row in _every(shop, connection_id="stock")]
+    assert len(states) == len(sent)
+    assert set(states) <= {"applied", "dead"}, states
+
+
+def _every(shop: Shop, **filters: Any) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    after = None
+    with shop.hub.ctx.store.read() as uow:
+        while True:
+            page = uow.deliveries.page(shop.tenant, after, 200, **filters)
+            rows += page[:200]
+            if len(page) <= 200:
+                return rows
+            after = page[199]["id"]
+
+
+def test_a_broker_that_is_away_costs_no_ingress_and_its_backlog_drains(distributed: Callable[..., Shop]) -> None:
+    """D9, shortened: the broker cannot be reached for four seconds."""
+    from chaos.proxy import Proxy
+    from chaos.services import free_port
+
+    port = int(pika.URLParameters(RABBITMQ.removesuffix("//")).port)
+    proxy = Proxy(free_port(25500), port, 1)
+    shop = distributed(broker_url=RABBITMQ.replace(f":{port}", f":{proxy.port}"))
+    shop.stock_item("SKU-1", 950, 1000)
+    shop.start()
+    web = shop.serve()
+    try:
+        proxy.toxic("down")
+        answers = []
+        until = time.monotonic() + 4.0
+        while time.monotonic() < until:
+            document = copy.deepcopy(EXAMPLES["stock.adjusted.v1"]) | {"id": f"D-{len(answers)}", "sku": "SKU-1"}
+            answers.append(web.call("POST", "/v1/events", envelope(document, "stock.adjusted.v1"))[0])
+        assert web.call("GET", "/health/ready")[0] == 200
+        proxy.toxic("")
+        assert set(answers) == {202}
+        assert len(answers) > 50
+        shop.settle(90.0)
+        rows = _every(shop, connection_id="stock")
+        assert len(rows) == len(answers)
+        assert {row["state"] for row in rows} == {"applied"}
+    finally:
+        proxy.close()
+
+
+def test_work_in_the_bulk_lane_never_keeps_live_work_waiting(distributed: Callable[..., Shop]) -> None:
+    shop = distributed()
+    shop.stock_item("SKU-1", 950, 1000)
+    text = "\n".join(
+        line.replace("on: [stock.counted.v1, stock.adjusted.v1]", "on: [stock.counted.v1]")
+        for line in shop_text(shop).splitlines()
+    )
+    text += "\n  - name: history\n    on: stock.adjusted.v1\n    lane: bulk\n    to: [{connection: stock}]\n"
+    shop.apply(text)
+    for number in range(60):
+        document = copy.deepcopy(EXAMPLES["stock.adjusted.v1"]) | {"id": f"B-{number}", "sku": "SKU-1"}
+        accept_event(shop.hub.ctx, OPS, envelope(document, "stock.adjusted.v1"))
+    sale = shop.square.ring_sale([(shop.items["SKU-1"], 1)], "CARD")
+    assert sale
+    shop.announce()
+    shop.start()
+    shop.until(lambda: [row["state"] for row in shop.deliveries(connection_id="stock", lane="live")] == ["applied"], 30.0)
+    bulk = [row["state"] for row in _every(shop, connection_id="stock", lane="bulk")]
+    assert bulk.count("applied") < 40, "the live sale had to wait for the history"
+    shop.settle(60.0)
+    assert {row["state"] for row in _every(shop, connection_id="stock", lane="bulk")} == {"applied"}
+
+
+def shop_text(shop: Shop) -> str:
+    with shop.hub.ctx.store.read() as uow:
+        (row,) = uow.integrations.in_force(shop.tenant)
+    return str(row["source"])
+
+
+def test_a_connector_that_writes_in_bulk_maps_each_result_to_its_delivery(
+    make_shop: Callable[..., Shop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chaos.referee import Referee
+    from chaos.run import PLUGIN
+
+    monkeypatch.syspath_prepend(str(PLUGIN))
+    referee = Referee(1, latency=0.05, rates={})
+    sizes: list[int] = []
+    shop = make_shop(plugins=load_plugins())
+    connector = shop.hub.ctx.plugins.connectors["referee_bulk"]
+    write_many = connector.write_many_product
+
+    def counted(self: Any, items: Any) -> Any:
+        sizes.append(len(items))
+        results = yield from write_many(self, items)
+        return [
+            RejectedByTargetError("ends in 3", code="refused", remedy="rename it") if document["sku"].endswith("3") else result
+            for (document, _), result in zip(items, results, strict=True)
+        ]
+
+    monkeypatch.setattr(connector, "write_many_product", counted)
+    url = f"http://127.0.0.1:{referee.port}"
+    shop.apply(
+        "integration: bulk\nconnections: {b: {connector: referee_bulk, base_url: '" + url + "'}}\n"
+        "flows: [{name: f, on: product.v1, to: [{connection: b}]}]\n"
+    )
+    for number in range(40):
+        accept_event(shop.hub.ctx, OPS, _product(f"P{number}"))
+    shop.start()
+    shop.settle()
+    referee.close()
+
+    rows = shop.deliveries(connection_id="b")
+    assert max(sizes) > 5, "nothing was written in bulk"
+    dead = {row["subject"] for row in rows if row["state"] == "dead"}
+    assert dead == {f"product/P{number}" for number in range(40) if str(number).endswith("3")}
+    assert {row["cause_code"] for row in rows if row["state"] == "dead"} == {"refused"}
+    assert sum(row["state"] == "applied" for row in rows) == 40 - len(dead)
+
+
+def test_a_connection_may_declare_its_own_limits_and_a_wrong_one_is_named(shop: Shop) -> None:
+    text = shop_text(shop).replace(
+        "limits: {timeout_seconds: 1.0}", "limits: {rates: [{requests: 60, seconds: 60}], error_budget: {errors: 1}}"
+    )
+    with pytest.raises(ManifestError) as caught:
+        parse_integration(text, "stores.yaml", shop.hub.ctx.plugins)
+    assert "error_budget" in str(caught.value)
+    assert "stores.yaml:" in str(caught.value)
