@@ -83,6 +83,7 @@ class Hub:
         self._bells: list[threading.Event] = []
         self._leadership, self._leading = store.leadership("hub.schedule"), threading.Lock()
         self._lock_file: IO[str] | None = None
+        self._closed = False
 
     def start(self, roles: Collection[str] = ROLES, connectors: Collection[str] = (), lanes: Collection[str] = LANES) -> None:
         """Recover what a crash left behind, then run the workers of ``roles``.
@@ -120,6 +121,7 @@ class Hub:
             self._lead("announce", self.relay.announce, sweep)
             self._lead("recover", lambda: deliver.recover(self.ctx) and 0, sweep)
             self._lead("stale", self.relay.give_back_stale, 5.0)
+            self._lead("promote", self.relay.promote, 2.0)
             self._lead("poll", self.poller.run_due, sweep)
             if not settings.broker_url.startswith("memory:"):
                 self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)
@@ -197,7 +199,10 @@ class Hub:
         return Gateway(self.ctx, create_app(self.ctx), create_console(self.ctx))
 
     def close(self) -> None:
-        """Take nothing new, finish what is in hand (at most ``drain_seconds``), release everything."""
+        """Take nothing new, finish what is in hand (at most ``drain_seconds``), release everything. Safe to repeat."""
+        if self._closed:
+            return
+        self._closed = True
         self._stop.set()
         for bell in self._bells:
             bell.set()

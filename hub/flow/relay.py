@@ -57,6 +57,11 @@ class Relay:
         with self._ctx.store.begin() as uow:
             return uow.deliveries.forget_published(self._ctx.clock() - STALE)
 
+    def promote(self) -> int:
+        """Let go what waits behind nothing any more; returns how many."""
+        with self._ctx.store.begin() as uow:
+            return uow.deliveries.promote_all()
+
     def _relay(self, connections: Sequence[Row]) -> int:
         """Take rows first, publish, and give back what the broker did not take.
 

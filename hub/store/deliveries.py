@@ -25,6 +25,13 @@ def _state(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:
     return found
 
 
+def _of_entity(row: Mapping[str, Any]) -> tuple[sa.ColumnElement[bool], ...]:
+    return (
+        delivery.c.tenant_id == row["tenant_id"], delivery.c.connection_id == row["connection_id"],
+        delivery.c.subject == row["subject"],
+    )  # fmt: skip
+
+
 def _unblocked() -> sa.ColumnElement[bool]:
     """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
     other = delivery.alias("other")
@@ -54,8 +61,31 @@ class Deliveries(Repository):
     """One message for one connection (and flow)."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Ids of the inserted ones; a delivery exists once per (message, connection, flow)."""
-        return [row["id"] for row in self._insert_or_ignore(delivery, rows, ["id"])]
+        """Ids of the inserted ones; a delivery exists once per (message, connection, flow).
+
+        One that comes behind an open sibling is marked so: looking for what is due never reads it, however many there are.
+        """
+        marked = [{**row, "behind": self._has_open(row)} for row in rows]
+        return [row["id"] for row in self._insert_or_ignore(delivery, marked, ["id"])]
+
+    def _has_open(self, row: Mapping[str, Any]) -> bool:
+        return self._one(sa.select(delivery.c.id).where(*_of_entity(row), _state(delivery, OPEN)).limit(1)) is not None
+
+    def promote(self, row: Mapping[str, Any]) -> None:
+        """An entity's delivery has ended: the next open one may go."""
+        following = sa.select(delivery.c.id).where(*_of_entity(row), _state(delivery, OPEN)).order_by(delivery.c.id).limit(1)
+        where = (delivery.c.tenant_id == row["tenant_id"], delivery.c.id == following.scalar_subquery(), delivery.c.behind)
+        self._update(delivery, where, {"behind": False})
+
+    def promote_all(self) -> int:
+        """Let go what is marked as behind and is not: its sibling ended while it was being committed. Returns how many."""
+        other = delivery.alias("other")
+        before = sa.select(sa.literal(1)).where(
+            other.c.tenant_id == delivery.c.tenant_id, other.c.connection_id == delivery.c.connection_id,
+            other.c.subject == delivery.c.subject, _state(other, OPEN), other.c.id < delivery.c.id,
+        )  # fmt: skip
+        where = (_state(delivery, WAITING), delivery.c.behind, ~sa.exists(before))
+        return self._update(delivery, where, {"behind": False})
 
     def due_connections(self, now: datetime) -> list[Row]:
         """Active connections with something to publish: tenant_id, connection_id, connector, settings."""
@@ -64,6 +94,7 @@ class Deliveries(Repository):
             delivery.c.connection_id == connection.c.connection_id,
             _state(delivery, WAITING),
             delivery.c.published_at.is_(None),
+            ~delivery.c.behind,
             delivery.c.available_at <= now,
         )
         columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
@@ -85,8 +116,8 @@ class Deliveries(Repository):
             sa.select(delivery.c.id)
             .where(
                 delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id, delivery.c.lane == lane,
-                _state(delivery, WAITING), delivery.c.published_at.is_(None), delivery.c.available_at <= now,
-                _UNBLOCKED,
+                _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind,
+                delivery.c.available_at <= now, _UNBLOCKED,
             )
             .order_by(delivery.c.available_at, delivery.c.id)
             .limit(limit)
@@ -178,7 +209,11 @@ class Deliveries(Repository):
             _state(delivery, IN_HAND),
         )  # fmt: skip
         released = {"lease_owner": None, "lease_until": None, "published_at": None}
-        return self._update(delivery, where, {**released, **values}) == 1
+        if not self._update(delivery, where, {**released, **values}):
+            return False
+        if values["state"] not in OPEN:
+            self.promote(row)
+        return True
 
     def expired(self, now: datetime, owner_not: str | None = None, limit: int = 500) -> list[Row]:
         """Claims whose lease ran out, or whose owner is not ``owner_not`` (embedded start: every other owner is dead)."""
@@ -206,12 +241,20 @@ class Deliveries(Repository):
     def change_state(self, tenant_id: str, delivery_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
         """A person's decision; False if the delivery is not in one of ``states``."""
         where = (delivery.c.tenant_id == tenant_id, delivery.c.id == delivery_id, delivery.c.state.in_(states))
-        return self._update(delivery, where, values) == 1
+        if not self._update(delivery, where, values):
+            return False
+        if values["state"] not in OPEN and (row := self.get(tenant_id, delivery_id)):
+            self.promote(row)
+        return True
 
     def release_held(self, tenant_id: str, message_id: str, state: str, now: datetime) -> int:
         """Let the held deliveries of a suspected duplicate go (``pending``) or end them (``discarded``)."""
         where = (delivery.c.tenant_id == tenant_id, delivery.c.message_id == message_id, delivery.c.state == "held")
-        return self._update(delivery, where, {"state": state, "available_at": now})
+        count = self._update(delivery, where, {"state": state, "available_at": now})
+        if state not in OPEN:
+            for row in self.of_message(tenant_id, message_id):
+                self.promote(row)
+        return count
 
     def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
         where = []

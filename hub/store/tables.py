@@ -59,16 +59,18 @@ def _number(name: str) -> sa.Column[float]:
     return sa.Column(name, sa.Float(53), nullable=False)
 
 
-def _only(where: Any) -> dict[str, Any]:
-    """A partial index; a query uses it if it says the same words."""
-    return {"postgresql_where": where, "sqlite_where": where}
+def _only(text: str) -> dict[str, Any]:
+    """A partial index; a query uses it if it says the same words (SQLite has no booleans of its own)."""
+    sqlite = text.replace("AND behind", "AND behind = 1").replace("NOT behind", "behind = 0")
+    return {"postgresql_where": sa.text(text), "sqlite_where": sa.text(sqlite)}
 
 
 #: A dead letter is open too: what comes after it must not overtake the person who mends it.
 OPEN_SQL = "state IN ('pending', 'held', 'claimed', 'sending', 'ambiguous', 'dead')"
 WAITING_SQL = "state IN ('pending', 'ambiguous')"
 IN_HAND_SQL = "state IN ('claimed', 'sending')"
-DUE_SQL = f"{WAITING_SQL} AND published_at IS NULL"
+DUE_SQL = f"{WAITING_SQL} AND published_at IS NULL AND NOT behind"
+BEHIND_SQL = f"{WAITING_SQL} AND behind"
 UNDER_WAY_SQL = "state IN ('pending', 'ambiguous', 'claimed', 'sending') AND published_at IS NOT NULL"
 
 
@@ -115,7 +117,7 @@ raw_input = sa.Table(
     sa.Column("repeats", sa.Integer, nullable=False), sa.Column("corrected", sa.LargeBinary, nullable=True),
     _text("lane", 16), sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.UniqueConstraint("tenant_id", "connection_id", "kind", "source_event_id"),
-    sa.Index("ix_raw_input_due", "tenant_id", "lane", "id", **_only(sa.text("state = 'received'"))),
+    sa.Index("ix_raw_input_due", "tenant_id", "lane", "id", **_only("state = 'received'")),
 )  # fmt: skip
 
 message = sa.Table(
@@ -128,7 +130,7 @@ message = sa.Table(
     sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "source", "source_id"),
     sa.Index("ix_message_subject", "tenant_id", "subject"), sa.Index("ix_message_fingerprint", "tenant_id", "fingerprint"),
     sa.Index("ix_message_raw", "tenant_id", "raw_id"), sa.Index("ix_message_type", "tenant_id", "type", "id"),
-    sa.Index("ix_message_unpublished", "tenant_id", "id", **_only(sa.text("published_at IS NULL"))),
+    sa.Index("ix_message_unpublished", "tenant_id", "id", **_only("published_at IS NULL")),
 )  # fmt: skip
 
 delivery = sa.Table(
@@ -137,16 +139,17 @@ delivery = sa.Table(
     _text("subject"), _text("key", 40), _text("state", 16), _time("available_at"), _time("published_at", True),
     _time("lease_until", True), _text("lease_owner", 64, True), sa.Column("fence", sa.Integer, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False), sa.Column("failures", sa.Integer, nullable=False),
-    sa.Column("probe", sa.Boolean, nullable=False), _time("event_at"),
+    sa.Column("probe", sa.Boolean, nullable=False), sa.Column("behind", sa.Boolean, nullable=False), _time("event_at"),
     _text("cause_code", 64), sa.Column("cause", sa.Text, nullable=False),
     sa.Column("remedy", sa.Text, nullable=False), _text("external_id", 255, True), _time("created_at"),
     _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True),
     sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "message_id", "connection_id", "flow"),
     sa.ForeignKeyConstraint(["tenant_id", "message_id"], ["message.tenant_id", "message.id"]),
     # Hold-back, admission and the count of what is under way each look at open rows only, however long the history is.
-    sa.Index("ix_delivery_open", "tenant_id", "connection_id", "subject", "id", **_only(sa.text(OPEN_SQL))),
-    sa.Index("ix_delivery_due", "tenant_id", "connection_id", "lane", "available_at", "id", **_only(sa.text(DUE_SQL))),
-    sa.Index("ix_delivery_under_way", "tenant_id", "connection_id", "published_at", **_only(sa.text(UNDER_WAY_SQL))),
+    sa.Index("ix_delivery_open", "tenant_id", "connection_id", "subject", "id", **_only(OPEN_SQL)),
+    sa.Index("ix_delivery_due", "tenant_id", "connection_id", "lane", "available_at", "id", **_only(DUE_SQL)),
+    sa.Index("ix_delivery_behind", "tenant_id", "id", **_only(BEHIND_SQL)),
+    sa.Index("ix_delivery_under_way", "tenant_id", "connection_id", "published_at", **_only(UNDER_WAY_SQL)),
     sa.Index("ix_delivery_history", "tenant_id", "connection_id", "subject", "event_at"),
     sa.Index("ix_delivery_state", "tenant_id", "state", "id"),
 )  # fmt: skip

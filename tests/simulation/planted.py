@@ -249,6 +249,7 @@ def _refused_counts_as_published(patch: pytest.MonkeyPatch) -> None:
 
 def _no_hold_back(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(deliveries_module, "_UNBLOCKED", sa.true())
+    patch.setattr(Deliveries, "_has_open", lambda self, row: False)
 
 
 def _stale_states_applied(patch: pytest.MonkeyPatch) -> None:

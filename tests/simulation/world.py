@@ -451,6 +451,7 @@ class SimHub:
             self.world.now += timedelta(seconds=self.patience())
             deliver.recover(self.ctx)
             self.relay.give_back_stale()
+            self.relay.promote()
         raise AssertionError(f"not at rest: {self.rows('delivery')} {self.rows('raw_input')}")
 
     def patience(self) -> float:

@@ -247,6 +247,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("failures", sa.Integer(), nullable=False),
         sa.Column("probe", sa.Boolean(), nullable=False),
+        sa.Column("behind", sa.Boolean(), nullable=False),
         sa.Column("event_at", UtcTime(timezone=True), nullable=False),
         sa.Column("cause_code", sa.String(length=64), nullable=False),
         sa.Column("cause", sa.Text(), nullable=False),
@@ -264,12 +265,20 @@ def upgrade() -> None:
         ),
     )
     op.create_index(
+        "ix_delivery_behind",
+        "delivery",
+        ["tenant_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IN ('pending', 'ambiguous') AND behind"),
+        sqlite_where=sa.text("state IN ('pending', 'ambiguous') AND behind = 1"),
+    )
+    op.create_index(
         "ix_delivery_due",
         "delivery",
         ["tenant_id", "connection_id", "lane", "available_at", "id"],
         unique=False,
-        postgresql_where=sa.text("state IN ('pending', 'ambiguous') AND published_at IS NULL"),
-        sqlite_where=sa.text("state IN ('pending', 'ambiguous') AND published_at IS NULL"),
+        postgresql_where=sa.text("state IN ('pending', 'ambiguous') AND published_at IS NULL AND NOT behind"),
+        sqlite_where=sa.text("state IN ('pending', 'ambiguous') AND published_at IS NULL AND behind = 0"),
     )
     op.create_index("ix_delivery_history", "delivery", ["tenant_id", "connection_id", "subject", "event_at"], unique=False)
     op.create_index(
