@@ -17,12 +17,11 @@ class Budget:
         self._ctx, self._session, self._trial = ctx, session, trial
         self._counted = rate_limit.counted(session.limits)
         self._troubled = False
-        self._key = (session.tenant_id, session.connection_id)
 
     async def reserve(self, holder: str = "") -> None:
         """Wait for the next slot. With ``holder``, for a place among the concurrent requests too (until `release`)."""
         if holder or self._counted:
-            wait = await self._ctx.commit(lambda uow: self._reserve(uow, holder), *self._key)
+            wait = await self._ctx.alone(lambda uow: self._reserve(uow, holder))
         else:
             wait = await self._ctx.loop.in_store(self._look)
         if wait:
@@ -36,7 +35,8 @@ class Budget:
         if not rate_limit.troubled(row, session.limits, now):
             self._troubled = False
             return 0.0
-        return self._ctx.group.submit(lambda uow: self._reserve(uow, ""), *self._key).result()
+        with self._ctx.store.begin() as uow:
+            return self._reserve(uow, "")
 
     def _reserve(self, uow: UnitOfWork, holder: str) -> float:
         session, now = self._session, self._ctx.clock().timestamp()
@@ -57,7 +57,7 @@ class Budget:
         bad = isinstance(error, RateLimitedError | TargetUnavailableError | AmbiguousWriteError)
         erred = error is not None and bool(self._session.limits.get("error_budget"))
         if bad or erred or holder or self._troubled or self._trial:
-            await self._ctx.commit(lambda uow: self._learn(uow, error, holder), *self._key)
+            await self._ctx.alone(lambda uow: self._learn(uow, error, holder))
             self._troubled = bad
 
     def _learn(self, uow: UnitOfWork, error: ConnectorError | None, holder: str) -> None:

@@ -66,6 +66,15 @@ class Context:
     raw_arrived: threading.Event = field(default_factory=threading.Event)
     due: Due = field(default_factory=Due)
 
+    async def alone(self, work: Callable[[UnitOfWork], T]) -> T:
+        """``work`` in a transaction of its own: it locks a row that others wait for, so it must not wait for a group."""
+
+        def run() -> T:
+            with self.store.begin() as uow:
+                return work(uow)
+
+        return await self.loop.in_store(run)
+
     async def commit(self, work: Callable[[UnitOfWork], T], *key: str) -> T:
         """``work`` in a group commit, awaited on the runtime loop; ``key`` as in `GroupCommit.submit`."""
         return await asyncio.wrap_future(self.group.submit(work, *key))

@@ -261,8 +261,7 @@ class _Desk:
 
     async def _claim(self, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         """(claims, grouped as they will be written; ids for which the connection has no place now)."""
-        key = (self._tenant_id, self._connection_id)
-        return await self._ctx.commit(lambda uow: self._claim_in(uow, ids, trials), *key)
+        return await self._ctx.alone(lambda uow: self._claim_in(uow, ids, trials))
 
     def _claim_in(self, uow: UnitOfWork, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         ctx, now = self._ctx, self._ctx.clock()
@@ -270,7 +269,8 @@ class _Desk:
             session = ctx.sessions.get(uow, self._tenant_id, self._connection_id)
         except KeyError:  # its connector is not installed here
             return [], set()
-        budget = uow.budgets.lock(self._tenant_id, self._connection_id)
+        routes = ctx.routes.in_force(uow, self._tenant_id)
+        budget = uow.budgets.lock(self._tenant_id, self._connection_id)  # late: others wait for it
         if budget["open_until"] > now.timestamp():  # the breaker is open: only who was sent to try may try
             ids = [delivery_id for delivery_id in ids if delivery_id in trials]
         batch = max((int(item["batch"]) for item in session.manifest.writes.values()), default=1)
@@ -282,7 +282,6 @@ class _Desk:
         until = now + timedelta(seconds=ctx.settings.lease_seconds)
         rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until)
         messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
-        routes = ctx.routes.in_force(uow, self._tenant_id)
         claims, attempts = [], []
         for row in rows:
             message = messages[row["message_id"]]

@@ -16,6 +16,7 @@ def main() -> int:
     defaults = Plan()
     for name in ("events", "kills", "broker_kills", "database_kills", "pauses", "toxics", "storms", "seed", "entities"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
+    parser.add_argument("--targets", default=defaults.targets, help="which of find, native, bulk")
     parser.add_argument("--rate", type=float, default=60.0, help="events a second")
     parser.add_argument("--report", type=Path, help="write the report there (Markdown)")
     given = vars(parser.parse_args())
