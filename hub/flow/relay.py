@@ -158,14 +158,14 @@ class SecondNet:
     def on_message(self, payload: Any, acknowledge: Any) -> None:
         """Called by the broker's thread."""
         ctx = self._ctx
-        self.caught += 1
         log.error("the broker could not place, or gave up on, %s; it is published again", payload)
         try:
-            if time.monotonic() - self._declared_at > 1.0:
+            if time.monotonic() - self._declared_at > 0.1:
                 self._declared_at = time.monotonic()
                 ctx.broker.declare(topology_for(ctx.plugins.connectors))
         except BrokerUnavailableError as error:
             log.error("%s", error)
+        self.caught += 1
         if "delivery_id" in payload:
             key = (str(payload["tenant_id"]), str(payload["delivery_id"]))
             ctx.group.submit(lambda uow: uow.deliveries.give_back([key])).result()

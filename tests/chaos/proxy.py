@@ -3,7 +3,6 @@
 import asyncio
 import random
 import threading
-from typing import Any
 
 TOXICS = ("latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "down")
 
@@ -92,11 +91,17 @@ class Proxy:
             writer.write_eof()
 
     def close(self) -> None:
-        def stop() -> Any:
+        async def stop() -> None:
             self._server.close()
             for writer in list(self._writers):
                 writer.transport.abort()
-            self._loop.call_later(0.1, self._loop.stop)
+            others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+            for task in others:
+                task.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.sleep(0.05)  # aborted transports close their sockets in the next rounds
 
-        self._loop.call_soon_threadsafe(stop)
+        asyncio.run_coroutine_threadsafe(stop(), self._loop).result(10)
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        self._loop.close()
