@@ -71,7 +71,7 @@ class HubModel(RuleBasedStateMachine):
             return
         raise AssertionError("another document was accepted under a known id")
 
-    @rule(product=PRODUCTS, version=VERSIONS)
+    @rule(product=st.sampled_from(["X", "Y"]), version=VERSIONS)
     def announce(self, product: str, version: int) -> None:
         """A thin webhook; what it becomes depends on what the till says when it is asked."""
         self.hub.webhook(product, version)
@@ -220,7 +220,7 @@ class HubModel(RuleBasedStateMachine):
             assert len(keys) == len(set(keys))
 
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "40"))
 HubModel.TestCase.settings = settings(
     max_examples=EXAMPLES, stateful_step_count=25, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
