@@ -5,6 +5,7 @@ import logging
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +33,7 @@ from hub.flow.context import Context
 from hub.flow.relay import Relay, SecondNet
 from hub.flow.translate import Translator
 from hub.gateway.edge import Gateway
+from hub.identity.api_keys import Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import open_vault
 from hub.integrations.routes import Routes
@@ -39,7 +41,7 @@ from hub.runtime.egress import Egress
 from hub.runtime.loop import Loop
 from hub.runtime.plugins import Plugins, load_plugins
 from hub.settings import Settings
-from hub.store import GroupCommit, Store, StoreClock, StoreUnavailableError, new_id
+from hub.store import Configured, GroupCommit, Store, StoreClock, StoreUnavailableError, new_id
 from hub.sync.poll import Poller
 from hub.telemetry import Telemetry
 
@@ -53,6 +55,8 @@ def utc_now() -> datetime:
 
 #: What a process can be: the HTTP edge, a worker, the scheduler (one leads, the others wait). `hub up` is all three.
 ROLES = ("serve", "work", "schedule")
+#: Under load the relay publishes what has come together in this time; without load it publishes at once.
+_GATHER_SECONDS = 0.01
 
 
 class Hub:
@@ -72,8 +76,10 @@ class Hub:
         prefix = settings.broker_prefix or (instance if settings.broker_url.startswith("memory:") else "")
         broker = open_broker(settings.broker_url, prefix, settings.confirm_seconds)
         self._clock = StoreClock(store) if clock is None else None
+        configured = Configured()
         self.ctx = Context(
-            settings, store, GroupCommit(store), broker, plugins, vault, Sessions(plugins, vault), Routes(), telemetry,
+            settings, store, GroupCommit(store), broker, plugins, vault, configured, Clients(configured),
+            Sessions(plugins, vault, configured), Routes(configured), telemetry,
             Loop(Egress(settings.egress_private_hosts), telemetry), clock or self._clock or utc_now, instance,
         )  # fmt: skip
         self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
@@ -106,7 +112,7 @@ class Hub:
             if recovered:
                 log.info("took back %d deliveries of a worker that died", recovered)
         self._declare()
-        self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep)
+        self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep, _GATHER_SECONDS)
         if self._clock is not None:
             self._run("clock", self._anchor, threading.Event(), 15.0)
         if "work" in roles:
@@ -172,11 +178,20 @@ class Hub:
 
         self._run(name, led, threading.Event(), every)
 
-    def _run(self, name: str, work: Callable[[], int], bell: threading.Event, every: float) -> None:
-        """Repeat ``work`` whenever the bell rings, and every ``every`` seconds; at once while it finds something."""
+    def _run(
+        self, name: str, work: Callable[[], int], bell: threading.Event, every: float, gather_seconds: float = 0.0
+    ) -> None:
+        """Repeat ``work`` whenever the bell rings, and every ``every`` seconds; at once while it finds something.
+
+        ``gather_seconds``: when the bell rings sooner than that after the last time, it waits for more to come together.
+        """
 
         def loop() -> None:
+            last = 0.0
             while not self._stop.is_set():
+                if gather_seconds and time.monotonic() - last < gather_seconds:
+                    self._stop.wait(gather_seconds)
+                last = time.monotonic()
                 bell.clear()
                 try:
                     found = work()

@@ -9,6 +9,9 @@ from hub.sdk.errors import AmbiguousWriteError, ConnectorError, RateLimitedError
 from hub.sdk.steps import Request
 from hub.store import UnitOfWork, new_id
 
+#: What another process was told by the target (429) reaches this one with this delay at most, where no rate is declared.
+_CALM_SECONDS = 0.05
+
 
 class Budget:
     """A connection's budget as a boundary sees it. ``trial``: this is the one that finds out whether the target is back."""
@@ -22,8 +25,10 @@ class Budget:
         """Wait for the next slot. With ``holder``, for a place among the concurrent requests too (until `release`)."""
         if holder or self._counted:
             wait = await self._ctx.alone(lambda uow: self._reserve(uow, holder))
-        else:
+        elif self._session.calm_until < self._ctx.loop.time():
             wait = await self._ctx.loop.in_store(self._look)
+        else:
+            wait = 0.0
         if wait:
             await self._ctx.loop.sleep(wait)
 
@@ -32,8 +37,9 @@ class Budget:
         session, now = self._session, self._ctx.clock().timestamp()
         with self._ctx.store.read() as uow:
             row = uow.budgets.get(session.tenant_id, session.connection_id)
-        if not rate_limit.troubled(row, session.limits, now):
-            self._troubled = False
+        self._troubled = rate_limit.troubled(row, session.limits, now)
+        if not self._troubled:
+            calm(self._ctx, session)
             return 0.0
         with self._ctx.store.begin() as uow:
             return self._reserve(uow, "")
@@ -55,6 +61,8 @@ class Budget:
     async def answered(self, error: ConnectorError | None, holder: str = "") -> None:
         """Learn from an answer; writes only if there is something to write."""
         bad = isinstance(error, RateLimitedError | TargetUnavailableError | AmbiguousWriteError)
+        if bad:
+            self._session.calm_until = 0.0
         erred = error is not None and bool(self._session.limits.get("error_budget"))
         if bad or erred or holder or self._troubled or self._trial:
             await self._ctx.alone(lambda uow: self._learn(uow, error, holder))
@@ -74,6 +82,11 @@ class Budget:
         if holder:
             rate_limit.release(row, holder)
         uow.budgets.save(row)
+
+
+def calm(ctx: Context, session: Session) -> None:
+    """The connection's budget was just read and nothing is wrong: for a moment nobody in this process looks again."""
+    session.calm_until = ctx.loop.time() + _CALM_SECONDS
 
 
 class ReadBoundary:

@@ -2,22 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
 
 from hub.broker import Broker
+from hub.identity.api_keys import Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import Vault
 from hub.integrations.routes import Routes
 from hub.runtime.loop import Loop
 from hub.runtime.plugins import Plugins
 from hub.settings import Settings
-from hub.store import GroupCommit, Store, UnitOfWork
+from hub.store import Configured, GroupCommit, Store, UnitOfWork
+from hub.store.rows import Row
 from hub.telemetry import Telemetry
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Due:
@@ -26,12 +29,14 @@ class Due:
     def __init__(self) -> None:
         self.bell = threading.Event()
         self._lock = threading.Lock()
-        self._connections: set[tuple[str, str]] = set()
+        self._connections: dict[tuple[str, str], bool] = {}
         self._inputs = False
 
-    def add(self, tenant_id: str, connection_id: str) -> None:
+    def add(self, tenant_id: str, connection_id: str, freed: bool = False) -> None:
+        """``freed``: something of the connection has ended, so there is a place for the next."""
+        key = (tenant_id, connection_id)
         with self._lock:
-            self._connections.add((tenant_id, connection_id))
+            self._connections[key] = freed or self._connections.get(key, False)
         self.bell.set()
 
     def add_input(self) -> None:
@@ -40,10 +45,11 @@ class Due:
             self._inputs = True
         self.bell.set()
 
-    def take(self) -> tuple[set[tuple[str, str]], bool]:
+    def take(self) -> tuple[dict[tuple[str, str], bool], bool]:
+        """(connections, each with whether a place was freed; whether there is raw input)."""
         with self._lock:
             connections, inputs = self._connections, self._inputs
-            self._connections, self._inputs = set(), False
+            self._connections, self._inputs = {}, False
         return connections, inputs
 
 
@@ -57,6 +63,8 @@ class Context:
     broker: Broker
     plugins: Plugins
     vault: Vault
+    configured: Configured
+    clients: Clients
     sessions: Sessions
     routes: Routes
     telemetry: Telemetry
@@ -65,6 +73,11 @@ class Context:
     instance: str
     raw_arrived: threading.Event = field(default_factory=threading.Event)
     due: Due = field(default_factory=Due)
+
+    def connection(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Row | None:
+        """The row of a connection, to read."""
+        named = ("connection", connection_id)
+        return self.configured.get(uow, tenant_id, named, lambda: uow.connections.get(tenant_id, connection_id))
 
     async def alone(self, work: Callable[[UnitOfWork], T]) -> T:
         """``work`` in a transaction of its own: it locks a row that others wait for, so it must not wait for a group."""
@@ -78,3 +91,7 @@ class Context:
     async def commit(self, work: Callable[[UnitOfWork], T], *key: str) -> T:
         """``work`` in a group commit, awaited on the runtime loop; ``key`` as in `GroupCommit.submit`."""
         return await asyncio.wrap_future(self.group.submit(work, *key))
+
+    async def commit_each(self, many: Callable[[UnitOfWork, list[Item]], Sequence[T]], item: Item, *key: str) -> T:
+        """As `commit`, for work that is cheaper together; see `GroupCommit.submit_each`."""
+        return await asyncio.wrap_future(self.group.submit_each(many, item, *key))

@@ -13,23 +13,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-import orjson
-
 from canonical.registry import type_named
-from hub.errors import LeaseLostError
 from hub.flow import outcome
-from hub.flow.budget import Budget
+from hub.flow.budget import calm
+from hub.flow.claim import Claim, Guard
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
 from hub.integrations.routes import InForce
-from hub.policies import audit, rate_limit, schema_version, tracing
+from hub.policies import audit, rate_limit, tracing
 from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
-from hub.runtime.session import Session
-from hub.sdk.errors import ConnectorError, PermanentError
-from hub.sdk.mapping import evaluate
-from hub.sdk.steps import Request, Skipped, Steps, Written
+from hub.sdk.errors import PermanentError
+from hub.sdk.steps import Skipped, Steps, Written
 from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
@@ -38,89 +34,6 @@ log = logging.getLogger(__name__)
 #: How long a delivery waits in a worker for a place among its connection's concurrent ones, then for the relay again.
 _PATIENCE_SECONDS = 2.0
 _BUSY_SECONDS = 0.03
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A claimed delivery with everything its steps need."""
-
-    row: Row
-    session: Session
-    message: Row
-    target: Target | None
-    attempt_id: str
-
-    @property
-    def write(self) -> outcome.Write:
-        """The manifest's word on this write, with the connection's quiesce window."""
-        declared = self.session.manifest.writes.get(self.row["type"])
-        window = self.session.limits.get("max_in_flight_seconds")
-        return outcome.Write(
-            declared["idempotency"] if declared else "none",
-            float(window if window is not None else declared["max_in_flight_seconds"] if declared else 0),
-            declared["object"] if declared else "",
-        )
-
-    def document(self) -> Mapping[str, Any]:
-        """The document to write: corrected if a person corrected it, cast to the connector's major, target fields mapped."""
-        data = orjson.loads(self.row["corrected"]) if self.row["corrected"] else envelope_data(self.message["body"])
-        major = self.session.manifest.data["canonical"]
-        found = schema_version.cast(self.row["type"], data, major)
-        if found is None:
-            raise PermanentError(
-                f"{self.row['connector']} speaks canonical v{major} and no caster leads there from {self.row['type']}",
-                code="version_refused",
-            )
-        document = dict(found[1])
-        if self.target is not None and self.target.map:
-            fields = {name: evaluate(expression, data) for name, expression in self.target.map.items()}
-            given = {name: value for name, value in fields.items() if value is not None}
-            document["extensions"] = {**document.get("extensions", {}), "target": given}
-        return document
-
-
-class Guard:
-    """The boundary around the requests of claimed deliveries: budget, intent, lease."""
-
-    def __init__(self, ctx: Context, claims: Sequence[Claim], trial: bool) -> None:
-        self._ctx, self._claims = ctx, claims
-        self._budget = Budget(ctx, claims[0].session, trial)
-        self._renewed = ctx.clock()
-
-    async def before_request(self, request: Request) -> None:
-        """Waiting for a slot must not cost the lease."""
-        if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 3:
-            await self._held(lambda uow, row, now, until: uow.deliveries.renew(row, now, until))
-        await self._budget.reserve()
-
-    async def before_effect(self, request: Request) -> None:
-        def intend(uow: UnitOfWork, row: Row, now: Any, until: Any) -> bool:
-            return uow.deliveries.intend(row, now, until)
-
-        await self._held(intend, {"effects": 1, "outcome": "sending"})
-
-    async def after_request(self, error: ConnectorError | None) -> None:
-        await self._budget.answered(error)
-
-    async def _held(self, hold: Callable[..., bool], attempt: Mapping[str, Any] | None = None) -> None:
-        """One transaction for all claims; LeaseLostError unless each is still ours."""
-
-        def work(uow: UnitOfWork) -> Any:
-            now = self._ctx.clock()
-            until = now + timedelta(seconds=self._ctx.settings.lease_seconds)
-            for claim in self._claims:
-                if not hold(uow, claim.row, now, until):
-                    raise LeaseLostError
-                if attempt is not None:
-                    uow.attempts.update(claim.row["tenant_id"], claim.attempt_id, attempt)
-            return now
-
-        session = self._claims[0].session
-        at = await self._ctx.commit(work, session.tenant_id, session.connection_id)
-        # Looked at again after the commit: a worker that was stopped in between must not send.
-        if (self._ctx.clock() - at).total_seconds() > self._ctx.settings.lease_seconds / 2:
-            raise LeaseLostError
-        self._renewed = at
 
 
 @dataclass
@@ -139,6 +52,7 @@ class Deliverer:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._desks: dict[tuple[str, str], _Desk] = {}
+        self._draining = False
 
     def on_message(self, payload: Mapping[str, Any], acknowledge: Callable[[], None]) -> None:
         """Called by the broker's thread; acknowledged after the outcome is committed (or there was nothing to do)."""
@@ -146,6 +60,8 @@ class Deliverer:
         self._ctx.loop.call(self._put, key, str(payload["delivery_id"]), bool(payload.get("trial")), acknowledge)
 
     def _put(self, key: tuple[str, str], delivery_id: str, trial: bool, acknowledge: Callable[[], None]) -> None:
+        if self._draining:
+            return  # not acknowledged: its queue has it
         desk = self._desks.get(key)
         if desk is None:
             desk = self._desks[key] = _Desk(self._ctx, *key)
@@ -153,6 +69,7 @@ class Deliverer:
 
     async def drain(self) -> None:
         """Take nothing new; return when what is claimed has its outcome."""
+        self._draining = True
         for desk in self._desks.values():
             await desk.close()
         while any(desk.active for desk in self._desks.values()):
@@ -181,8 +98,6 @@ class _Desk:
         self.closed = False
 
     def put(self, item: _Waiting) -> None:
-        if self.closed:
-            return  # not acknowledged: its queue has it
         self._waiting.append(item)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
@@ -282,10 +197,12 @@ class _Desk:
         until = now + timedelta(seconds=ctx.settings.lease_seconds)
         rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until)
         messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
+        newest = uow.deliveries.newest_applied([row for row in rows if not row["probe"] and type_named(row["type"]).supersedes])
         claims, attempts = [], []
         for row in rows:
             message = messages[row["message_id"]]
-            if self._superseded(uow, row, now):
+            if row["id"] in newest:  # a state that arrives after a newer one of its entity was applied is never applied late
+                outcome.supersede(uow, row, newest[row["id"]], now)
                 continue
             claim = Claim(row, session, message, _target(routes, row), new_id())
             claims.append(claim)
@@ -297,17 +214,9 @@ class _Desk:
             })  # fmt: skip
         if attempts:
             uow.attempts.add(attempts)
+        if not rate_limit.troubled(budget, session.limits, now.timestamp()):
+            calm(ctx, session)
         return _groups(claims), busy
-
-    def _superseded(self, uow: UnitOfWork, row: Row, now: Any) -> bool:
-        """A state that arrives after a newer one of the same entity was applied is never applied late."""
-        if row["probe"] or not type_named(row["type"]).supersedes:
-            return False
-        newest = uow.deliveries.newest_applied(row)
-        if newest is None:
-            return False
-        outcome.supersede(self._ctx, uow, row, newest, now)
-        return True
 
     async def _work(self, group: list[Claim], trial: bool) -> bool:
         """Try a group of claims and commit each one's outcome; whether they were still ours."""
@@ -340,14 +249,12 @@ class _Desk:
             return moved
 
     async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run) -> bool:
-        moved = await self._ctx.commit(
-            lambda uow: outcome.commit(
-                self._ctx, uow, claim.row, claim.session, claim.attempt_id, claim.write, decision, run,
-                envelope_data(claim.message["body"])["id"],
-            ),
-            self._tenant_id, self._connection_id,
-        )  # fmt: skip
-        self._ctx.due.add(self._tenant_id, self._connection_id)  # a place is free, and the next sibling may go
+        document_id = envelope_data(claim.message["body"])["id"]
+        ending = outcome.Ending(
+            claim.row, claim.session, claim.attempt_id, claim.write.object, document_id, decision, run, self._ctx.clock()
+        )
+        moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
+        self._ctx.due.add(self._tenant_id, self._connection_id, freed=True)  # a place is free, and the next sibling may go
         return moved
 
     async def _attempt(
@@ -425,15 +332,15 @@ def recover(ctx: Context, others_are_dead: bool = False) -> int:
             cause = "the worker died while sending" if sent else "the worker died before sending"
             for attempt in uow.attempts.unfinished(row["tenant_id"], row["id"]):
                 ended = {"ended_at": now, "outcome": decided["state"], "code": "worker_lost", "detail": cause}
-                uow.attempts.update(row["tenant_id"], attempt["id"], ended)
+                uow.attempts.end([{**attempt, **ended}])
             if decided["state"] == "dead":
                 audit.record(uow, row["tenant_id"], now, "recover", "delivery.dead", f"delivery/{row['id']}",
                              message_id=row["message_id"], connection=row["connection_id"], code="undecidable",
                              cause=cause)  # fmt: skip
-            uow.deliveries.settle(row, now, {
-                **decided, "cause": cause, "attempts": row["attempts"] + 1,
-                "available_at": now + timedelta(seconds=window),
-            })  # fmt: skip
+            available = now + timedelta(seconds=window)
+            uow.deliveries.settle([
+                (row, {**decided, "cause": cause, "attempts": row["attempts"] + 1, "available_at": available}),
+            ])  # fmt: skip
         if others_are_dead:
             uow.deliveries.forget_published(now + timedelta(days=1))
             uow.raws.release()

@@ -57,7 +57,7 @@ def webhook_work(
 
     def work(uow: UnitOfWork) -> ReceivedWebhook | HubError:
         now = ctx.clock()
-        connection = uow.connections.get(tenant_id, connection_id)
+        connection = ctx.connection(uow, tenant_id, connection_id)
         manifest = None
         if connection is not None and connection["connector"] in ctx.plugins.connectors:
             manifest = ctx.plugins.connectors[connection["connector"]].manifest

@@ -12,7 +12,7 @@
 """
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,6 +38,7 @@ from hub.store import UnitOfWork
 from hub.store.rows import Row
 
 _OUTAGE_SECONDS = 30.0
+_FINAL = ("applied", "skipped", "dead")
 
 
 @dataclass(frozen=True)
@@ -116,48 +117,70 @@ def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
     return Outcome("ambiguous", code, cause, after_seconds=write.max_in_flight_seconds, probe=True)
 
 
-def commit(
-    ctx: Context, uow: UnitOfWork, row: Row, session: Session, attempt_id: str, write: Write, outcome: Outcome | None, run: Run,
-    document_id: str,
-) -> bool:  # fmt: skip
-    """Record the attempt and move the delivery; False if the claim had passed to another worker."""
-    now = ctx.clock()
-    ended = {"ended_at": now, "steps": run.steps, "effects": run.effects}
-    lost = {**ended, "outcome": "lost", "code": "lease_lost"}
-    if outcome is None:
-        uow.attempts.update(row["tenant_id"], attempt_id, lost)
-        return False
-    final = outcome.state in ("applied", "skipped", "dead")
-    moved = uow.deliveries.settle(row, now, {
+@dataclass(frozen=True)
+class Ending:
+    """A claim and what became of it. ``outcome`` None: the claim was lost, somebody else decides."""
+
+    row: Row
+    session: Session
+    attempt_id: str
+    object: str
+    document_id: str
+    outcome: Outcome | None
+    run: Run
+    at: datetime
+
+
+def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
+    """Record the attempts and move the deliveries; False where the claim had passed to another worker."""
+    settled = uow.deliveries.settle([(item.row, _settled(item, item.outcome)) for item in endings if item.outcome])
+    moved = [(item.row["tenant_id"], item.row["id"]) in settled for item in endings]
+    uow.attempts.end([_ended(item, ours) for item, ours in zip(endings, moved, strict=True)])
+    applied = []
+    for item, ours in zip(endings, moved, strict=True):
+        outcome, row = item.outcome, item.row
+        if outcome is None or not ours:
+            continue
+        if outcome.state == "applied" and outcome.external_id is not None:
+            applied.append({
+                "tenant_id": row["tenant_id"], "connection_id": row["connection_id"], "kind": item.object,
+                "canonical_id": item.document_id, "external_id": outcome.external_id, "created_at": item.at,
+            })  # fmt: skip
+        if outcome.state in _FINAL:
+            audit.record(
+                uow, row["tenant_id"], item.at, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
+                message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
+                code=outcome.code, cause=outcome.cause,
+            )  # fmt: skip
+        if outcome.pause:
+            pause(uow, item.session, outcome.cause, item.at, "deliver")
+    uow.links.put(applied)
+    return moved
+
+
+def _settled(item: Ending, outcome: Outcome) -> dict[str, Any]:
+    return {
         "state": outcome.state, "cause_code": outcome.code, "cause": outcome.cause, "remedy": outcome.remedy,
-        "available_at": now + timedelta(seconds=outcome.after_seconds), "probe": outcome.probe,
-        "attempts": row["attempts"] + 1, "failures": row["failures"] + outcome.counts, "external_id": outcome.external_id,
-        "settled_at": now if final else None,
-    })  # fmt: skip
-    if not moved:
-        uow.attempts.end(row["tenant_id"], attempt_id, lost)
-        return False
-    uow.attempts.update(row["tenant_id"], attempt_id, {
-        **ended, "outcome": outcome.state, "code": outcome.code, "detail": outcome.cause, "external_id": outcome.external_id,
-    })  # fmt: skip
-    if outcome.state == "applied" and outcome.external_id is not None:
-        uow.links.put(row["tenant_id"], row["connection_id"], write.object, document_id, outcome.external_id, now)
-    if final:
-        audit.record(
-            uow, row["tenant_id"], now, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
-            message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
-            code=outcome.code, cause=outcome.cause,
-        )  # fmt: skip
-    if outcome.pause:
-        pause(uow, session, outcome.cause, now, "deliver")
-    return True
+        "available_at": item.at + timedelta(seconds=outcome.after_seconds), "probe": outcome.probe,
+        "attempts": item.row["attempts"] + 1, "failures": item.row["failures"] + outcome.counts,
+        "external_id": outcome.external_id, "settled_at": item.at if outcome.state in _FINAL else None,
+    }  # fmt: skip
 
 
-def supersede(ctx: Context, uow: UnitOfWork, row: Row, newest: datetime, now: datetime) -> None:
+def _ended(item: Ending, ours: bool) -> dict[str, Any]:
+    outcome = item.outcome if ours else None
+    return {
+        "tenant_id": item.row["tenant_id"], "id": item.attempt_id, "ended_at": item.at, "steps": item.run.steps,
+        "effects": item.run.effects, "outcome": outcome.state if outcome else "lost",
+        "code": outcome.code if outcome else "lease_lost", "detail": outcome.cause if outcome else "",
+        "external_id": outcome.external_id if outcome else None,
+    }  # fmt: skip
+
+
+def supersede(uow: UnitOfWork, row: Row, newest: datetime, now: datetime) -> None:
     """End a claimed delivery whose entity has a newer state at the target already."""
     cause = f"the target has the state of {newest.isoformat()}, this one is of {row['event_at'].isoformat()}"
-    uow.deliveries.settle(row, now, {
-        "state": "skipped", "cause_code": "superseded", "cause": cause, "settled_at": now,
-    })  # fmt: skip
+    values = {"state": "skipped", "cause_code": "superseded", "cause": cause, "settled_at": now}
+    uow.deliveries.settle([(row, values)])
     audit.record(uow, row["tenant_id"], now, "deliver", "delivery.skipped", f"delivery/{row['id']}",
                  message_id=row["message_id"], connection=row["connection_id"], code="superseded", cause=cause)  # fmt: skip

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 #: After this long without a claim a delivery id is published again.
 STALE = timedelta(seconds=60)
 _BATCH = 500
+#: A connection whose window was full is not looked at again for so long, unless a place was freed here.
+_FULL_SECONDS = 0.1
 
 
 class Relay:
@@ -33,24 +35,22 @@ class Relay:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._declared = topology_for(ctx.plugins.connectors)
+        self._full: dict[tuple[str, str], float] = {}
 
     def run_due(self) -> int:
         """Publish at once what this process has just committed; returns how many deliveries."""
         connections, inputs = self._ctx.due.take()
         if inputs:
-            self._publish(DELIVERIES, [(INPUTS, {})])
-        found = []
-        if connections:
-            with self._ctx.store.read() as uow:
-                rows = (uow.connections.get(*key) for key in sorted(connections))
-                found = [row for row in rows if row is not None and row["state"] == "active"]
-        return self._relay(found)
+            self._ctx.broker.publish(DELIVERIES, [(INPUTS, {})])
+        now = time.monotonic()
+        # Where there is no place, whoever frees one publishes the next; asking before is in vain.
+        return self._relay(sorted(key for key, freed in connections.items() if freed or self._full.get(key, 0.0) < now))
 
     def sweep(self) -> int:
         """Publish whatever is due in any connection; returns how many deliveries."""
         with self._ctx.store.read() as uow:
             found = uow.deliveries.due_connections(self._ctx.clock())
-        return self._relay(found)
+        return self._relay([(row["tenant_id"], row["connection_id"]) for row in found])
 
     def give_back_stale(self) -> int:
         """What was published and never claimed is due again; returns how many."""
@@ -62,16 +62,16 @@ class Relay:
         with self._ctx.store.begin() as uow:
             return uow.deliveries.promote_all()
 
-    def _relay(self, connections: Sequence[Row]) -> int:
+    def _relay(self, connections: Sequence[tuple[str, str]]) -> int:
         """Take rows first, publish, and give back what the broker did not take.
 
         Marked before they are published: a worker may have claimed, tried and postponed one before a later mark would
         arrive. A crash in between costs STALE at most.
         """
         taken: list[Row] = []
-        for connection in connections:
+        for tenant_id, connection_id in connections:
             with self._ctx.store.begin() as uow:
-                taken += self._admit(uow, connection)
+                taken += self._admit(uow, tenant_id, connection_id)
         for start in range(0, len(taken), _BATCH):
             batch = taken[start : start + _BATCH]
             messages = [
@@ -83,7 +83,7 @@ class Relay:
             ]  # fmt: skip
             with self._ctx.telemetry.span(tracing.RELAY, messaging_batch=len(messages)):
                 try:
-                    refused = self._publish(DELIVERIES, messages)
+                    refused = self._ctx.broker.publish(DELIVERIES, messages)
                 except BaseException:
                     self._give_back(taken[start:])
                     raise
@@ -93,25 +93,24 @@ class Relay:
                     self._ctx.broker.declare(self._declared)
         return len(taken)
 
-    def _publish(self, exchange: str, messages: Sequence[tuple[str, Any]]) -> list[int]:
-        return self._ctx.broker.publish(exchange, messages)
-
     def _give_back(self, rows: Sequence[Row]) -> None:
         with self._ctx.store.begin() as uow:
             uow.deliveries.give_back([(row["tenant_id"], row["id"]) for row in rows])
 
-    def _admit(self, uow: UnitOfWork, connection: Row) -> list[Row]:
+    def _admit(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> list[Row]:
         """What may go to one connection now: live first, bulk with what is left (one at least)."""
-        ctx, now = self._ctx, self._ctx.clock()
-        limits = limits_of(ctx, connection)
-        if limits is None:
+        ctx, now, key = self._ctx, self._ctx.clock(), (tenant_id, connection_id)
+        connection = ctx.connection(uow, *key)
+        limits = limits_of(ctx, connection) if connection is not None and connection["state"] == "active" else None
+        if connection is None or limits is None:
             return []
-        key = (connection["tenant_id"], connection["connection_id"])
-        under_way = uow.deliveries.under_way(*key)
         budget = uow.budgets.get(*key)
         batch = max((int(item["batch"]) for item in self._writes(connection)), default=1)
-        horizon = ctx.settings.lease_seconds / 4
-        room = rate_limit.room(budget, limits, now.timestamp(), under_way, horizon, batch)
+        window = rate_limit.window(budget, limits, now.timestamp(), ctx.settings.lease_seconds / 4, batch)
+        if not window:
+            return []
+        under_way = uow.deliveries.under_way(*key)
+        room = max(0, window - sum(under_way.values()))
         trial = bool(budget["open_until"])
         if room and trial:  # the breaker is open and its time is up: exactly one finds out whether the target is back
             budget = uow.budgets.lock(*key)
@@ -119,10 +118,11 @@ class Relay:
                 return []
             budget["open_until"] = now.timestamp() + float(limits["breaker_seconds"])
             uow.budgets.save(budget)
+        self._full[key] = 0.0 if room else time.monotonic() + _FULL_SECONDS
         taken = uow.deliveries.take_due(*key, "live", now, room) if room else []
         left = room - len(taken)
-        if not left and not trial and under_way < 2 * int(limits["concurrency"]) * batch:
-            left = 0 if uow.deliveries.under_way(*key, "bulk") else 1
+        if not left and not trial and not under_way.get("bulk"):
+            left = 1  # live work that fills the window must not stop bulk work for ever
         if left:
             taken += uow.deliveries.take_due(*key, "bulk", now, left)
         return [{**row, "connector": connection["connector"], "trial": trial} for row in taken]
@@ -141,7 +141,7 @@ class Relay:
             envelope["data"] = redaction.document(row["type"], envelope["data"])
             messages.append((f"{row['tenant_id']}.{row['type']}", envelope))
         if messages:
-            self._publish(EVENTS, messages)
+            ctx.broker.publish(EVENTS, messages)
             with ctx.store.begin() as uow:
                 uow.messages.mark_published([(row["tenant_id"], row["id"]) for row in events], ctx.clock())
         return len(events)

@@ -156,7 +156,7 @@ def _delivery(
     ctx: Context, uow: UnitOfWork, message: NewMessage, message_id: str, subject: str, to: Recipient,
     suspect_of: str | None, now: datetime,
 ) -> dict[str, Any]:  # fmt: skip
-    connection = uow.connections.get(message.tenant_id, to.connection_id)
+    connection = ctx.connection(uow, message.tenant_id, to.connection_id)
     if connection is None:
         raise UntranslatableError(f"flow {to.flow} names connection {to.connection_id!r}, which does not exist")
     return {

@@ -18,7 +18,7 @@ from hub.errors import HubError
 from hub.flow.context import Context
 from hub.flow.ingest import accepted, event_work
 from hub.flow.route import Admitted
-from hub.identity.api_keys import Client, client_of
+from hub.identity.api_keys import Client
 from hub.store import UnitOfWork
 from hub.telemetry import incoming
 
@@ -67,7 +67,7 @@ class FastLane:
         self, uow: UnitOfWork, token: str, key: str | None, envelope: Any, traceparent: str, body: bytes
     ) -> tuple[Client, Admitted, bytes] | None:
         ctx = self._ctx
-        client = client_of(uow, token)
+        client = ctx.clients.of(uow, token)
         if client is None or self._scope not in client.scopes:
             return None
         if key is not None and uow.idempotency.known(client.tenant_id, self._name, key):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from hub.policies import audit
-from hub.store import Store, UnitOfWork, new_id
+from hub.store import Configured, Store, UnitOfWork, new_id
 
 #: What a key may be allowed to do.
 SCOPES = (
@@ -41,15 +41,33 @@ def create_key(uow: UnitOfWork, tenant_id: str, name: str, scopes: Sequence[str]
     return key
 
 
+class Clients:
+    """Who a key belongs to. Keys that are in use are remembered until something of their tenant changes."""
+
+    def __init__(self, configured: Configured) -> None:
+        self._configured = configured
+        self._tenants: dict[str, str] = {}
+
+    def of(self, uow: UnitOfWork, key: str) -> Client | None:
+        """The client of a key, or None."""
+        digest = _digest(key)
+        tenant_id = self._tenants.get(digest)
+        if tenant_id is not None:
+            return self._configured.get(uow, tenant_id, ("key", digest), lambda: _client(uow, digest))
+        client = _client(uow, digest)
+        if client is not None:
+            self._tenants[digest] = client.tenant_id  # a key never changes hands
+        return client
+
+
 def authenticate(store: Store, key: str) -> Client | None:
     """The client of a key, or None."""
     with store.read() as uow:
-        return client_of(uow, key)
+        return _client(uow, _digest(key))
 
 
-def client_of(uow: UnitOfWork, key: str) -> Client | None:
-    """The client of a key, or None."""
-    row = uow.tenants.key_by_digest(_digest(key))
+def _client(uow: UnitOfWork, digest: str) -> Client | None:
+    row = uow.tenants.key_by_digest(digest)
     if row is None:
         return None
     return Client(row["tenant_id"], row["id"], row["name"], frozenset(row["scopes"]))

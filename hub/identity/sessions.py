@@ -7,20 +7,25 @@ from hub.errors import NotFoundError
 from hub.identity.vault import Vault, load_credentials
 from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
-from hub.store import UnitOfWork
+from hub.store import Configured, UnitOfWork
 from hub.store.rows import Row
 
 
 class Sessions:
     """The open sessions of this process."""
 
-    def __init__(self, plugins: Plugins, vault: Vault) -> None:
-        self._plugins, self._vault = plugins, vault
+    def __init__(self, plugins: Plugins, vault: Vault, configured: Configured) -> None:
+        self._plugins, self._vault, self._configured = plugins, vault, configured
         self._open: dict[tuple[str, str], Session] = {}
         self._lock = threading.Lock()
 
     def get(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Session:
         """The session of a connection; raises NotFoundError, or KeyError if its connector is not installed."""
+        named = ("session", connection_id)
+        return self._configured.get(uow, tenant_id, named, lambda: self._get(uow, tenant_id, connection_id))
+
+    def _get(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Session:
+        """The one in use if nothing that it depends on has changed: it may be logged in."""
         row = uow.connections.get(tenant_id, connection_id)
         if row is None:
             raise NotFoundError("connection", connection_id)

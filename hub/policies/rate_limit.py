@@ -132,26 +132,26 @@ def erred(row: Row, limits: Limits, now: float) -> None:
         _count(row, "errors", errors["seconds"], now, now)
 
 
-def room(row: Row, limits: Limits, now: float, under_way: int, horizon: float, batch: int = 1) -> int:
-    """How many more deliveries may be published now: what can begin within ``horizon`` seconds, none if closed.
+def window(row: Row, limits: Limits, now: float, horizon: float, batch: int = 1) -> int:
+    """How many deliveries may be under way: what can begin within ``horizon`` seconds, none if closed, one if it is a trial.
 
-    Twice the concurrency is under way at most, so that a worker finds the next one at hand; everything else waits in the
-    store, where it costs nothing and keeps nobody else waiting.
+    Twice the concurrency at most, so that a worker finds the next one at hand; everything else waits in the store, where it
+    costs nothing and keeps nobody else waiting.
     """
     if row["blocked_until"] > now or row["open_until"] > now:
         return 0
     if row["open_until"]:
-        return 0 if under_way else 1
-    window = 2 * int(limits["concurrency"]) * batch
+        return 1
+    size = 2 * int(limits["concurrency"]) * batch
     if (paced := pacing(limits)) is not None:
         behind = max(0.0, row["tat"] - now) / paced.interval
-        window = min(window, max(0, int(horizon / paced.interval + paced.burst - behind)) * batch)
+        size = min(size, max(0, int(horizon / paced.interval + paced.burst - behind)) * batch)
     for index, rate in enumerate(limits.get("rates") or ()):
         if rate["seconds"] > PACED_SECONDS:
-            window = min(window, rate["requests"] - _used(row, f"rate{index}", rate["seconds"], now))
+            size = min(size, rate["requests"] - _used(row, f"rate{index}", rate["seconds"], now))
     if errors := limits.get("error_budget"):
-        window = min(window, errors["errors"] - 1 - _used(row, "errors", errors["seconds"], now))
-    return max(0, window - under_way)
+        size = min(size, errors["errors"] - 1 - _used(row, "errors", errors["seconds"], now))
+    return max(0, size)
 
 
 def hold(row: Row, limits: Limits, holder: str, now: float, in_hand: int) -> None:

@@ -23,6 +23,7 @@ class Session:
         limits: the manifest's limits with the connection's overrides.
         version: what the connection and its credentials were when this session was made.
         login_value: header value of the current login, for systems with sessions.
+        calm_until: until then (loop time) nothing has to be asked before a request: its budget was just seen to be free.
     """
 
     tenant_id: str
@@ -33,6 +34,7 @@ class Session:
     limits: Mapping[str, Any]
     version: Any = None
     login_value: str = field(default="", repr=False)
+    calm_until: float = 0.0
     login_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property

@@ -1,9 +1,10 @@
 """The only room that speaks SQL. `Store.begin()` opens a unit of work; its repositories are the tables' verbs."""
 
 from hub.store.clock import StoreClock
+from hub.store.configured import Configured
 from hub.store.engine import Leadership, Store, StoreUnavailableError
 from hub.store.group import GroupCommit
 from hub.store.ids import new_id
 from hub.store.uow import UnitOfWork
 
-__all__ = ["GroupCommit", "Leadership", "Store", "StoreClock", "StoreUnavailableError", "UnitOfWork", "new_id"]
+__all__ = ["Configured", "GroupCommit", "Leadership", "Store", "StoreClock", "StoreUnavailableError", "UnitOfWork", "new_id"]

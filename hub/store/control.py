@@ -1,47 +1,70 @@
 """What people configure: tenants, API keys, connections and their credentials, integrations."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from hub.store.rows import Repository, Row
+from hub.store.rows import Repository, Row, given
 from hub.store.tables import api_key, connection, credential, integration_revision, tenant
 
+_KEY_BY_DIGEST = sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None))
+_VERSION = sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id))
 
-class Tenants(Repository):
+
+class _Configuring(Repository):
+    """What processes remember of a tenant's configuration is good as long as the tenant's version stays."""
+
+    def __init__(self, connection: sa.Connection, on_change: Callable[[str], None]) -> None:
+        super().__init__(connection)
+        self._on_change = on_change
+
+    def _changed(self, tenant_id: str) -> None:
+        self._update(tenant, (tenant.c.tenant_id == tenant_id,), {"version": tenant.c.version + 1})
+        self._on_change(tenant_id)
+
+
+class Tenants(_Configuring):
     """Retailers, and the keys their systems use."""
 
     def add(self, tenant_id: str, name: str, now: datetime) -> bool:
-        row = {"tenant_id": tenant_id, "name": name, "created_at": now}
+        row = {"tenant_id": tenant_id, "name": name, "created_at": now, "version": 1}
         return bool(self._insert_or_ignore(tenant, [row], ["tenant_id"]))
 
     def ids(self) -> list[str]:
         return [row["tenant_id"] for row in self._all(sa.select(tenant.c.tenant_id).order_by(tenant.c.tenant_id))]
 
     def get(self, tenant_id: str) -> Row | None:
-        return self._one(sa.select(tenant).where(tenant.c.tenant_id == tenant_id))
+        columns = (tenant.c.tenant_id, tenant.c.name, tenant.c.created_at)
+        return self._one(sa.select(*columns).where(tenant.c.tenant_id == tenant_id))
 
     def add_key(self, row: Mapping[str, Any]) -> None:
         self._c.execute(sa.insert(api_key).values(dict(row)))
 
     def key_by_digest(self, digest: str) -> Row | None:
         """The one look-up without a tenant: the key is what tells the tenant."""
-        return self._one(sa.select(api_key).where(api_key.c.digest == digest, api_key.c.revoked_at.is_(None)))
+        return self._one(_KEY_BY_DIGEST, of_digest=digest)
+
+    def version(self, tenant_id: str) -> int | None:
+        """Rises with every change of the tenant's configuration; None if there is no such tenant."""
+        found = self._one(_VERSION, of_tenant_id=tenant_id)
+        return found["version"] if found else None
 
     def revoke_key(self, tenant_id: str, prefix: str, now: datetime) -> bool:
         """End the key that begins with ``prefix`` (its first 12 characters); False if there is none in use."""
         where = (api_key.c.tenant_id == tenant_id, api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))
+        self._changed(tenant_id)
         return self._update(api_key, where, {"revoked_at": now}) == 1
 
 
-class Connections(Repository):
+class Connections(_Configuring):
     """A tenant's authorised uses of connectors. States: active, paused (with the reason)."""
 
     def put(self, row: Mapping[str, Any]) -> None:
         changed = ("connector", "environment", "base_url", "settings", "updated_at")
         self._upsert(connection, row, changed)
+        self._changed(row["tenant_id"])
 
     def get(self, tenant_id: str, connection_id: str) -> Row | None:
         where = (connection.c.tenant_id == tenant_id, connection.c.connection_id == connection_id)
@@ -57,17 +80,19 @@ class Connections(Repository):
             connection.c.tenant_id == tenant_id, connection.c.connection_id == connection_id, connection.c.state != state,
         )  # fmt: skip
         values = {"state": state, "state_reason": reason[:1000], "updated_at": now}
+        self._changed(tenant_id)
         return self._update(connection, where, values) == 1
 
     def put_credential(self, row: Mapping[str, Any]) -> None:
         self._upsert(credential, row, ("version", "sealed", "created_at"))
+        self._changed(row["tenant_id"])
 
     def credentials(self, tenant_id: str, connection_id: str) -> list[Row]:
         where = (credential.c.tenant_id == tenant_id, credential.c.connection_id == connection_id)
         return self._all(sa.select(credential).where(*where))
 
 
-class Integrations(Repository):
+class Integrations(_Configuring):
     """Revisions of integration files; one per integration is in force."""
 
     def in_force(self, tenant_id: str) -> list[Row]:
@@ -88,4 +113,5 @@ class Integrations(Repository):
         )
         self._update(integration_revision, where, {"in_force": False})
         self._c.execute(sa.insert(integration_revision).values({**row, "revision": number, "in_force": True}))
+        self._changed(row["tenant_id"])
         return number

@@ -10,7 +10,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Repository, Row
+from hub.store.rows import given as given_value
 from hub.store.tables import attempt, connection, delivery, message
 
 #: A dead letter is open too: what comes after it must not overtake the person who mends it.
@@ -25,11 +27,17 @@ def _state(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:
     return found
 
 
-def _of_entity(row: Mapping[str, Any]) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        delivery.c.tenant_id == row["tenant_id"], delivery.c.connection_id == row["connection_id"],
-        delivery.c.subject == row["subject"],
-    )  # fmt: skip
+def _same_entity(one: Any, other: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    """Two FROM clauses' rows are about the same entity at the same connection."""
+    return tuple(one.c[name] == other.c[name] for name in ("tenant_id", "connection_id", "subject"))
+
+
+def _given_one(given: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    return tuple(delivery.c[name] == given.c[name] for name in ("tenant_id", "id"))
+
+
+def _columns(table: sa.Table, *names: str) -> list[Any]:
+    return [table.c[name] for name in names]
 
 
 def _unblocked() -> sa.ColumnElement[bool]:
@@ -43,18 +51,145 @@ def _unblocked() -> sa.ColumnElement[bool]:
     )
     # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
     waits = sa.or_(delivery.c.state != "ambiguous", _state(other, IN_HAND))
-    before = sa.select(sa.literal(1)).where(*same, other.c.id < delivery.c.id, waits)
-    after = sa.select(sa.literal(1)).where(*same, other.c.id > delivery.c.id, _state(other, (*IN_HAND, "ambiguous")))
+    # One by one by the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
+    before = sa.select(sa.literal(1)).where(*same, other.c.id < delivery.c.id, waits).limit(1)
+    after = sa.select(sa.literal(1)).where(*same, other.c.id > delivery.c.id, _state(other, (*IN_HAND, "ambiguous"))).limit(1)
     paused = sa.select(sa.literal(1)).where(
         connection.c.tenant_id == delivery.c.tenant_id,
         connection.c.connection_id == delivery.c.connection_id,
         connection.c.state == "paused",
     )
-    return sa.and_(~sa.exists(before), ~sa.exists(after), ~sa.exists(paused))
+    first_before, first_after = before.correlate(delivery).scalar_subquery(), after.correlate(delivery).scalar_subquery()
+    return sa.and_(first_before.is_(None), first_after.is_(None), ~sa.exists(paused))
 
 
-#: Built once: an expression never changes, and building it costs more than running it.
-_UNBLOCKED = _unblocked()
+#: What the end of a claim says about its delivery.
+_SETTLED = (
+    "state",
+    "cause_code",
+    "cause",
+    "remedy",
+    "available_at",
+    "probe",
+    "attempts",
+    "failures",
+    "external_id",
+    "settled_at",
+)
+
+
+def _held(given: Any) -> tuple[Any, ...]:
+    """The claim is still ours, as given: nobody else has it, and its lease has not run out."""
+    mine = tuple(delivery.c[name] == given.c[name] for name in ("tenant_id", "id", "fence", "lease_owner"))
+    return (*mine, delivery.c.lease_until > sa.bindparam("now", type_=delivery.c.lease_until.type), _state(delivery, IN_HAND))
+
+
+def _keep(given: Any, _: Any = None, **values: Any) -> Any:
+    until = sa.bindparam("until", type_=delivery.c.lease_until.type)
+    statement = sa.update(delivery).where(*_held(given)).values(lease_until=until, **values)
+    return statement.returning(delivery.c.tenant_id, delivery.c.id)
+
+
+def _take(given: Any, _: Any) -> Any:
+    due = delivery.c.available_at <= sa.bindparam("now", type_=delivery.c.available_at.type)
+    locked = (
+        sa.select(delivery.c.tenant_id, delivery.c.id)
+        .join(given, sa.and_(*_given_one(given)))
+        .where(_state(delivery, WAITING), due, _unblocked())
+        .order_by(delivery.c.id)
+        .with_for_update(of=delivery)  # waits: skipping a row that the relay is just marking would strand it
+        .cte("locked")
+    )
+    until = sa.bindparam("until", type_=delivery.c.lease_until.type)
+    claimed = {"state": "claimed", "lease_owner": sa.bindparam("owner"), "lease_until": until, "fence": delivery.c.fence + 1}
+    statement = sa.update(delivery).where(*_given_one(locked), _state(delivery, WAITING))
+    return statement.values(claimed).returning(delivery)
+
+
+def _give_back(given: Any, _: Any) -> Any:
+    statement = sa.update(delivery).where(*_given_one(given), _state(delivery, WAITING))
+    return statement.values(published_at=None).returning(delivery.c.id)
+
+
+def _settle(given: Any, _: Any) -> Any:
+    fenced = (delivery.c[name] == given.c[name] for name in ("tenant_id", "id", "fence"))
+    released = {"lease_owner": None, "lease_until": None, "published_at": None}
+    statement = sa.update(delivery).where(*fenced, _state(delivery, IN_HAND))
+    return statement.values({**released, **{name: given.c[name] for name in _SETTLED}}).returning(
+        delivery.c.tenant_id, delivery.c.id
+    )
+
+
+def _promote(given: Any, _: Any) -> Any:
+    """The first open delivery of each given entity goes, if it was behind another."""
+    first = delivery.alias("first")
+    following = sa.select(first.c.id).where(*_same_entity(first, given), _state(first, OPEN)).order_by(first.c.id).limit(1)
+    of = (delivery.c.tenant_id == given.c.tenant_id, delivery.c.id == following.correlate(given).scalar_subquery())
+    return sa.update(delivery).where(*of, delivery.c.behind).values(behind=False).returning(delivery.c.id)
+
+
+def _newest(given: Any, _: Any) -> Any:
+    newer = (*_same_entity(delivery, given), delivery.c.type == given.c.type, delivery.c.event_at > given.c.event_at)
+    applied = sa.and_(*newer, delivery.c.state == sa.literal_column("'applied'"))
+    newest = sa.select(given.c.id, sa.func.max(delivery.c.event_at).label("event_at"))
+    return newest.join_from(given, delivery, applied).group_by(given.c.id)
+
+
+#: What a new delivery says; the rest is empty.
+_NEW = tuple(column.name for column in delivery.c if column.name not in ("behind", "corrected"))
+
+
+def _add(given: Any, insert: Any) -> Any:
+    """The insert that marks what comes behind an open sibling; nothing sees the rows of its own statement (``behind``)."""
+    other = delivery.alias("other")
+    with_open = sa.exists(sa.select(sa.literal(1)).where(*_same_entity(other, given), _state(other, OPEN)).correlate(given))
+    statement = inserted(delivery, _NEW, given, insert, behind=sa.or_(given.c.behind, with_open))
+    return statement.on_conflict_do_nothing().returning(delivery.c.id)
+
+
+_KEY = _columns(delivery, "tenant_id", "id")
+_TAKE = Bulk(_KEY, _take)
+_GIVE_BACK = Bulk(_KEY, _give_back)
+_CLAIM = _columns(delivery, "tenant_id", "id", "fence", "lease_owner")
+_ENTITY = ("tenant_id", "connection_id", "subject")
+_INTEND = Bulk(_CLAIM, lambda given, _: _keep(given, state="sending"))
+_RENEW = Bulk(_CLAIM, _keep)
+_SETTLE = Bulk([*_columns(delivery, "tenant_id", "id", "fence"), *_columns(delivery, *_SETTLED)], _settle)
+_PROMOTE = Bulk(_columns(delivery, *_ENTITY), _promote)
+_NEWEST = Bulk(_columns(delivery, *_ENTITY, "id", "type", "event_at"), _newest)
+_ADD = Bulk(_columns(delivery, *_NEW, "behind"), _add)
+
+_OF_CONNECTION = tuple(delivery.c[name] == given_value(delivery.c[name]) for name in ("tenant_id", "connection_id"))
+_UNDER_WAY = sa.select(delivery.c.lane, sa.func.count().label("count")).where(
+    *_OF_CONNECTION, _state(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None)
+).group_by(delivery.c.lane)  # fmt: skip
+_IN_HAND_NOW = sa.select(sa.func.count()).where(
+    *_OF_CONNECTION, _state(delivery, IN_HAND), _state(delivery, OPEN),
+    delivery.c.lease_until > given_value(delivery.c.lease_until, "now"),
+)  # fmt: skip
+
+
+def _take_due() -> Any:
+    now = given_value(delivery.c.available_at, "now")
+    chosen = (
+        sa.select(delivery.c.id)
+        .where(
+            *_OF_CONNECTION, delivery.c.lane == given_value(delivery.c.lane), _state(delivery, WAITING),
+            delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now, _unblocked(),
+        )
+        .order_by(delivery.c.available_at, delivery.c.id)
+        .limit(sa.bindparam("room"))
+        .with_for_update(skip_locked=True, of=delivery)
+        .cte("chosen")
+    )  # fmt: skip
+    of = (delivery.c.tenant_id == given_value(delivery.c.tenant_id), delivery.c.id.in_(sa.select(chosen.c.id)))
+    mark = sa.update(delivery).where(*of).values(published_at=now)
+    return mark.returning(
+        delivery.c.tenant_id, delivery.c.connection_id, delivery.c.id, delivery.c.lane, delivery.c.available_at
+    )
+
+
+_TAKE_DUE = _take_due()
 
 
 class Deliveries(Repository):
@@ -65,17 +200,19 @@ class Deliveries(Repository):
 
         One that comes behind an open sibling is marked so: looking for what is due never reads it, however many there are.
         """
-        marked = [{**row, "behind": self._has_open(row)} for row in rows]
-        return [row["id"] for row in self._insert_or_ignore(delivery, marked, ["id"])]
+        if not rows:
+            return []
+        entities: set[Any] = set()
+        marked = []
+        for row in rows:
+            entity = tuple(row[name] for name in _ENTITY)
+            marked.append({**row, "behind": entity in entities})
+            entities.add(entity)
+        return [row["id"] for row in _ADD.run(self._c, marked)]
 
-    def _has_open(self, row: Mapping[str, Any]) -> bool:
-        return self._one(sa.select(delivery.c.id).where(*_of_entity(row), _state(delivery, OPEN)).limit(1)) is not None
-
-    def promote(self, row: Mapping[str, Any]) -> None:
-        """An entity's delivery has ended: the next open one may go."""
-        following = sa.select(delivery.c.id).where(*_of_entity(row), _state(delivery, OPEN)).order_by(delivery.c.id).limit(1)
-        where = (delivery.c.tenant_id == row["tenant_id"], delivery.c.id == following.scalar_subquery(), delivery.c.behind)
-        self._update(delivery, where, {"behind": False})
+    def promote(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Deliveries of these entities have ended: the next open one of each may go."""
+        _PROMOTE.run(self._c, rows)
 
     def promote_all(self) -> int:
         """Let go what is marked as behind and is not: its sibling ended while it was being committed. Returns how many."""
@@ -100,40 +237,20 @@ class Deliveries(Repository):
         columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
         return self._all(sa.select(*columns).where(connection.c.state == "active", sa.exists(due)))
 
-    def under_way(self, tenant_id: str, connection_id: str, lane: str | None = None) -> int:
-        """How many deliveries of a connection are published and not settled."""
-        where = [
-            delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id,
-            _state(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None),
-        ]  # fmt: skip
-        if lane is not None:
-            where.append(delivery.c.lane == lane)
-        return int(self._c.execute(sa.select(sa.func.count()).where(*where)).scalar_one())
+    def under_way(self, tenant_id: str, connection_id: str) -> dict[str, int]:
+        """By lane, how many deliveries of a connection are published and not settled."""
+        found = self._all(_UNDER_WAY, of_tenant_id=tenant_id, of_connection_id=connection_id)
+        return {row["lane"]: row["count"] for row in found}
 
     def take_due(self, tenant_id: str, connection_id: str, lane: str, now: datetime, limit: int) -> list[Row]:
         """Mark up to ``limit`` deliveries of a lane as published, oldest first, and return them; a row is taken once."""
-        chosen = (
-            sa.select(delivery.c.id)
-            .where(
-                delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id, delivery.c.lane == lane,
-                _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind,
-                delivery.c.available_at <= now, _UNBLOCKED,
-            )
-            .order_by(delivery.c.available_at, delivery.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True, of=delivery)
-        )  # fmt: skip
-        ids = [row["id"] for row in self._all(chosen)]
-        if ids:
-            self._update(delivery, (delivery.c.tenant_id == tenant_id, delivery.c.id.in_(ids)), {"published_at": now})
-        return [{"tenant_id": tenant_id, "connection_id": connection_id, "id": found, "lane": lane} for found in ids]
+        of = {"of_tenant_id": tenant_id, "of_connection_id": connection_id, "of_lane": lane}
+        found = self._all(_TAKE_DUE, **of, now=now, room=limit)
+        return sorted(found, key=lambda row: (row["available_at"], row["id"]))
 
     def give_back(self, keys: Sequence[tuple[str, str]]) -> None:
         """(tenant, id) of published ones that nobody works on after all: the sweep finds them again."""
-        for tenant_id in {key[0] for key in keys}:
-            ids = [delivery_id for owner, delivery_id in keys if owner == tenant_id]
-            where = (delivery.c.tenant_id == tenant_id, delivery.c.id.in_(ids), _state(delivery, WAITING))
-            self._update(delivery, where, {"published_at": None})
+        _GIVE_BACK.run(self._c, [{"tenant_id": tenant_id, "id": delivery_id} for tenant_id, delivery_id in keys])
 
     def forget_published(self, before: datetime) -> int:
         """Give back what was published before then and not claimed: the broker lost it, or a worker died with it in memory."""
@@ -142,78 +259,35 @@ class Deliveries(Repository):
 
     def claim(self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime) -> list[Row]:
         """Take deliveries that are waiting, due and unblocked; the fence rises with every claim."""
-        locked = (
-            sa.select(delivery.c.id)
-            .where(
-                delivery.c.tenant_id == tenant_id,
-                delivery.c.id.in_(list(ids)),
-                _state(delivery, WAITING),
-                delivery.c.available_at <= now,
-                _UNBLOCKED,
-            )
-            .order_by(delivery.c.id)
-            .with_for_update(of=delivery)  # waits: skipping a row that the relay is just marking would strand it
-        )
-        free = [row["id"] for row in self._all(locked)]
-        if not free:
-            return []
-        statement = (
-            sa.update(delivery)
-            .where(delivery.c.tenant_id == tenant_id, delivery.c.id.in_(free), _state(delivery, WAITING))
-            .values(state="claimed", lease_owner=owner, lease_until=lease_until, fence=delivery.c.fence + 1)
-            .returning(delivery)
-        )
-        return sorted(self._all(statement), key=lambda row: str(row["id"]))
+        keys = [{"tenant_id": tenant_id, "id": delivery_id} for delivery_id in ids]
+        found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner)
+        return sorted(found, key=lambda row: str(row["id"]))
 
     def in_hand(self, tenant_id: str, connection_id: str, now: datetime) -> int:
         """How many deliveries of a connection some worker has claimed and still holds."""
-        where = (
-            delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id, _state(delivery, IN_HAND),
-            _state(delivery, OPEN), delivery.c.lease_until > now,
-        )  # fmt: skip
-        return int(self._c.execute(sa.select(sa.func.count()).where(*where)).scalar_one())
+        of = {"of_tenant_id": tenant_id, "of_connection_id": connection_id, "now": now}
+        return int(self._c.execute(_IN_HAND_NOW, of).scalar_one())
 
-    def newest_applied(self, row: Row) -> datetime | None:
-        """The event time of the newest state of an entity that the connection has, None if none was applied."""
-        where = (
-            delivery.c.tenant_id == row["tenant_id"], delivery.c.connection_id == row["connection_id"],
-            delivery.c.subject == row["subject"], delivery.c.type == row["type"], delivery.c.state == "applied",
-            delivery.c.event_at > row["event_at"],
-        )  # fmt: skip
-        statement = sa.select(delivery.c.event_at).where(*where).order_by(delivery.c.event_at.desc()).limit(1)
-        found = self._one(statement)
-        return found["event_at"] if found else None
+    def newest_applied(self, rows: Sequence[Row]) -> dict[str, datetime]:
+        """By delivery id: the event time of a newer state of its entity that the connection has. Absent: there is none."""
+        return {row["id"]: row["event_at"] for row in _NEWEST.run(self._c, rows)} if rows else {}
 
-    def _held_by(self, row: Row, now: datetime) -> tuple[Any, ...]:
-        return (
-            delivery.c.tenant_id == row["tenant_id"],
-            delivery.c.id == row["id"],
-            delivery.c.fence == row["fence"],
-            delivery.c.lease_owner == row["lease_owner"],
-            delivery.c.lease_until > now,
-            _state(delivery, IN_HAND),
-        )
+    def intend(self, rows: Sequence[Row], now: datetime, lease_until: datetime) -> set[tuple[str, str]]:
+        """Record the intent to send and renew the leases in one go; (tenant, id) of the claims that are still ours."""
+        return _keys(_INTEND.run(self._c, rows, now=now, until=lease_until))
 
-    def intend(self, row: Row, now: datetime, lease_until: datetime) -> bool:
-        """Record the intent to send and renew the lease in one go; False if the claim is no longer ours."""
-        return self._update(delivery, self._held_by(row, now), {"state": "sending", "lease_until": lease_until}) == 1
+    def renew(self, rows: Sequence[Row], now: datetime, lease_until: datetime) -> set[tuple[str, str]]:
+        """Keep claims for longer; (tenant, id) of those that are still ours."""
+        return _keys(_RENEW.run(self._c, rows, now=now, until=lease_until))
 
-    def renew(self, row: Row, now: datetime, lease_until: datetime) -> bool:
-        """Keep a claim for longer; False if it is no longer ours."""
-        return self._update(delivery, self._held_by(row, now), {"lease_until": lease_until}) == 1
-
-    def settle(self, row: Row, now: datetime, values: Mapping[str, Any]) -> bool:
-        """End a claim; False if it is no longer ours (another worker decides then)."""
-        where = (
-            delivery.c.tenant_id == row["tenant_id"], delivery.c.id == row["id"], delivery.c.fence == row["fence"],
-            _state(delivery, IN_HAND),
-        )  # fmt: skip
-        released = {"lease_owner": None, "lease_until": None, "published_at": None}
-        if not self._update(delivery, where, {**released, **values}):
-            return False
-        if values["state"] not in OPEN:
-            self.promote(row)
-        return True
+    def settle(self, ends: Sequence[tuple[Row, Mapping[str, Any]]]) -> set[tuple[str, str]]:
+        """End claims, each with what changes in its row; (tenant, id) of those that were still ours (else another decides)."""
+        rows = [{**row, **values} for row, values in ends]
+        settled = _keys(_SETTLE.run(self._c, rows))
+        ended = [row for row in rows if row["state"] not in OPEN and (row["tenant_id"], row["id"]) in settled]
+        if ended:
+            self.promote(ended)
+        return settled
 
     def expired(self, now: datetime, owner_not: str | None = None, limit: int = 500) -> list[Row]:
         """Claims whose lease ran out, or whose owner is not ``owner_not`` (embedded start: every other owner is dead)."""
@@ -244,7 +318,7 @@ class Deliveries(Repository):
         if not self._update(delivery, where, values):
             return False
         if values["state"] not in OPEN and (row := self.get(tenant_id, delivery_id)):
-            self.promote(row)
+            self.promote([row])
         return True
 
     def release_held(self, tenant_id: str, message_id: str, state: str, now: datetime) -> int:
@@ -252,8 +326,7 @@ class Deliveries(Repository):
         where = (delivery.c.tenant_id == tenant_id, delivery.c.message_id == message_id, delivery.c.state == "held")
         count = self._update(delivery, where, {"state": state, "available_at": now})
         if state not in OPEN:
-            for row in self.of_message(tenant_id, message_id):
-                self.promote(row)
+            self.promote(self.of_message(tenant_id, message_id))
         return count
 
     def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
@@ -297,19 +370,45 @@ class Deliveries(Repository):
         return self._all(statement)
 
 
+def _keys(rows: Sequence[Row]) -> set[tuple[str, str]]:
+    return {(row["tenant_id"], row["id"]) for row in rows}
+
+
+_ENDED = ("ended_at", "steps", "effects", "outcome", "code", "detail", "external_id")
+
+
+def _sending(given: Any, _: Any) -> Any:
+    of = (attempt.c.tenant_id == given.c.tenant_id, attempt.c.id == given.c.id)
+    return sa.update(attempt).where(*of).values(effects=1, outcome="sending").returning(attempt.c.id)
+
+
+def _end(given: Any, _: Any) -> Any:
+    of = (attempt.c.tenant_id == given.c.tenant_id, attempt.c.id == given.c.id, attempt.c.ended_at.is_(None))
+    return sa.update(attempt).where(*of).values({name: given.c[name] for name in _ENDED}).returning(attempt.c.id)
+
+
+def _begun(given: Any, insert: Any) -> Any:
+    return inserted(attempt, [column.name for column in attempt.c], given, insert).returning(attempt.c.id)
+
+
+_BEGUN = Bulk(list(attempt.c), _begun)
+_SENDING = Bulk(_columns(attempt, "tenant_id", "id"), _sending)
+_END = Bulk(_columns(attempt, "tenant_id", "id", *_ENDED), _end)
+
+
 class Attempts(Repository):
     """Every try of a delivery, with each request it made."""
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._c.execute(sa.insert(attempt), [dict(row) for row in rows])
+        _BEGUN.run(self._c, rows)
 
-    def update(self, tenant_id: str, attempt_id: str, values: Mapping[str, Any]) -> None:
-        self._update(attempt, (attempt.c.tenant_id == tenant_id, attempt.c.id == attempt_id), values)
+    def intend(self, keys: Sequence[Mapping[str, Any]]) -> None:
+        """An effect is about to leave in each of these (``tenant_id``, ``id``)."""
+        _SENDING.run(self._c, keys)
 
-    def end(self, tenant_id: str, attempt_id: str, values: Mapping[str, Any]) -> None:
-        """End an attempt unless it has ended."""
-        where = (attempt.c.tenant_id == tenant_id, attempt.c.id == attempt_id, attempt.c.ended_at.is_(None))
-        self._update(attempt, where, values)
+    def end(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """End attempts, unless they have ended."""
+        _END.run(self._c, rows)
 
     def of_delivery(self, tenant_id: str, delivery_id: str) -> list[Row]:
         where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id == delivery_id)

@@ -2,12 +2,14 @@
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -17,6 +19,8 @@ from alembic.script import ScriptDirectory
 from hub.errors import HubError
 from hub.store.uow import UnitOfWork
 
+#: After this long unused a connection is asked whether it still lives; asking every time would cost a round trip each.
+_IDLE_SECONDS = 1.0
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -49,10 +53,13 @@ class Store:
                 # A server that vanished without a word (half-open TCP) is noticed within half a minute.
                 "connect_timeout": 5, "application_name": "crossdock", "keepalives_idle": 10, "keepalives_interval": 5,
                 "keepalives_count": 3, "tcp_user_timeout": 25000,
+                # Every hot statement looks few rows up by an index, whatever the statistics of a young table say.
+                "options": "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off",
             }  # fmt: skip
-            self.engine = sa.create_engine(
-                url, pool_size=24, max_overflow=8, pool_timeout=10, pool_pre_ping=True, connect_args=connect
-            )
+            self.engine = sa.create_engine(url, pool_size=24, max_overflow=8, pool_timeout=10, connect_args=connect)
+            sa.event.listen(self.engine, "checkin", _note_use)
+            sa.event.listen(self.engine, "checkout", _ping_idle)
+            self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
     def begin(self) -> Iterator[UnitOfWork]:
@@ -76,9 +83,9 @@ class Store:
 
     @contextmanager
     def read(self) -> Iterator[UnitOfWork]:
-        """A read-only view; never waits for the writer. Raises StoreUnavailableError."""
+        """A read-only view, statement by statement; never waits for the writer. Raises StoreUnavailableError."""
         try:
-            with self.engine.connect() as connection:
+            with (self.engine if self.sqlite else self._reader).connect() as connection:
                 yield UnitOfWork(connection)
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             raise StoreUnavailableError(error) from error
@@ -154,6 +161,20 @@ class Leadership:
             self._connection.invalidate()  # the lock belongs to the session: it must not go back into the pool with it
             self._connection.close()
             self._connection = None
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _ping_idle(connection: Any, record: Any, _proxy: Any) -> None:
+    """A connection that lay idle may have lost its server: asked first, and replaced if it does not answer."""
+    if time.monotonic() - record.info.get("used", time.monotonic()) > _IDLE_SECONDS:
+        try:
+            connection.execute("SELECT 1")
+            connection.rollback()
+        except psycopg.Error as error:
+            raise sa.exc.DisconnectionError from error
 
 
 def _prepare_sqlite(connection: Any, _record: Any) -> None:

@@ -6,17 +6,30 @@ queued up while the one before was being committed.
 
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from hub.store.engine import Store, StoreUnavailableError
 from hub.store.uow import UnitOfWork
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
-Job = tuple[tuple[str, ...], Callable[[UnitOfWork], Any], "Future[Any]"]
+@dataclass
+class _Job:
+    """One caller's part of a group: ``many`` takes the items of all jobs that name the same function."""
+
+    key: tuple[str, ...]
+    many: Callable[[UnitOfWork, list[Any]], Sequence[Any]]
+    item: Any
+    future: "Future[Any]" = field(default_factory=Future)
+
+
+def _one_by_one(uow: UnitOfWork, works: list[Callable[[UnitOfWork], Any]]) -> list[Any]:
+    return [work(uow) for work in works]
 
 
 class GroupCommit:
@@ -28,7 +41,7 @@ class GroupCommit:
 
     def __init__(self, store: Store, limit: int = 100) -> None:
         self._store, self._limit = store, limit
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -37,9 +50,16 @@ class GroupCommit:
 
         ``key``: the (tenant, connection) whose rows it locks, if any.
         """
-        future: Future[T] = Future()
-        self._queue.put((key, work, future))
-        return future
+        return self.submit_each(_one_by_one, work, *key)
+
+    def submit_each(self, many: Callable[[UnitOfWork, list[Item]], Sequence[T]], item: Item, *key: str) -> "Future[T]":
+        """As `submit`, for work that is cheaper together: ``many`` is called once with the items of a group that name it.
+
+        It returns one result per item. If it raises, nothing of the group is committed and each item is tried alone.
+        """
+        job = _Job(key, many, item)
+        self._queue.put(job)
+        return job.future
 
     def _run(self) -> None:
         ended = False
@@ -55,31 +75,37 @@ class GroupCommit:
                 except queue.Empty:
                     break
             ended = item is None
+            # A caller that has gone away (a client that hung up) is left out; from here on nobody can.
+            jobs = [job for job in jobs if job.future.set_running_or_notify_cancel()]
             if jobs:
                 self._commit(jobs)
 
-    def _commit(self, jobs: list[Job]) -> None:
-        jobs.sort(key=lambda job: job[0])  # stable: work for one connection keeps its order
+    def _commit(self, jobs: list[_Job]) -> None:
+        jobs.sort(key=lambda job: job.key)  # stable: work for one connection keeps its order
+        together: dict[Any, list[_Job]] = {}
+        for job in jobs:
+            together.setdefault(job.many, []).append(job)
         try:
             with self._store.begin() as uow:
-                results = [work(uow) for _, work, _ in jobs]
+                answers = [(same, many(uow, [job.item for job in same])) for many, same in together.items()]
         except BaseException as error:
             if len(jobs) == 1:
-                jobs[0][2].set_exception(error)
+                jobs[0].future.set_exception(error)
                 return
             # One of them spoilt it for all: each on its own now. A database that is gone is asked once, not a hundred times.
             gone: BaseException | None = None
             for job in jobs:
                 if gone is not None:
-                    job[2].set_exception(gone)
+                    job.future.set_exception(gone)
                     continue
                 self._commit([job])
-                failed = job[2].exception()
+                failed = job.future.exception()
                 if isinstance(failed, StoreUnavailableError) and not failed.transient:
                     gone = failed
             return
-        for (_, _, future), result in zip(jobs, results, strict=True):
-            future.set_result(result)
+        for same, results in answers:
+            for job, result in zip(same, results, strict=True):
+                job.future.set_result(result)
 
     def close(self) -> None:
         """Commit what is queued, then end."""

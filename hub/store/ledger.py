@@ -1,14 +1,15 @@
 """Records that prove and limit: audit chain, idempotency keys, usage, links, cursors, budgets."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 
-from hub.store.rows import Repository, Row
+from hub.store.bulk import Bulk, inserted
+from hub.store.rows import Repository, Row, given
 from hub.store.tables import audit, audit_head, budget, cursor, idempotency, link, usage
 
 GENESIS = "0" * 64
@@ -17,6 +18,30 @@ FRESH_BUDGET: dict[str, Any] = {
 }  # fmt: skip
 #: No request runs longer; an unanswered idempotency key older than this was left by a crash.
 ABANDONED_AFTER = timedelta(seconds=120)
+_LINK_KEY = ("tenant_id", "connection_id", "kind", "canonical_id")
+
+_HEAD = sa.select(audit_head).where(audit_head.c.tenant_id == given(audit_head.c.tenant_id)).with_for_update()
+_MOVE_HEAD = sa.update(audit_head).where(audit_head.c.tenant_id == sa.bindparam("of"))
+_MOVE_HEAD = _MOVE_HEAD.values(sequence=sa.bindparam("sequence"), digest=sa.bindparam("digest"))
+_USAGE_KEY = ("tenant_id", "client", "operation", "day")
+_COUNT = sa.update(usage).where(*(usage.c[name] == sa.bindparam(f"of_{name}") for name in _USAGE_KEY))
+_COUNT = _COUNT.values(calls=usage.c.calls + sa.bindparam("more"))
+_BUDGET = sa.select(budget).where(*(column == given(column) for column in budget.primary_key.columns))
+_LOCKED_BUDGET = _BUDGET.with_for_update()
+
+
+def _append(given: Any, insert: Any) -> Any:
+    return inserted(audit, [column.name for column in audit.c], given, insert).returning(audit.c.sequence)
+
+
+def _put_links(given: Any, insert: Any) -> Any:
+    statement = inserted(link, [column.name for column in link.c], given, insert)
+    changed = {"external_id": statement.excluded.external_id}
+    return statement.on_conflict_do_update(index_elements=_LINK_KEY, set_=changed).returning(link.c.canonical_id)
+
+
+_APPEND = Bulk(list(audit.c), _append)
+_PUT_LINKS = Bulk(list(link.c), _put_links)
 
 
 class Audit(Repository):
@@ -36,18 +61,19 @@ class Audit(Repository):
     def flush(self) -> None:
         """Chain and insert what was collected. Heads are locked in the order of tenants until the transaction ends."""
         for tenant_id in sorted(self._pending):
-            start = {"tenant_id": tenant_id, "sequence": 0, "digest": GENESIS}
-            self._insert_or_ignore(audit_head, [start], ["sequence"])
-            head = self._one(sa.select(audit_head).where(audit_head.c.tenant_id == tenant_id).with_for_update())
-            assert head is not None
+            head = self._one(_HEAD, of_tenant_id=tenant_id)
+            if head is None:
+                start = {"tenant_id": tenant_id, "sequence": 0, "digest": GENESIS}
+                self._insert_or_ignore(audit_head, [start], ["sequence"])
+                head = self._one(_HEAD, of_tenant_id=tenant_id)
+                assert head is not None
             records = self._pending[tenant_id]
             for record in records:
                 record |= {"sequence": head["sequence"] + 1, "previous": head["digest"]}
                 record["digest"] = digest_of(record)
                 head = record
-            self._c.execute(sa.insert(audit), records)
-            moved = {"sequence": head["sequence"], "digest": head["digest"]}
-            self._update(audit_head, (audit_head.c.tenant_id == tenant_id,), moved)
+            _APPEND.run(self._c, records)
+            self._c.execute(_MOVE_HEAD, {"of": tenant_id, "sequence": head["sequence"], "digest": head["digest"]})
         self._pending.clear()
 
     def page(self, tenant_id: str, after: int | None, limit: int, subject: str | None = None) -> list[Row]:
@@ -132,12 +158,11 @@ class Usage(Repository):
     def flush(self) -> None:
         """Write what was collected, in one order for every process."""
         for key in sorted(self._pending):
-            named = dict(zip(("tenant_id", "client", "operation", "day"), key, strict=True))
-            where = tuple(usage.c[name] == value for name, value in named.items())
-            more = {"calls": usage.c.calls + self._pending[key]}
-            if not self._update(usage, where, more):
+            named = dict(zip(_USAGE_KEY, key, strict=True))
+            more = {**{f"of_{name}": value for name, value in named.items()}, "more": self._pending[key]}
+            if not self._c.execute(_COUNT, more).rowcount:
                 self._insert_or_ignore(usage, [{**named, "calls": 0}], ["calls"])
-                self._update(usage, where, more)
+                self._c.execute(_COUNT, more)
         self._pending.clear()
 
     def of(self, tenant_id: str) -> list[Row]:
@@ -148,12 +173,11 @@ class Usage(Repository):
 class Links(Repository):
     """Canonical id ↔ a system's own id."""
 
-    def put(self, tenant_id: str, connection_id: str, kind: str, canonical_id: str, external_id: str, now: datetime) -> None:
-        row = {
-            "tenant_id": tenant_id, "connection_id": connection_id, "kind": kind, "canonical_id": canonical_id,
-            "external_id": external_id, "created_at": now,
-        }  # fmt: skip
-        self._upsert(link, row, ("external_id",))
+    def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The newest external id counts. In one order for every process, and each link once (two would be one too many)."""
+        newest = {tuple(row[name] for name in _LINK_KEY): row for row in rows}
+        if newest:
+            _PUT_LINKS.run(self._c, [newest[key] for key in sorted(newest)])
 
     def of(self, tenant_id: str, canonical_id: str) -> list[Row]:
         where = (link.c.tenant_id == tenant_id, link.c.canonical_id == canonical_id)
@@ -194,19 +218,17 @@ class Budgets(Repository):
 
     def lock(self, tenant_id: str, connection_id: str) -> Row:
         """The row, locked until the transaction ends; made if there is none."""
-        where = (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id)
-        found = self._one(sa.select(budget).where(*where).with_for_update())
+        found = self._one(_LOCKED_BUDGET, of_tenant_id=tenant_id, of_connection_id=connection_id)
         if found is None:
             start = {"tenant_id": tenant_id, "connection_id": connection_id, **FRESH_BUDGET}
             self._insert_or_ignore(budget, [start], ["tat"])
-            found = self._one(sa.select(budget).where(*where).with_for_update())
+            found = self._one(_LOCKED_BUDGET, of_tenant_id=tenant_id, of_connection_id=connection_id)
             assert found is not None
         return found
 
     def get(self, tenant_id: str, connection_id: str) -> Row:
         """The row as it is; takes no lock."""
-        where = (budget.c.tenant_id == tenant_id, budget.c.connection_id == connection_id)
-        found = self._one(sa.select(budget).where(*where))
+        found = self._one(_BUDGET, of_tenant_id=tenant_id, of_connection_id=connection_id)
         return found or {"tenant_id": tenant_id, "connection_id": connection_id, **FRESH_BUDGET}
 
     def save(self, row: Row) -> None:

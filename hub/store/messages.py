@@ -6,11 +6,30 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hub.store.rows import Repository, Row
+from hub.store.bulk import Bulk
+from hub.store.rows import Repository, Row, given
 from hub.store.tables import message, raw_input, tenant
 
 #: In the query's own words, so that the partial index applies.
 _RECEIVED = raw_input.c.state == sa.literal_column("'received'")
+
+
+def _many(of_them: Any, _: Any) -> Any:
+    of = sa.and_(message.c.tenant_id == of_them.c.tenant_id, message.c.id == of_them.c.id)
+    return sa.select(message).join_from(of_them, message, of)
+
+
+def _announced(of_them: Any, _: Any) -> Any:
+    statement = sa.update(message).where(message.c.tenant_id == of_them.c.tenant_id, message.c.id == of_them.c.id)
+    now = sa.bindparam("now", type_=message.c.published_at.type)
+    return statement.values(published_at=now).returning(message.c.id)
+
+
+_BY_SOURCE = sa.select(message).where(
+    *(message.c[name] == given(message.c[name]) for name in ("tenant_id", "source", "source_id"))
+)
+_MANY = Bulk([message.c.tenant_id, message.c.id], _many)
+_ANNOUNCED = Bulk([message.c.tenant_id, message.c.id], _announced)
 
 
 class RawInputs(Repository):
@@ -118,16 +137,15 @@ class Messages(Repository):
         return found, False
 
     def by_source(self, tenant_id: str, source: str, source_id: str) -> Row | None:
-        where = (message.c.tenant_id == tenant_id, message.c.source == source, message.c.source_id == source_id)
-        return self._one(sa.select(message).where(*where))
+        return self._one(_BY_SOURCE, of_tenant_id=tenant_id, of_source=source, of_source_id=source_id)
 
     def get(self, tenant_id: str, message_id: str) -> Row | None:
         return self._one(sa.select(message).where(message.c.tenant_id == tenant_id, message.c.id == message_id))
 
     def many(self, tenant_id: str, ids: Sequence[str]) -> dict[str, Row]:
         """Messages by id."""
-        where = (message.c.tenant_id == tenant_id, message.c.id.in_(list(ids)))
-        return {row["id"]: row for row in self._all(sa.select(message).where(*where))}
+        keys = [{"tenant_id": tenant_id, "id": message_id} for message_id in set(ids)]
+        return {row["id"]: row for row in _MANY.run(self._c, keys)} if keys else {}
 
     def with_fingerprint(self, tenant_id: str, fingerprint: str, not_id: str) -> Row | None:
         """The first message that says the same thing under another id."""
@@ -164,9 +182,7 @@ class Messages(Repository):
         return self._all(statement.order_by(message.c.tenant_id, message.c.id).limit(limit))
 
     def mark_published(self, keys: Sequence[tuple[str, str]], now: datetime) -> None:
-        for tenant_id in {key[0] for key in keys}:
-            ids = [message_id for owner, message_id in keys if owner == tenant_id]
-            self._update(message, (message.c.tenant_id == tenant_id, message.c.id.in_(ids)), {"published_at": now})
+        _ANNOUNCED.run(self._c, [{"tenant_id": owner, "id": message_id} for owner, message_id in keys], now=now)
 
     def counts(self, tenant_id: str) -> dict[str, int]:
         """How many messages there are of each type."""

@@ -11,6 +11,13 @@ Row = dict[str, Any]
 MAX_PAGE = 200
 
 
+def given(column: sa.Column[Any], name: str | None = None) -> sa.BindParameter[Any]:
+    """A parameter (``of_…``, a column's own name means its new value) of a statement that is built once: building one costs
+    more than running it.
+    """
+    return sa.bindparam(name or f"of_{column.name}", type_=column.type)
+
+
 class Repository:
     """A set of verbs over one unit of work's connection."""
 
@@ -18,20 +25,21 @@ class Repository:
         self._c = connection
         self._postgres = connection.dialect.name == "postgresql"
 
-    def _one(self, statement: sa.Select[Any]) -> Row | None:
-        row = self._c.execute(statement).mappings().first()
-        return _plain(row) if row is not None else None
+    def _one(self, statement: sa.Select[Any], **parameters: Any) -> Row | None:
+        row = self._c.execute(statement, parameters).mappings().first()
+        return plain(row) if row is not None else None
 
-    def _all(self, statement: Any) -> list[Row]:
-        return [_plain(row) for row in self._c.execute(statement).mappings()]
+    def _all(self, statement: Any, **parameters: Any) -> list[Row]:
+        return [plain(row) for row in self._c.execute(statement, parameters).mappings()]
 
     def _insert_or_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[str]) -> list[Row]:
         """Insert ``rows``; those that break a unique key are left out. Returns ``returning`` of the inserted ones."""
         if not rows:
             return []
         insert = postgresql.insert if self._postgres else sqlite.insert
-        statement = insert(table).values(list(rows)).on_conflict_do_nothing()
-        return self._all(statement.returning(*(table.c[name] for name in returning)))
+        statement = insert(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
+        # Rows as parameters, not in the statement: it is compiled once.
+        return [plain(row) for row in self._c.execute(statement, [dict(row) for row in rows]).mappings()]
 
     def _upsert(self, table: sa.Table, row: Mapping[str, Any], update: Sequence[str]) -> None:
         insert = postgresql.insert if self._postgres else sqlite.insert
@@ -57,6 +65,6 @@ class Repository:
         return self._all(statement.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE) + 1))
 
 
-def _plain(row: Any) -> Row:
+def plain(row: Any) -> Row:
     """A row with plain str keys: SQLAlchemy's own are a subclass that JSON encoders refuse."""
     return {str(key): value for key, value in row.items()}

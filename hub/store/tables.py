@@ -79,7 +79,8 @@ def _json(name: str) -> sa.Column[Any]:
 
 
 tenant = sa.Table(
-    "tenant", metadata, _tenant(), _text("name"), _time("created_at"), sa.PrimaryKeyConstraint("tenant_id"),
+    "tenant", metadata, _tenant(), _text("name"), _time("created_at"), sa.Column("version", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("tenant_id"),
 )  # fmt: skip
 
 api_key = sa.Table(

@@ -16,6 +16,7 @@ class UnitOfWork:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        self._versions: dict[str, int | None] = {}
 
     def flush(self) -> None:
         """Write what was collected; `Store.begin` calls it last, so that the audit chain's head is locked for moments only."""
@@ -28,6 +29,17 @@ class UnitOfWork:
         """The database's clock (PostgreSQL)."""
         now: datetime = self._connection.execute(sa.select(sa.func.clock_timestamp())).scalar_one()
         return now
+
+    def version_of(self, tenant_id: str) -> int | None:
+        """The version of a tenant's configuration, asked once per transaction; None: remember nothing of what is read here
+        (there is no such tenant, or this transaction has changed its configuration and may yet be rolled back).
+        """
+        if tenant_id not in self._versions:
+            self._versions[tenant_id] = self.tenants.version(tenant_id)
+        return self._versions[tenant_id]
+
+    def _configured(self, tenant_id: str) -> None:
+        self._versions[tenant_id] = None
 
     @cached_property
     def raws(self) -> RawInputs:
@@ -47,15 +59,15 @@ class UnitOfWork:
 
     @cached_property
     def tenants(self) -> Tenants:
-        return Tenants(self._connection)
+        return Tenants(self._connection, self._configured)
 
     @cached_property
     def connections(self) -> Connections:
-        return Connections(self._connection)
+        return Connections(self._connection, self._configured)
 
     @cached_property
     def integrations(self) -> Integrations:
-        return Integrations(self._connection)
+        return Integrations(self._connection, self._configured)
 
     @cached_property
     def audit(self) -> Audit:

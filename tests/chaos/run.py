@@ -34,7 +34,7 @@ INTEGRATION = """
 integration: chaos
 connections:
   find: {{connector: referee_find, base_url: {url}}}
-  native: {{connector: referee_native, base_url: {url}}}
+  native: {{connector: referee_native, base_url: {url}, limits: {{concurrency: {concurrency}}}}}
   bulk: {{connector: referee_bulk, base_url: {url}}}
 flows:
   - name: products
@@ -229,7 +229,7 @@ class Chaos:
         }
         self.store = Store(postgres.url)
         self.store.upgrade()
-        self.key = self._configure()
+        self.key = configure(self.store, f"http://127.0.0.1:{self.proxies['target'].port}", plan.targets)
         self.http = [free_port(base + 10), free_port(base + 20)]
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")} | {
             "HUB_DATABASE_URL": postgres.url.replace(str(postgres.port), str(self.proxies["database"].port)),
@@ -251,20 +251,6 @@ class Chaos:
         self._stop = threading.Event()
         self.imbalances = 0
         self.looks = 0
-
-    def _configure(self) -> str:
-        sys.path.insert(0, str(PLUGIN))
-        try:
-            plugins = load_plugins()
-        finally:
-            sys.path.remove(str(PLUGIN))
-        to = ", ".join(f"{{connection: {name}}}" for name in self.plan.targets.split(","))
-        text = INTEGRATION.format(url=f"http://127.0.0.1:{self.proxies['target'].port}", to=to)
-        with self.store.begin() as uow:
-            now = datetime.now(UTC)
-            uow.tenants.add("acme", "Acme", now)
-            apply_integration(uow, plugins, "acme", parse_integration(text, "chaos.yaml", plugins), "chaos", "", now)
-            return create_key(uow, "acme", "chaos", SCOPES, now)
 
     def start(self) -> None:
         for role in self.roles.values():
@@ -454,6 +440,22 @@ class Chaos:
             proxy.close()
         self.referee.close()
         self.store.close()
+
+
+def configure(store: Store, url: str, targets: str, concurrency: int = 8) -> str:
+    """A tenant whose products go to the fake ERP at ``url`` by each of ``targets``; an API key of it."""
+    sys.path.insert(0, str(PLUGIN))
+    try:
+        plugins = load_plugins()
+    finally:
+        sys.path.remove(str(PLUGIN))
+    to = ", ".join(f"{{connection: {name}}}" for name in targets.split(","))
+    text = INTEGRATION.format(url=url, to=to, concurrency=concurrency)
+    with store.begin() as uow:
+        now = datetime.now(UTC)
+        uow.tenants.add("acme", "Acme", now)
+        apply_integration(uow, plugins, "acme", parse_integration(text, "chaos.yaml", plugins), "chaos", "", now)
+        return create_key(uow, "acme", "chaos", SCOPES, now)
 
 
 def plan_seed(plan: Plan) -> int:

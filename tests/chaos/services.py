@@ -92,14 +92,20 @@ class Postgres:
     def kill(self) -> None:
         """kill -9 of the postmaster and its children."""
         assert self._process is not None
-        children = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)
+        children = self.pids()[1:]
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
-        for pid in children.stdout.split():
+        for pid in children:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(FileNotFoundError):
             (self.folder / "data/postmaster.pid").unlink()
+
+    def pids(self) -> list[int]:
+        """The postmaster and its children."""
+        assert self._process is not None
+        found = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True, check=False)
+        return [self._process.pid, *(int(pid) for pid in found.stdout.split())]
 
     def stop(self) -> None:
         if self._process is not None and self._process.poll() is None:

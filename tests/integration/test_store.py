@@ -158,10 +158,11 @@ def test_a_worker_whose_lease_ran_out_may_not_send(store: Store) -> None:
     with store.begin() as uow:
         _add(uow, delivery)
         (mine,) = uow.deliveries.claim("a", [delivery["id"]], "one", NOW, LATER)
-        in_time = uow.deliveries.intend(mine, NOW, LATER)
-        too_late = uow.deliveries.intend(mine, LATER + timedelta(seconds=1), LATER + timedelta(seconds=9))
+        in_time = uow.deliveries.intend([mine], NOW, LATER)
+        too_late = uow.deliveries.intend([mine], LATER + timedelta(seconds=1), LATER + timedelta(seconds=9))
+        renewed_too_late = uow.deliveries.renew([mine], LATER + timedelta(seconds=1), LATER + timedelta(seconds=9))
 
-    assert (in_time, too_late) == (True, False)
+    assert (in_time, too_late, renewed_too_late) == ({("a", delivery["id"])}, set(), set())
 
 
 def test_a_worker_that_was_overtaken_may_neither_send_nor_settle(store: Store) -> None:
@@ -171,11 +172,57 @@ def test_a_worker_that_was_overtaken_may_neither_send_nor_settle(store: Store) -
         (mine,) = uow.deliveries.claim("a", [delivery["id"]], "one", NOW, LATER)
         uow.deliveries.change_state("a", delivery["id"], ["claimed"], {"state": "pending"})
         (theirs,) = uow.deliveries.claim("a", [delivery["id"]], "two", NOW, LATER)
-        sent = uow.deliveries.intend(mine, NOW, LATER)
-        settled = uow.deliveries.settle(mine, NOW, {"state": "applied"})
-        theirs_settled = uow.deliveries.settle(theirs, NOW, {"state": "applied"})
+        sent = uow.deliveries.intend([mine], NOW, LATER)
+        settled = uow.deliveries.settle([(mine, {"state": "applied"})])
+        theirs_settled = uow.deliveries.settle([(theirs, {"state": "applied"})])
 
-    assert (sent, settled, theirs_settled) == (False, False, True)
+    assert (sent, settled, theirs_settled) == (set(), set(), {("a", delivery["id"])})
+
+
+def test_claims_of_many_are_settled_together_and_each_by_its_own_fence(store: Store) -> None:
+    """One statement for all: what each says of itself is kept apart, and who waits behind an ended one may go."""
+    rows = [_delivery(subject=f"sale/{n}") for n in range(5)]
+    following = [_delivery(subject=f"sale/{n}") for n in (0, 1, 1)]
+    with store.begin() as uow:
+        _add(uow, *rows, *following)
+        mine = uow.deliveries.claim("a", [row["id"] for row in rows], "one", NOW, LATER)
+        lost = {**mine[4], "fence": mine[4]["fence"] - 1}
+        settled = uow.deliveries.settle([
+            (mine[0], {"state": "applied", "external_id": "X-1", "settled_at": NOW, "attempts": 1}),
+            (mine[1], {"state": "pending", "cause": 'said "no"\n', "cause_code": "busy", "available_at": LATER}),
+            (mine[2], {"state": "ambiguous", "probe": True, "available_at": LATER}),
+            (lost, {"state": "applied"}),
+        ])  # fmt: skip
+        after = [uow.deliveries.get("a", row["id"]) for row in rows]
+        waiting = [uow.deliveries.get("a", row["id"]) for row in following]
+
+    assert settled == {("a", row["id"]) for row in rows[:3]}
+    found = [(row["state"], row["cause"], row["external_id"], row["probe"], row["available_at"]) for row in after if row]
+    assert found == [
+        ("applied", "", "X-1", False, NOW), ("pending", 'said "no"\n', None, False, LATER), ("ambiguous", "", None, True, LATER),
+        ("claimed", "", None, False, NOW), ("claimed", "", None, False, NOW),
+    ]  # fmt: skip
+    assert [row["behind"] for row in waiting if row] == [False, True, True]
+
+
+def test_what_comes_behind_a_sibling_in_the_same_transaction_is_marked_so(store: Store) -> None:
+    first, second, other = _delivery(), _delivery(), _delivery(subject="sale/2")
+    with store.begin() as uow:
+        _add(uow, first, second, other)
+        marks = [row["behind"] for row in (uow.deliveries.get("a", item["id"]) for item in (first, second, other)) if row]
+
+    assert marks == [False, True, False]
+
+
+def test_a_newer_applied_state_of_the_same_entity_and_type_is_found(store: Store) -> None:
+    def at(seconds: int, **more: Any) -> dict[str, Any]:
+        return _delivery(event_at=NOW + timedelta(seconds=seconds), type="product.v1", **more)
+
+    rows = [at(1), at(9), at(1, subject="sale/2"), at(1, subject="sale/3")]
+    with store.begin() as uow:
+        _add(uow, at(5, state="applied"), at(7, state="applied"), at(8, state="dead", subject="sale/2"),
+             _delivery(event_at=LATER, type="price.v1", subject="sale/3", state="applied"), *rows)  # fmt: skip
+        assert uow.deliveries.newest_applied(rows) == {rows[0]["id"]: NOW + timedelta(seconds=7)}
 
 
 def test_two_workers_never_claim_the_same_delivery(store: Store) -> None:
@@ -258,10 +305,10 @@ def test_what_was_published_and_never_claimed_is_due_again(store: Store) -> None
     with store.begin() as uow:
         _add(uow, delivery)
         uow.deliveries.take_due("a", "erp", "live", NOW, 10)
-        assert uow.deliveries.under_way("a", "erp") == 1
+        assert uow.deliveries.under_way("a", "erp") == {"live": 1}
         assert uow.deliveries.forget_published(NOW) == 0
         assert uow.deliveries.forget_published(LATER) == 1
-        assert uow.deliveries.under_way("a", "erp") == 0
+        assert uow.deliveries.under_way("a", "erp") == {}
         assert len(uow.deliveries.take_due("a", "erp", "live", NOW, 10)) == 1
 
 
@@ -272,10 +319,10 @@ def test_what_has_begun_ends_before_something_older_that_was_committed_later_beg
         (mine,) = uow.deliveries.claim("a", [newer["id"]], "w", NOW, LATER)
         _add(uow, older)
         assert uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER) == []
-        uow.deliveries.settle(mine, NOW, {"state": "ambiguous", "available_at": NOW, "probe": True})
+        uow.deliveries.settle([(mine, {"state": "ambiguous", "available_at": NOW, "probe": True})])
         assert uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER) == []
         (mine,) = uow.deliveries.claim("a", [newer["id"]], "w", NOW, LATER)
-        uow.deliveries.settle(mine, NOW, {"state": "applied"})
+        uow.deliveries.settle([(mine, {"state": "applied"})])
         assert len(uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER)) == 1
 
 
@@ -396,3 +443,23 @@ def test_a_key_whose_request_died_unanswered_may_run_again_later(store: Store) -
         assert uow.idempotency.open("a", "publish", "k", "f", NOW + timedelta(seconds=300)) is None
         uow.idempotency.close("a", "publish", "k", 202, b"{}")
         assert uow.idempotency.open("a", "publish", "k", "f", NOW + timedelta(seconds=900)) is not None
+
+
+def test_a_caller_that_hangs_up_ends_no_commits_but_its_own(store: Store) -> None:
+    group = GroupCommit(store)
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(uow: UnitOfWork) -> str:
+        begun.set()
+        assert go_on.wait(10)
+        return "slow"
+
+    under_way = group.submit(slow)
+    assert begun.wait(10)
+    waiting, after = group.submit(lambda uow: "waiting"), group.submit(lambda uow: "after")
+    assert waiting.cancel()
+    assert not under_way.cancel(), "what is being committed cannot be taken back"
+    go_on.set()
+
+    assert (under_way.result(10), after.result(10), group.submit(lambda uow: "later").result(10)) == ("slow", "after", "later")
+    group.close()

@@ -76,9 +76,9 @@ def a_worker_that_was_overtaken_does_not_settle() -> None:
         (first,) = uow.deliveries.claim(TENANT, [row["id"]], "one", world.now, world.now + timedelta(seconds=1))
         uow.deliveries.change_state(TENANT, row["id"], ["claimed"], {"state": "pending"})
         (second,) = uow.deliveries.claim(TENANT, [row["id"]], "two", world.now, world.now + timedelta(seconds=60))
-        assert not uow.deliveries.settle(first, world.now, {"state": "applied"}), "an overtaken worker settled"
-        assert not uow.deliveries.intend(first, world.now, world.now), "an overtaken worker may send"
-        assert uow.deliveries.settle(second, world.now, {"state": "applied"})
+        assert not uow.deliveries.settle([(first, {"state": "applied"})]), "an overtaken worker settled"
+        assert not uow.deliveries.intend([first], world.now, world.now), "an overtaken worker may send"
+        assert uow.deliveries.settle([(second, {"state": "applied"})])
     hub.end()
 
 

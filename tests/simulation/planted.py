@@ -25,10 +25,12 @@ from hub.settings import Settings
 from hub.store import deliveries as deliveries_module
 from hub.store import group as group_module
 from hub.store import ledger
+from hub.store.bulk import Bulk
 from hub.store.deliveries import Deliveries
 from hub.store.messages import Messages
 from hub.store.tables import delivery
 from simulation import checks
+from simulation.world import START
 
 Patch = Callable[[pytest.MonkeyPatch], Any]
 
@@ -37,8 +39,8 @@ def _answer_before_commit(patch: pytest.MonkeyPatch) -> None:
     def commit(self: Any, jobs: Any) -> None:
         try:
             with self._store.begin() as uow:
-                for _, work, future in jobs:
-                    future.set_result(work(uow))
+                for job in jobs:
+                    job.future.set_result(job.many(uow, [job.item])[0])
         except OSError:
             return
 
@@ -103,20 +105,23 @@ def _no_intent(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(deliver.Guard, "before_effect", before)
 
 
-def _held_by_anyone(self: Any, row: Any, now: Any) -> tuple[Any, ...]:
-    return (delivery.c.tenant_id == row["tenant_id"], delivery.c.id == row["id"])
-
-
 def _settles_without_fence(patch: pytest.MonkeyPatch) -> None:
-    def settle(self: Any, row: Any, now: Any, values: Any) -> bool:
-        where = (delivery.c.tenant_id == row["tenant_id"], delivery.c.id == row["id"])
-        return bool(self._update(delivery, where, {"lease_owner": None, "lease_until": None, "published_at": None, **values}))
+    def settle(given: Any, _: Any) -> Any:
+        statement = sa.update(delivery).where(delivery.c.tenant_id == given.c.tenant_id, delivery.c.id == given.c.id)
+        released = {"lease_owner": None, "lease_until": None, "published_at": None}
+        changed = {name: given.c[name] for name in deliveries_module._SETTLED}
+        return statement.values({**released, **changed}).returning(delivery.c.tenant_id, delivery.c.id)
 
-    patch.setattr(Deliveries, "settle", settle)
+    patch.setattr(deliveries_module, "_SETTLE", Bulk(deliveries_module._SETTLE._columns, settle))
 
 
 def _no_fence_before_sending(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Deliveries, "_held_by", _held_by_anyone)
+    def intend(given: Any, _: Any) -> Any:
+        statement = sa.update(delivery).where(delivery.c.tenant_id == given.c.tenant_id, delivery.c.id == given.c.id)
+        until = sa.bindparam("until", type_=delivery.c.lease_until.type)
+        return statement.values(state="sending", lease_until=until).returning(delivery.c.tenant_id, delivery.c.id)
+
+    patch.setattr(deliveries_module, "_INTEND", Bulk(deliveries_module._CLAIM, intend))
 
 
 def _broker_counts(patch: pytest.MonkeyPatch) -> None:
@@ -231,10 +236,9 @@ def _sent_counts_as_unsent(patch: pytest.MonkeyPatch) -> None:
     """After a crash in the midst of sending the delivery is simply tried again."""
     settle = Deliveries.settle
 
-    def forgetful(self: Any, row: Any, now: Any, values: Any) -> bool:
-        if values.get("cause_code") == "worker_lost":
-            values = {**values, "state": "pending", "probe": False, "available_at": now}
-        return settle(self, row, now, values)
+    def forgetful(self: Any, ends: Any) -> Any:
+        blind = {"state": "pending", "probe": False, "available_at": START}
+        return settle(self, [(row, {**v, **blind} if v.get("cause_code") == "worker_lost" else v) for row, v in ends])
 
     patch.setattr(Deliveries, "settle", forgetful)
 
@@ -248,12 +252,21 @@ def _refused_counts_as_published(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_hold_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(deliveries_module, "_UNBLOCKED", sa.true())
-    patch.setattr(Deliveries, "_has_open", lambda self, row: False)
+    patch.setattr(deliveries_module, "_unblocked", sa.true)
+    patch.setattr(deliveries_module, "_TAKE", Bulk(deliveries_module._KEY, deliveries_module._take))
+    patch.setattr(deliveries_module, "_TAKE_DUE", deliveries_module._take_due())
+    add = Deliveries.add
+
+    def unmarked(self: Any, rows: Any) -> Any:
+        added = add(self, rows)
+        self._update(delivery, (delivery.c.id.in_(added),), {"behind": False})
+        return added
+
+    patch.setattr(Deliveries, "add", unmarked)
 
 
 def _stale_states_applied(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Deliveries, "newest_applied", lambda self, row: None)
+    patch.setattr(Deliveries, "newest_applied", lambda self, rows: {})
 
 
 def _no_breaker(patch: pytest.MonkeyPatch) -> None:

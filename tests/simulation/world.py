@@ -19,7 +19,7 @@ from hub.flow import deliver, ingest
 from hub.flow.context import Context
 from hub.flow.relay import Relay
 from hub.flow.translate import Translator
-from hub.identity.api_keys import SCOPES, Client
+from hub.identity.api_keys import SCOPES, Client, Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import open_vault, save_credentials
 from hub.integrations.apply import apply_integration
@@ -34,7 +34,7 @@ from hub.sdk.manifest import parse_manifest
 from hub.sdk.steps import Change, Document, Request, Response, Webhook, Written
 from hub.sdk.webhook import sign
 from hub.settings import Settings
-from hub.store import Store
+from hub.store import Configured, Store
 from hub.store.engine import _begin_sqlite, _prepare_sqlite
 from hub.telemetry import Telemetry
 
@@ -218,7 +218,7 @@ class Target:
 class World:
     """What survives a crash."""
 
-    _template: dict[str, bytes] = {}  # noqa: RUF012 - a configured, empty database, per target connector
+    _template: dict[str, sqlite3.Connection] = {}  # noqa: RUF012 - a configured, empty database, per target connector
     _engine: sa.Engine | None = None
     _raw: Any = None
     _open: list["SimHub"] = []  # noqa: RUF012 - incarnations that a failed check left behind
@@ -246,13 +246,10 @@ class World:
             World._engine.dispose = lambda close=True: None  # type: ignore[method-assign]
         if target not in World._template:
             self._configure(target)
-        World._raw.deserialize(World._template[target])
+        World._template[target].backup(World._raw)
 
     def _configure(self, target: str) -> None:
-        blank = sqlite3.connect(":memory:")
-        blank.executescript("CREATE TABLE blank (id); DROP TABLE blank;")
-        World._raw.deserialize(blank.serialize())
-        blank.close()
+        sqlite3.connect(":memory:").backup(World._raw)
         store = SimStore(Ports())
         store.upgrade()
         with store.begin() as uow:
@@ -261,7 +258,8 @@ class World:
             wanted = parse_integration(INTEGRATION.format(target=target), "sim.yaml", plugins)
             apply_integration(uow, plugins, TENANT, wanted, "test", "", START)
             save_credentials(uow, open_vault(self.settings), TENANT, "till", {"secret": SECRET}, START)
-        World._template[target] = World._raw.serialize()
+        World._template[target] = sqlite3.connect(":memory:", check_same_thread=False)
+        World._raw.backup(World._template[target])
 
     def incarnation(self, crash_at: int = 0) -> "SimHub":
         hub = SimHub(self, Ports(crash_at))
@@ -299,10 +297,13 @@ class InlineGroup:
         self._store = store
 
     def submit(self, work: Any, *key: str) -> "Future[Any]":
+        return self.submit_each(lambda uow, works: [work(uow) for work in works], work, *key)
+
+    def submit_each(self, many: Any, item: Any, *key: str) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
             with self._store.begin() as uow:
-                result = work(uow)
+                (result,) = many(uow, [item])
             future.set_result(result)
         except Exception as error:
             future.set_exception(error)
@@ -393,9 +394,11 @@ class SimHub:
         store, telemetry = SimStore(ports), _TELEMETRY
         plugins, vault = Plugins(world.connectors), open_vault(world.settings)
         self.loop = InlineLoop(world, SimPerformer(world, ports, telemetry))
+        configured = Configured()
         self.ctx = Context(
             world.settings, store, InlineGroup(store), SimBroker(world, ports), plugins, vault,  # type: ignore[arg-type]
-            Sessions(plugins, vault), Routes(), telemetry, self.loop, lambda: world.now, f"sim-{id(ports)}",  # type: ignore[arg-type]
+            configured, Clients(configured), Sessions(plugins, vault, configured), Routes(configured), telemetry,
+            self.loop, lambda: world.now, f"sim-{id(ports)}",  # type: ignore[arg-type]
         )  # fmt: skip
         self.relay, self.translator, self.deliverer = Relay(self.ctx), Translator(self.ctx), deliver.Deliverer(self.ctx)
 

@@ -137,7 +137,7 @@ def test_what_the_target_says_closes_the_budget_and_slows_the_pace() -> None:
         rate_limit.reserve(row, limits, 1000.0, 0, 5.0)
     assert rate_limit.pace(row, limits, 1000.0) == pytest.approx(0.7)
     assert rate_limit.pace(row, limits, 1000.0 + 60.0) == 1.0
-    assert rate_limit.room(row, limits, 1001.0, 0, 8.0) == 0
+    assert rate_limit.window(row, limits, 1001.0, 8.0) == 0
 
 
 def test_a_connection_without_a_declared_rate_learns_to_go_slower_and_recovers() -> None:
@@ -174,15 +174,14 @@ def test_the_breaker_lets_one_trial_through_every_thirty_seconds_and_closes_on_a
             rate_limit.failed(row, limits, now)
         except ThrottledError:
             pass
-        assert rate_limit.room(row, limits, now, 0, 8.0) <= (8 if row["failures"] < 5 else 1)
+        assert rate_limit.window(row, limits, now, 8.0) <= (8 if row["failures"] < 5 else 1)
         now += 0.25
     assert trials <= 5 + 3600 / 30 + 1
     now = row["open_until"]
-    assert rate_limit.room(row, limits, now - 1, 0, 8.0) == 0
-    assert rate_limit.room(row, limits, now, 0, 8.0) == 1
-    assert rate_limit.room(row, limits, now, 1, 8.0) == 0
+    assert rate_limit.window(row, limits, now - 1, 8.0) == 0
+    assert rate_limit.window(row, limits, now, 8.0) == 1
     rate_limit.alive(row)
-    assert rate_limit.room(row, limits, now, 0, 8.0) == 8
+    assert rate_limit.window(row, limits, now, 8.0) == 8
 
 
 def test_reads_take_places_among_the_concurrent_requests() -> None:

@@ -1,0 +1,124 @@
+"""A claimed delivery and the boundary around its requests: budget, intent, lease."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from hub.errors import LeaseLostError
+from hub.flow import outcome
+from hub.flow.budget import Budget
+from hub.flow.context import Context
+from hub.flow.translate import envelope_data
+from hub.integrations.files import Target
+from hub.policies import schema_version
+from hub.runtime.session import Session
+from hub.sdk.errors import ConnectorError, PermanentError
+from hub.sdk.mapping import evaluate
+from hub.sdk.steps import Request
+from hub.store import UnitOfWork
+from hub.store.rows import Row
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claimed delivery with everything its steps need."""
+
+    row: Row
+    session: Session
+    message: Row
+    target: Target | None
+    attempt_id: str
+
+    @property
+    def write(self) -> outcome.Write:
+        """The manifest's word on this write, with the connection's quiesce window."""
+        declared = self.session.manifest.writes.get(self.row["type"])
+        window = self.session.limits.get("max_in_flight_seconds")
+        return outcome.Write(
+            declared["idempotency"] if declared else "none",
+            float(window if window is not None else declared["max_in_flight_seconds"] if declared else 0),
+            declared["object"] if declared else "",
+        )
+
+    def document(self) -> Mapping[str, Any]:
+        """The document to write: corrected if a person corrected it, cast to the connector's major, target fields mapped."""
+        data = orjson.loads(self.row["corrected"]) if self.row["corrected"] else envelope_data(self.message["body"])
+        major = self.session.manifest.data["canonical"]
+        found = schema_version.cast(self.row["type"], data, major)
+        if found is None:
+            raise PermanentError(
+                f"{self.row['connector']} speaks canonical v{major} and no caster leads there from {self.row['type']}",
+                code="version_refused",
+            )
+        document = dict(found[1])
+        if self.target is not None and self.target.map:
+            fields = {name: evaluate(expression, data) for name, expression in self.target.map.items()}
+            given = {name: value for name, value in fields.items() if value is not None}
+            document["extensions"] = {**document.get("extensions", {}), "target": given}
+        return document
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """Claims that must all be ours still, at a time."""
+
+    claims: Sequence[Claim]
+    now: datetime
+    until: datetime
+
+
+def _renew(uow: UnitOfWork, holds: Sequence[_Hold]) -> list[None]:
+    """Renew leases. LeaseLostError unless each claim is still ours: then nothing is written, and each hold is tried alone."""
+    return _held(uow.deliveries.renew, holds)
+
+
+def _intend(uow: UnitOfWork, holds: Sequence[_Hold]) -> list[None]:
+    """Record the intent to send, and renew the leases. LeaseLostError as in `_renew`."""
+    _held(uow.deliveries.intend, holds)
+    uow.attempts.intend(
+        [{"tenant_id": claim.row["tenant_id"], "id": claim.attempt_id} for hold in holds for claim in hold.claims]
+    )
+    return [None] * len(holds)
+
+
+def _held(keep: Callable[..., set[tuple[str, str]]], holds: Sequence[_Hold]) -> list[None]:
+    rows = [claim.row for hold in holds for claim in hold.claims]
+    # One time for all of them: a lease counts as running out when the first was asked, and is renewed until the first's end.
+    kept = keep(rows, max(hold.now for hold in holds), min(hold.until for hold in holds))
+    if len(kept) < len(rows):
+        raise LeaseLostError
+    return [None] * len(holds)
+
+
+class Guard:
+    """The boundary around the requests of claimed deliveries: budget, intent, lease."""
+
+    def __init__(self, ctx: Context, claims: Sequence[Claim], trial: bool) -> None:
+        self._ctx, self._claims = ctx, claims
+        self._budget = Budget(ctx, claims[0].session, trial)
+        self._renewed = ctx.clock()
+
+    async def before_request(self, request: Request) -> None:
+        """Waiting for a slot must not cost the lease."""
+        if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 3:
+            await self._held(_renew)
+        await self._budget.reserve()
+
+    async def before_effect(self, request: Request) -> None:
+        await self._held(_intend)
+
+    async def after_request(self, error: ConnectorError | None) -> None:
+        await self._budget.answered(error)
+
+    async def _held(self, hold: Callable[[UnitOfWork, Sequence[_Hold]], list[None]]) -> None:
+        """One transaction for all claims; LeaseLostError unless each is still ours."""
+        at, session = self._ctx.clock(), self._claims[0].session
+        until = at + timedelta(seconds=self._ctx.settings.lease_seconds)
+        await self._ctx.commit_each(hold, _Hold(self._claims, at, until), session.tenant_id, session.connection_id)
+        # Looked at again after the commit: a worker that was stopped in between must not send.
+        if (self._ctx.clock() - at).total_seconds() > self._ctx.settings.lease_seconds / 2:
+            raise LeaseLostError
+        self._renewed = at

@@ -1,0 +1,70 @@
+"""Many rows by one statement with one parameter: the rows as JSON, read by json_to_recordset (PostgreSQL) or json_each.
+
+A statement is built and compiled once, whatever the number of rows; one by one costs five to twenty times as much.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from hub.store.rows import Row, plain
+
+#: The given rows, as a table in a statement.
+GIVEN = "given"
+
+
+def inserted(table: sa.Table, names: Sequence[str], given: Any, insert: Any = sa.insert, **computed: Any) -> Any:
+    """INSERT of the given rows, with columns that are ``computed`` from them. The WHERE lets SQLite see where a conflict's
+    clause begins.
+    """
+    values = sa.select(*(given.c[name] for name in names), *computed.values()).select_from(given).where(sa.true())
+    return insert(table).from_select([*names, *computed], values, include_defaults=False)
+
+
+class Bulk:
+    """A statement over given rows. ``columns`` are the table columns that a row gives; ``build`` makes the statement.
+
+    ``build`` is called with the rows as a FROM clause (columns by name) and the dialect's INSERT, and returns the statement;
+    further parameters are its own `bindparam`s.
+    """
+
+    def __init__(self, columns: Sequence[sa.Column[Any]], build: Any) -> None:
+        self._columns, self._build = columns, build
+        self._names = [str(column.name) for column in columns]  # not their subclass of str: JSON encoders refuse it
+        self._made: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
+
+    def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]], **parameters: Any) -> list[Row]:
+        """The rows the statement returns."""
+        made = self._made.get(connection.dialect.name)
+        if made is None:
+            made = self._made[connection.dialect.name] = self._make(connection.dialect)
+        statement, stored_as = made
+        picked = [{name: row[name] for name in self._names} for row in rows]
+        for name, processor in stored_as:
+            for row in picked:
+                row[name] = processor(row[name])
+        text = orjson.dumps(picked).decode()
+        found = connection.execute(statement, {GIVEN: text, "how_many": len(rows), **parameters})
+        return [plain(row) for row in found.mappings()]
+
+    def _make(self, dialect: sa.Dialect) -> tuple[Any, list[tuple[str, Any]]]:
+        """(statement, how SQLite stores a column: its driver sees text only; PostgreSQL reads JSON by the columns' types)."""
+        text = sa.bindparam(GIVEN, type_=sa.Text())
+        if dialect.name == "postgresql":
+            columns = [sa.column(column.name, column.type) for column in self._columns]
+            rows = sa.func.json_to_recordset(sa.cast(text, sa.JSON)).table_valued(*columns)
+            # The limit tells the planner that they are few: it looks them up by an index, whatever it knows of the table.
+            few = sa.select(rows.render_derived(name="rows", with_types=True)).limit(sa.bindparam("how_many"))
+            return self._build(few.subquery(GIVEN), postgresql.insert), []
+        each = sa.func.json_each(text).table_valued("value")
+        # Labelled with the column's type, so that what is read back is what the table would give.
+        fields = (
+            sa.type_coerce(sa.func.json_extract(each.c.value, f"$.{column.name}"), column.type).label(column.name)
+            for column in self._columns
+        )
+        processors = ((str(c.name), c.type.dialect_impl(dialect).bind_processor(dialect)) for c in self._columns)
+        few = sa.select(*fields).limit(sa.bindparam("how_many"))
+        return self._build(few.subquery(GIVEN), sqlite.insert), [item for item in processors if item[1] is not None]

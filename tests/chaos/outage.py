@@ -1,0 +1,251 @@
+"""`python -m chaos.outage --minutes 30 --rate 100`: D9 with real time. The broker is away, events keep arriving; then it comes back.
+
+Prints what the callers were answered, how long the backlog took to drain while events kept arriving, and the target's books.
+"""
+
+import argparse
+import contextlib
+import http.client
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from chaos.run import PLUGIN, VAULT_KEY, Role, configure
+from chaos.services import MissingServiceError, free_port, running
+from hub.store import Store
+
+#: Processes of the hub in this run.
+ROLES = {"serve-1": ["serve"], "work-1": ["work"], "work-2": ["work"], "schedule-1": ["schedule"]}
+
+
+@dataclass
+class Load:
+    """Sends ``rate`` events a second, open loop: a slow answer delays no later event."""
+
+    port: int
+    key: str
+    rate: float
+    answers: Counter[int] = field(default_factory=Counter)
+    slowest: float = 0.0
+    sent: int = 0
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(16)]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+        threading.Thread(target=self._tick, daemon=True).start()
+
+    def _tick(self) -> None:
+        started = time.monotonic()
+        while not self.stop.is_set():
+            while self.sent < (time.monotonic() - started) * self.rate:
+                self._due.put(self.sent)
+                self.sent += 1
+            time.sleep(0.005)
+
+    def _work(self) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
+        while not self.stop.is_set():
+            try:
+                number = self._due.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            name, at = f"P{number}", datetime.now(UTC).isoformat()
+            data = {"id": name, "sku": name, "name": f"Product {number}", "active": True, "updated_at": at}
+            envelope = {"specversion": "1.0", "id": name, "source": "/outage", "type": "product.v1", "time": at, "data": data}
+            started, status = time.monotonic(), 0
+            try:
+                connection.request("POST", "/v1/events", json.dumps(envelope), headers)
+                answer = connection.getresponse()
+                answer.read()
+                status = answer.status
+            except (OSError, http.client.HTTPException):
+                connection.close()
+            with self._lock:
+                self.answers[status] += 1
+                self.slowest = max(self.slowest, time.monotonic() - started)
+
+
+class Outage:
+    """One run; `run` returns the lines of its report and how many things were wrong."""
+
+    def __init__(self, folder: Path, postgres: Any, rabbit: Any, rate: float, kind: str, say: Any = print) -> None:
+        self._folder, self._postgres, self._rabbit, self._kind, self._say = folder, postgres, rabbit, kind, say
+        self._rate = rate
+        self._store = Store(postgres.url)
+        self._store.upgrade()
+        self._target_port, port = free_port(26500), free_port(26600)
+        key = configure(self._store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=32)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")} | {
+            "HUB_DATABASE_URL": postgres.url, "HUB_BROKER_URL": rabbit.url, "HUB_VAULT_KEY": VAULT_KEY,
+            "HUB_EGRESS_PRIVATE_HOSTS": "127.0.0.1", "HUB_DATA_DIR": str(folder / "data"), "HUB_PORT": str(port),
+            "HUB_TRACE_SAMPLE_RATIO": "0.05",
+            "PYTHONPATH": os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
+        }  # fmt: skip
+        self._target = subprocess.Popen([sys.executable, "-m", "chaos.target", str(self._target_port)])
+        self.roles = {name: Role(name, command, environment, folder) for name, command in ROLES.items()}
+        self.load = Load(port, key, rate)
+
+    def books(self) -> dict[str, int]:
+        """The target's."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._target_port, timeout=30)
+        connection.request("GET", "/books")
+        found: dict[str, int] = json.loads(connection.getresponse().read())
+        connection.close()
+        return found
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far, by role and server."""
+        pids = {name: [role.process.pid] for name, role in self.roles.items() if role.process is not None}
+        pids |= {"target": [self._target.pid], "rabbitmq": self._rabbit.pids(), "postgresql": self._postgres.pids()}
+        return {name: sum(_cpu(pid) for pid in found) for name, found in pids.items()}
+
+    def start(self) -> None:
+        for role in self.roles.values():
+            role.start()
+        until = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError):
+                connection = http.client.HTTPConnection("127.0.0.1", self.load.port, timeout=5)
+                connection.request("GET", "/health/ready")
+                if connection.getresponse().status == 200:
+                    return
+            assert time.monotonic() < until, f"a role does not start; see {self._folder}"
+            time.sleep(0.1)
+
+    @contextlib.contextmanager
+    def broken(self) -> Iterator[None]:
+        """The broker killed, stopped (half-open: it answers nothing), or refusing messages by its memory alarm."""
+        if self._kind == "kill":
+            self._rabbit.kill()
+            yield
+            self._rabbit.start()
+        elif self._kind == "stop":
+            self._rabbit.signal(signal.SIGSTOP)
+            yield
+            self._rabbit.signal(signal.SIGCONT)
+        else:
+            self._rabbit.control("set_vm_memory_high_watermark", "absolute", "1MB")
+            yield
+            self._rabbit.control("set_vm_memory_high_watermark", "absolute", "1GB")
+
+    def backlog(self) -> int:
+        """Deliveries that are not settled."""
+        with self._store.read() as uow:
+            text = "SELECT count(*) FROM delivery WHERE state IN ('pending', 'claimed', 'sending', 'ambiguous')"
+            return int(uow._connection.execute(sa.text(text)).scalar_one())
+
+    def wait(self, seconds: float, done: Any = lambda backlog: False, what: str = "") -> float:
+        """Until ``done(backlog)`` or the time is over; says every 10 s how it stands. Returns the seconds."""
+        started, said = time.monotonic(), time.monotonic()
+        while time.monotonic() - started < seconds and not done(backlog := self.backlog()):
+            if time.monotonic() - said > 10:
+                said = time.monotonic()
+                documents = self.books()["documents"]
+                self._say(f"  {what} {said - started:.0f} s: sent {self.load.sent}, applied {documents}, backlog {backlog}")
+            time.sleep(1.0)  # counting the backlog is not free either
+        return time.monotonic() - started
+
+    def run(self, minutes: float, drain_seconds: float) -> tuple[list[str], int]:
+        """Warm up, break, mend, drain; judge."""
+        self.start()
+        self.load.start()
+        self.wait(10, what="warm up")
+        with self.broken():
+            self.wait(minutes * 60, what="broker away")
+            backlog, sent = self.backlog(), self.load.sent
+        before, applied, cpu = time.monotonic(), self.books()["documents"], self.cpu()
+        # With events still arriving there is always one under way: a second's worth counts as drained.
+        drained = self.wait(drain_seconds * 2, lambda left: left <= self._rate, "broker back")
+        rate = (self.books()["documents"] - applied) / (time.monotonic() - before)
+        spent = {name: value - cpu.get(name, 0.0) for name, value in self.cpu().items()}
+        done = self.books()["documents"] - applied
+        self.load.stop.set()
+        self.wait(60, lambda left: not left, "the rest")
+        books = self.books()
+        with self._store.read() as uow:
+            states = dict(uow._connection.execute(sa.text("SELECT state, count(*) FROM delivery GROUP BY state")).all())
+            stored = uow._connection.execute(sa.text("SELECT count(*) FROM message")).scalar_one()
+        accepted = self.load.answers[202]
+        errors = sum(n for status, n in self.load.answers.items() if status != 202)
+        findings = [
+            ("ingress: answers that are not 202", errors, f"{accepted} accepted, slowest answer {self.load.slowest:.2f} s"),
+            ("answered 202 and not stored", max(0, accepted - stored), f"{stored} stored"),
+            ("stored and not applied", stored - books["documents"], ", ".join(f"{n} {s}" for s, n in states.items())),
+            ("applied twice", books["doubled"], f"{books['requests']} requests"),
+            (f"seconds of draining over {drain_seconds:.0f}", max(0, round(drained - drain_seconds)),
+             f"backlog of {backlog} after {sent} events gone in {drained:.0f} s, {rate:.0f}/s, while {self._rate:.0f}/s arrived"),
+        ]  # fmt: skip
+        lines = [
+            f"broker away by {self._kind} for {minutes:g} min, {self._rate:.0f} events a second throughout",
+            "", "| looked for | found | figure |", "|---|---|---|",
+            *(f"| {name} | {bad} | {figure} |" for name, bad, figure in findings),
+            "", "CPU per delivery while draining: " + ", ".join(
+                f"{name} {value / max(1, done) * 1000:.2f} ms" for name, value in sorted(spent.items())),
+        ]  # fmt: skip
+        return lines, sum(bad for _, bad, _ in findings)
+
+    def close(self) -> None:
+        self.load.stop.set()
+        for role in self.roles.values():
+            role.stop()
+        self._target.kill()
+        self._target.wait()
+        self._store.close()
+
+
+def _cpu(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def main() -> int:
+    """Parse, run, print; 1 if something was found, 3 if a service is missing."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long the broker is away")
+    parser.add_argument("--rate", type=float, default=100.0, help="events a second")
+    parser.add_argument("--drain", type=float, default=600.0, help="seconds the backlog may take")
+    parser.add_argument("--kind", choices=("kill", "stop", "alarm"), default="kill", help="how the broker goes away")
+    parser.add_argument("--report", type=Path, help="write the report there (Markdown)")
+    given = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="crossdock-outage-"))
+    try:
+        with running(folder) as (postgres, rabbit):
+            outage = Outage(folder, postgres, rabbit, given.rate, given.kind)
+            try:
+                lines, bad = outage.run(given.minutes, given.drain)
+            finally:
+                outage.close()
+    except MissingServiceError as error:
+        print(error)
+        return 3
+    print("\n".join(lines))
+    if given.report is not None:
+        given.report.write_text("\n".join(lines) + "\n")
+    return min(bad, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
