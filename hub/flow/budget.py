@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hub.errors import ThrottledError
 from hub.flow.context import Context
 from hub.policies import rate_limit
 from hub.runtime.session import Session
@@ -11,6 +12,8 @@ from hub.store import UnitOfWork, new_id
 
 #: What another process was told by the target (429) reaches this one with this delay at most, where no rate is declared.
 _CALM_SECONDS = 0.05
+#: So many slots are missed before a request is put off.
+_SLOTS_MISSED = 5
 
 
 class Budget:
@@ -19,18 +22,42 @@ class Budget:
     def __init__(self, ctx: Context, session: Session, trial: bool = False) -> None:
         self._ctx, self._session, self._trial = ctx, session, trial
         self._counted = rate_limit.counted(session.limits)
+        paced = rate_limit.pacing(session.limits)
+        self._tolerance = paced.tolerance if paced else None
+        self._slot = 0.0
         self._troubled = False
 
     async def reserve(self, holder: str = "") -> None:
-        """Wait for the next slot. With ``holder``, for a place among the concurrent requests too (until `release`)."""
+        """Take the next slot and wait until it comes near (`on_time` waits for the rest). With ``holder``, take a place among
+        the concurrent requests too (until `answered`).
+        """
         if holder or self._counted:
-            wait = await self._ctx.alone(lambda uow: self._reserve(uow, holder))
+            await self._ctx.alone(lambda uow: self._reserve(uow, holder))
+            wait = self._slot - self._now() - (0.0 if self._tolerance is None else rate_limit.LEAD_SECONDS)
         elif self._session.calm_until < self._ctx.loop.time():
             wait = await self._ctx.loop.in_store(self._look)
         else:
             wait = 0.0
-        if wait:
+        if wait > 0:
             await self._ctx.loop.sleep(wait)
+
+    async def on_time(self) -> None:
+        """Right before the bytes leave: at the slot. One that was missed would come too close to the next: it is taken anew.
+
+        Raises ThrottledError if this machine is too busy to be on time.
+        """
+        if self._tolerance is None:
+            return
+        for _ in range(_SLOTS_MISSED):
+            if (wait := self._slot - self._now()) > 0:
+                await self._ctx.loop.sleep(wait)
+            if self._now() - self._slot <= self._tolerance:
+                return
+            await self.reserve()
+        raise ThrottledError(1.0)
+
+    def _now(self) -> float:
+        return self._ctx.clock().timestamp()
 
     def _look(self) -> float:
         """Nothing to count: the row is only locked when it says something is wrong."""
@@ -56,6 +83,7 @@ class Budget:
             in_hand = max(0, deliveries + rate_limit.held(row, now) - 1)
         wait = rate_limit.reserve(row, session.limits, now, in_hand, self._ctx.settings.lease_seconds / 3, self._trial)
         uow.budgets.save(row)
+        self._slot = now + wait
         return wait
 
     async def answered(self, error: ConnectorError | None, holder: str = "") -> None:
@@ -99,6 +127,7 @@ class ReadBoundary:
     async def before_request(self, request: Request) -> None:
         self._holder = self._holder or new_id()  # a login within a request keeps the request's place
         await self._budget.reserve(self._holder)
+        await self._budget.on_time()
 
     async def before_effect(self, request: Request) -> None:
         raise RuntimeError(f"{request.method} {request.path} would change the target; only a delivery may write")

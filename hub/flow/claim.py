@@ -106,9 +106,13 @@ class Guard:
         if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 3:
             await self._held(_renew)
         await self._budget.reserve()
+        if not request.mutates:
+            await self._budget.on_time()
 
     async def before_effect(self, request: Request) -> None:
         await self._held(_intend)
+        await self._budget.on_time()
+        self._check_lease()
 
     async def after_request(self, error: ConnectorError | None) -> None:
         await self._budget.answered(error)
@@ -118,7 +122,10 @@ class Guard:
         at, session = self._ctx.clock(), self._claims[0].session
         until = at + timedelta(seconds=self._ctx.settings.lease_seconds)
         await self._ctx.commit_each(hold, _Hold(self._claims, at, until), session.tenant_id, session.connection_id)
-        # Looked at again after the commit: a worker that was stopped in between must not send.
-        if (self._ctx.clock() - at).total_seconds() > self._ctx.settings.lease_seconds / 2:
-            raise LeaseLostError
         self._renewed = at
+        self._check_lease()
+
+    def _check_lease(self) -> None:
+        """Looked at again after the commit: a worker that was stopped in between must not send."""
+        if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 2:
+            raise LeaseLostError

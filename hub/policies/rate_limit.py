@@ -18,6 +18,9 @@ Limits = Mapping[str, Any]
 #: Windows up to here are paced, longer ones counted: a day's requests may be used in the day's busy hours.
 PACED_SECONDS = 600.0
 _SLICES = 24
+#: In windows shorter than this a request that misses its slot takes a new one; slots are given so long ahead that few do.
+_PUNCTUAL_SECONDS = 8.0
+LEAD_SECONDS = 0.05
 #: Without a declared rate, what a throttled connection starts again with (requests a second, times its pace).
 UNDECLARED_RATE = 50.0
 _CUT_SECONDS = 2.0
@@ -27,10 +30,15 @@ _LEARNED_DOUBLES_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Pacing:
-    """GCRA: a request every ``interval`` seconds, ``burst`` at once after a pause."""
+    """GCRA: a request every ``interval`` seconds, ``burst`` at once after a pause.
+
+    ``tolerance``: how many seconds after its slot a request may leave, where the margin of a short window is smaller than what
+    a busy machine delays (None: it does not matter).
+    """
 
     interval: float
     burst: int
+    tolerance: float | None = None
 
 
 def pacing(limits: Limits) -> Pacing | None:
@@ -46,10 +54,14 @@ def pacing(limits: Limits) -> Pacing | None:
         if rate["seconds"] <= PACED_SECONDS:
             burst = 1 + rate["requests"] // 50
             margin = 1.04 if burst == 1 else 1.03
-            found.append(Pacing(rate["seconds"] / (rate["requests"] - burst + 1) * margin, burst))
+            tolerance = rate["seconds"] * 0.02 if rate["seconds"] < _PUNCTUAL_SECONDS else None
+            found.append(Pacing(rate["seconds"] / (rate["requests"] - burst + 1) * margin, burst, tolerance))
     if not found:
         return None
-    return Pacing(max(item.interval for item in found), min(item.burst for item in found))
+    tolerances = [item.tolerance for item in found if item.tolerance is not None]
+    return Pacing(
+        max(item.interval for item in found), min(item.burst for item in found), min(tolerances) if tolerances else None
+    )
 
 
 def counted(limits: Limits) -> bool:
@@ -96,7 +108,7 @@ def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float,
     interval = paced.interval / share if paced else 0.0
     arrival = max(row["tat"], now)
     if paced is not None:
-        wait = max(wait, arrival - (paced.burst - 1) * interval - now)
+        wait = max(wait, arrival - (paced.burst - 1) * interval - now, LEAD_SECONDS if paced.tolerance is not None else 0.0)
     if wait > max_wait:
         raise ThrottledError(wait)
     if paced is not None:

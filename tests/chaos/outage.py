@@ -24,7 +24,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chaos.run import PLUGIN, VAULT_KEY, Role, configure
+from chaos.run import Role, configure, environment_of
 from chaos.services import MissingServiceError, free_port, running
 from hub.store import Store
 
@@ -96,12 +96,8 @@ class Outage:
         self._store.upgrade()
         self._target_port, port = free_port(26500), free_port(26600)
         key = configure(self._store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=32)
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")} | {
-            "HUB_DATABASE_URL": postgres.url, "HUB_BROKER_URL": rabbit.url, "HUB_VAULT_KEY": VAULT_KEY,
-            "HUB_EGRESS_PRIVATE_HOSTS": "127.0.0.1", "HUB_DATA_DIR": str(folder / "data"), "HUB_PORT": str(port),
-            "HUB_TRACE_SAMPLE_RATIO": "0.05",
-            "PYTHONPATH": os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
-        }  # fmt: skip
+        settings = {"HUB_PORT": str(port), "HUB_TRACE_SAMPLE_RATIO": "0.05"}
+        environment = environment_of(folder, postgres.url, rabbit.url, **settings)
         self._target = subprocess.Popen([sys.executable, "-m", "chaos.target", str(self._target_port)])
         self.roles = {name: Role(name, command, environment, folder) for name, command in ROLES.items()}
         self.load = Load(port, key, rate)
@@ -232,7 +228,7 @@ def main() -> int:
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crossdock-outage-"))
     try:
-        with running(folder) as (postgres, rabbit):
+        with running(folder, 24600) as (postgres, rabbit):
             outage = Outage(folder, postgres, rabbit, given.rate, given.kind)
             try:
                 lines, bad = outage.run(given.minutes, given.drain)

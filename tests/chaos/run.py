@@ -231,13 +231,11 @@ class Chaos:
         self.store.upgrade()
         self.key = configure(self.store, f"http://127.0.0.1:{self.proxies['target'].port}", plan.targets)
         self.http = [free_port(base + 10), free_port(base + 20)]
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")} | {
-            "HUB_DATABASE_URL": postgres.url.replace(str(postgres.port), str(self.proxies["database"].port)),
-            "HUB_BROKER_URL": rabbit.url.replace(str(rabbit.port), str(self.proxies["broker"].port)),
-            "HUB_VAULT_KEY": VAULT_KEY, "HUB_EGRESS_PRIVATE_HOSTS": "127.0.0.1", "HUB_LEASE_SECONDS": "5",
-            "HUB_RETRY_BASE_SECONDS": "0.2", "HUB_SWEEP_SECONDS": "0.5", "HUB_DRAIN_SECONDS": "3",
-            "HUB_DATA_DIR": str(plan.folder / "data"), "PYTHONPATH": os.pathsep.join([str(PLUGIN), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep), "HUB_MAX_ATTEMPTS": "1000",
-        }  # fmt: skip
+        environment = environment_of(
+            plan.folder, postgres.url.replace(str(postgres.port), str(self.proxies["database"].port)),
+            rabbit.url.replace(str(rabbit.port), str(self.proxies["broker"].port)), HUB_LEASE_SECONDS="5",
+            HUB_RETRY_BASE_SECONDS="0.2", HUB_SWEEP_SECONDS="0.5", HUB_DRAIN_SECONDS="3", HUB_MAX_ATTEMPTS="1000",
+        )  # fmt: skip
         commands = {"serve-1": ["serve", "--port", str(self.http[0])], "serve-2": ["serve", "--port", str(self.http[1])],
                     "work-1": ["work"], "work-2": ["work"], "work-3": ["work"], "work-4": ["work"],
                     "schedule-1": ["schedule"], "schedule-2": ["schedule"]}  # fmt: skip
@@ -440,6 +438,16 @@ class Chaos:
             proxy.close()
         self.referee.close()
         self.store.close()
+
+
+def environment_of(folder: Path, database_url: str, broker_url: str, **settings: str) -> dict[str, str]:
+    """What a role of a run is started with."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
+    path = os.pathsep.join([str(PLUGIN), kept.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    return kept | settings | {
+        "HUB_DATABASE_URL": database_url, "HUB_BROKER_URL": broker_url, "HUB_VAULT_KEY": VAULT_KEY, "PYTHONPATH": path,
+        "HUB_EGRESS_PRIVATE_HOSTS": "127.0.0.1", "HUB_DATA_DIR": str(folder / "data"),
+    }  # fmt: skip
 
 
 def configure(store: Store, url: str, targets: str, concurrency: int = 8) -> str:
