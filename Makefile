@@ -32,7 +32,7 @@ test: $(VENV)/.dev  ## every test; PostgreSQL's skip with one line where none an
 	@$(BIN)/python -m pytest
 
 chaos: $(VENV)/.dev  ## kill everything in turn (EVENTS, KILLS, BROKER_KILLS, DATABASE_KILLS, PAUSES, TOXICS, SEED); needs PostgreSQL and RabbitMQ programs
-	@cd tests && ../$(BIN)/python -m chaos $(foreach name,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS ENTITIES TARGETS SEED RATE REPORT,$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
+	@cd tests && ../$(BIN)/python -m chaos $(foreach name,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS DISK_FULLS CLOCK_STEPS ENTITIES TARGETS SEED RATE REPORT,$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
 
 check: $(VENV)/.dev  ## format, lint, types, layers, drift
 	@$(BIN)/ruff format --check .

@@ -60,19 +60,18 @@ class Deliverer:
         self._ctx.loop.call(self._put, key, str(payload["delivery_id"]), bool(payload.get("trial")), acknowledge)
 
     def _put(self, key: tuple[str, str], delivery_id: str, trial: bool, acknowledge: Callable[[], None]) -> None:
-        if self._draining:
-            return  # not acknowledged: its queue has it
         desk = self._desks.get(key)
         if desk is None:
             desk = self._desks[key] = _Desk(self._ctx, *key)
+            desk.closed = self._draining
         desk.put(_Waiting(delivery_id, trial, acknowledge, self._ctx.loop.time()))
 
     async def drain(self) -> None:
-        """Take nothing new; return when what is claimed has its outcome."""
+        """Take nothing new; return when what is claimed has its outcome, and what is not is due for other workers."""
         self._draining = True
         for desk in self._desks.values():
-            await desk.close()
-        while any(desk.active for desk in self._desks.values()):
+            desk.closed = True
+        while any(desk.busy for desk in self._desks.values()):
             await asyncio.sleep(0.02)
 
     async def deliver(self, tenant_id: str, delivery_id: str, trial: bool = False) -> bool:
@@ -94,28 +93,33 @@ class _Desk:
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._random = random.Random()
-        self.active = 0
         self.closed = False
+
+    @property
+    def busy(self) -> bool:
+        return self._task is not None or bool(self._tasks)
 
     def put(self, item: _Waiting) -> None:
         self._waiting.append(item)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
-    async def close(self) -> None:
-        """Take nothing new; what waits unclaimed is due again for other workers."""
-        self.closed = True
-        items = list(self._waiting)
-        self._waiting.clear()
+    async def _return(self, items: Sequence[_Waiting]) -> None:
+        """What this worker does not claim is due again."""
         if items:
             await self._give_back([item.id for item in items])
         for item in items:
             item.acknowledge()
 
     async def _run(self) -> None:
-        """Claim what waits, as long as something waits."""
+        """Claim what waits, as long as something waits; once closed, give it back."""
         try:
-            while self._waiting and not self.closed:
+            while self._waiting:
+                if self.closed:
+                    items = list(self._waiting)
+                    self._waiting.clear()
+                    await self._return(items)
+                    continue
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), 100))]
                 try:
                     trials = {item.id for item in batch if item.trial}
@@ -132,13 +136,9 @@ class _Desk:
                         self._waiting.append(item)
                     elif item.id not in ours:
                         late.append(item)
-                if late:
-                    await self._give_back([item.id for item in late])
-                    for item in late:
-                        item.acknowledge()
+                await self._return(late)
                 by_id = {item.id: item for item in batch}
                 for group in claims:
-                    self.active += 1
                     task = asyncio.get_running_loop().create_task(self._finish(group, by_id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
@@ -146,8 +146,6 @@ class _Desk:
                     await asyncio.sleep(_BUSY_SECONDS)
         finally:
             self._task = None
-            if self._waiting and not self.closed:
-                self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def _finish(self, group: list[Claim], items: Mapping[str, _Waiting]) -> None:
         try:
@@ -155,7 +153,6 @@ class _Desk:
         except Exception as error:  # the outcome could not be committed: the lease runs out and `recover` decides
             log.error("deliveries %s: %s", [claim.row["id"] for claim in group], error, exc_info=error)
         finally:
-            self.active -= 1
             for claim in group:
                 items[claim.row["id"]].acknowledge()
 

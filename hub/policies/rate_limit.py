@@ -20,7 +20,7 @@ PACED_SECONDS = 600.0
 _SLICES = 24
 #: In windows shorter than this a request that misses its slot takes a new one; slots are given so long ahead that few do.
 _PUNCTUAL_SECONDS = 8.0
-LEAD_SECONDS = 0.05
+LEAD_SECONDS = 0.1
 #: Without a declared rate, what a throttled connection starts again with (requests a second, times its pace).
 UNDECLARED_RATE = 50.0
 _CUT_SECONDS = 2.0

@@ -1,6 +1,7 @@
-"""`python -m chaos.outage --minutes 30 --rate 100`: D9 with real time. The broker is away, events keep arriving; then it comes back.
+"""`python -m chaos.outage --minutes 30 --rate 100`: D9 with real time. The broker is away, events keep arriving; it comes back.
 
 Prints what the callers were answered, how long the backlog took to drain while events kept arriving, and the target's books.
+With `--kind none --poison 100` nothing breaks but every hundredth event (D7): half break the connector, half are refused.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from chaos.run import Role, configure, environment_of
+from chaos.run import Role, configure, environment_of, wait_ready
 from chaos.services import MissingServiceError, free_port, running
 from hub.store import Store
 
@@ -39,15 +40,18 @@ class Load:
     port: int
     key: str
     rate: float
+    poison: int = 0
     answers: Counter[int] = field(default_factory=Counter)
     slowest: float = 0.0
     sent: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    paused: threading.Event = field(default_factory=threading.Event)
+    senders: int = 16
 
     def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._due: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(16)]
+        self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(self.senders)]
 
     def start(self) -> None:
         for thread in self._threads:
@@ -55,11 +59,14 @@ class Load:
         threading.Thread(target=self._tick, daemon=True).start()
 
     def _tick(self) -> None:
-        started = time.monotonic()
+        following = time.monotonic()
         while not self.stop.is_set():
-            while self.sent < (time.monotonic() - started) * self.rate:
+            if self.paused.is_set():
+                following = time.monotonic() + 1 / self.rate
+            while following < time.monotonic():
                 self._due.put(self.sent)
                 self.sent += 1
+                following += 1 / self.rate
             time.sleep(0.005)
 
     def _work(self) -> None:
@@ -71,7 +78,10 @@ class Load:
             except queue.Empty:
                 continue
             name, at = f"P{number}", datetime.now(UTC).isoformat()
-            data = {"id": name, "sku": name, "name": f"Product {number}", "active": True, "updated_at": at}
+            said = f"Product {number}"
+            if self.poison and number % self.poison == 0:
+                said = "poison: refused" if number // self.poison % 2 else "poison: breaks the connector"
+            data = {"id": name, "sku": name, "name": said, "active": True, "updated_at": at}
             envelope = {"specversion": "1.0", "id": name, "source": "/outage", "type": "product.v1", "time": at, "data": data}
             started, status = time.monotonic(), 0
             try:
@@ -89,18 +99,21 @@ class Load:
 class Outage:
     """One run; `run` returns the lines of its report and how many things were wrong."""
 
-    def __init__(self, folder: Path, postgres: Any, rabbit: Any, rate: float, kind: str, say: Any = print) -> None:
+    def __init__(
+        self, folder: Path, postgres: Any, rabbit: Any, rate: float, kind: str, poison: int, say: Any = print
+    ) -> None:  # fmt: skip
         self._folder, self._postgres, self._rabbit, self._kind, self._say = folder, postgres, rabbit, kind, say
         self._rate = rate
         self._store = Store(postgres.url)
         self._store.upgrade()
-        self._target_port, port = free_port(26500), free_port(26600)
+        self._target_port, port = free_port(rabbit.port + 2000), free_port(rabbit.port + 2100)
         key = configure(self._store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=32)
-        settings = {"HUB_PORT": str(port), "HUB_TRACE_SAMPLE_RATIO": "0.05"}
+        settings = {"HUB_PORT": str(port), "HUB_TRACE_SAMPLE_RATIO": "0.05", "HUB_MAX_ATTEMPTS": "3",
+                    "HUB_RETRY_BASE_SECONDS": "0.2"}  # fmt: skip
         environment = environment_of(folder, postgres.url, rabbit.url, **settings)
         self._target = subprocess.Popen([sys.executable, "-m", "chaos.target", str(self._target_port)])
         self.roles = {name: Role(name, command, environment, folder) for name, command in ROLES.items()}
-        self.load = Load(port, key, rate)
+        self.load = Load(port, key, rate, poison)
 
     def books(self) -> dict[str, int]:
         """The target's."""
@@ -116,19 +129,6 @@ class Outage:
         pids |= {"target": [self._target.pid], "rabbitmq": self._rabbit.pids(), "postgresql": self._postgres.pids()}
         return {name: sum(_cpu(pid) for pid in found) for name, found in pids.items()}
 
-    def start(self) -> None:
-        for role in self.roles.values():
-            role.start()
-        until = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError):
-                connection = http.client.HTTPConnection("127.0.0.1", self.load.port, timeout=5)
-                connection.request("GET", "/health/ready")
-                if connection.getresponse().status == 200:
-                    return
-            assert time.monotonic() < until, f"a role does not start; see {self._folder}"
-            time.sleep(0.1)
-
     @contextlib.contextmanager
     def broken(self) -> Iterator[None]:
         """The broker killed, stopped (half-open: it answers nothing), or refusing messages by its memory alarm."""
@@ -140,10 +140,12 @@ class Outage:
             self._rabbit.signal(signal.SIGSTOP)
             yield
             self._rabbit.signal(signal.SIGCONT)
-        else:
+        elif self._kind == "alarm":
             self._rabbit.control("set_vm_memory_high_watermark", "absolute", "1MB")
             yield
             self._rabbit.control("set_vm_memory_high_watermark", "absolute", "1GB")
+        else:
+            yield
 
     def backlog(self) -> int:
         """Deliveries that are not settled."""
@@ -164,7 +166,9 @@ class Outage:
 
     def run(self, minutes: float, drain_seconds: float) -> tuple[list[str], int]:
         """Warm up, break, mend, drain; judge."""
-        self.start()
+        for role in self.roles.values():
+            role.start()
+        wait_ready(self.load.port)
         self.load.start()
         self.wait(10, what="warm up")
         with self.broken():
@@ -180,18 +184,30 @@ class Outage:
         self.wait(60, lambda left: not left, "the rest")
         books = self.books()
         with self._store.read() as uow:
-            states = dict(uow._connection.execute(sa.text("SELECT state, count(*) FROM delivery GROUP BY state")).all())
-            stored = uow._connection.execute(sa.text("SELECT count(*) FROM message")).scalar_one()
+            run = uow._connection.execute
+            states = dict(run(sa.text("SELECT state, count(*) FROM delivery GROUP BY state")).all())
+            stored = run(sa.text("SELECT count(*) FROM message")).scalar_one()
+            text = ("SELECT extract(epoch FROM d.settled_at - m.received_at) FROM delivery d JOIN message m "
+                    "ON m.tenant_id = d.tenant_id AND m.id = d.message_id WHERE d.state = 'applied' ORDER BY 1")  # fmt: skip
+            waits = [float(row[0]) for row in run(sa.text(text))]
+        poison = len(range(0, self.load.sent, self.load.poison)) if self.load.poison else 0
         accepted = self.load.answers[202]
         errors = sum(n for status, n in self.load.answers.items() if status != 202)
         findings = [
             ("ingress: answers that are not 202", errors, f"{accepted} accepted, slowest answer {self.load.slowest:.2f} s"),
             ("answered 202 and not stored", max(0, accepted - stored), f"{stored} stored"),
-            ("stored and not applied", stored - books["documents"], ", ".join(f"{n} {s}" for s, n in states.items())),
+            ("stored and neither applied nor poison", stored - poison - books["documents"],
+             ", ".join(f"{n} {s}" for s, n in sorted(states.items()))),
+            ("dead letters more or less than the poison", abs(states.get("dead", 0) - poison), f"{poison} poison events"),
             ("applied twice", books["doubled"], f"{books['requests']} requests"),
             (f"seconds of draining over {drain_seconds:.0f}", max(0, round(drained - drain_seconds)),
              f"backlog of {backlog} after {sent} events gone in {drained:.0f} s, {rate:.0f}/s, while {self._rate:.0f}/s arrived"),
         ]  # fmt: skip
+        if self._kind == "none":
+            late = sum(wait > 1.0 for wait in waits)
+            median, worst = waits[len(waits) // 2], waits[-1]
+            figure = f"median {median * 1000:.0f} ms, p99 {waits[len(waits) * 99 // 100] * 1000:.0f} ms, most {worst:.2f} s"
+            findings.append(("healthy events applied more than a second after they arrived", late, figure))
         lines = [
             f"broker away by {self._kind} for {minutes:g} min, {self._rate:.0f} events a second throughout",
             "", "| looked for | found | figure |", "|---|---|---|",
@@ -223,13 +239,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0, help="how long the broker is away")
     parser.add_argument("--rate", type=float, default=100.0, help="events a second")
     parser.add_argument("--drain", type=float, default=600.0, help="seconds the backlog may take")
-    parser.add_argument("--kind", choices=("kill", "stop", "alarm"), default="kill", help="how the broker goes away")
+    parser.add_argument("--kind", choices=("kill", "stop", "alarm", "none"), default="kill", help="how the broker goes away")
+    parser.add_argument("--poison", type=int, default=0, help="every so many events one is poison")
+    parser.add_argument("--ports", type=int, default=24600, help="first port of its own services")
     parser.add_argument("--report", type=Path, help="write the report there (Markdown)")
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="crossdock-outage-"))
     try:
-        with running(folder, 24600) as (postgres, rabbit):
-            outage = Outage(folder, postgres, rabbit, given.rate, given.kind)
+        with running(folder, given.ports) as (postgres, rabbit):
+            outage = Outage(folder, postgres, rabbit, given.rate, given.kind, given.poison)
             try:
                 lines, bad = outage.run(given.minutes, given.drain)
             finally:

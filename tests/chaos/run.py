@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from chaos.proxy import TOXICS, Proxy
 from chaos.referee import Referee
-from chaos.services import free_port, running
+from chaos.services import WallClock, free_port, running
 from hub.identity.api_keys import SCOPES, create_key
 from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
@@ -54,6 +54,8 @@ class Plan:
     pauses: int = 2
     toxics: int = 4
     storms: int = 1
+    disk_fulls: int = 0
+    clock_steps: int = 0
     seed: int = 1
     entities: int = 200
     targets: str = "find,native,bulk"
@@ -239,10 +241,11 @@ class Chaos:
         commands = {"serve-1": ["serve", "--port", str(self.http[0])], "serve-2": ["serve", "--port", str(self.http[1])],
                     "work-1": ["work"], "work-2": ["work"], "work-3": ["work"], "work-4": ["work"],
                     "schedule-1": ["schedule"], "schedule-2": ["schedule"]}  # fmt: skip
+        self.clock = WallClock(plan.folder)
         # Half of them reach database and broker through the fault proxies, as if those stood in another network.
         direct = {**environment, "HUB_DATABASE_URL": postgres.url, "HUB_BROKER_URL": rabbit.url}
         self.roles = {
-            name: Role(name, command, environment if name[-1] in "13" else direct, plan.folder)
+            name: Role(name, command, environment | self.clock.environment if name[-1] in "13" else direct, plan.folder)
             for name, command in commands.items()
         }
         self.load = Load(plan, self.http, self.key)
@@ -253,16 +256,8 @@ class Chaos:
     def start(self) -> None:
         for role in self.roles.values():
             role.start()
-        until = time.monotonic() + 60
         for port in self.http:
-            while True:
-                with contextlib.suppress(OSError):
-                    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-                    connection.request("GET", "/health/ready")
-                    if connection.getresponse().status == 200:
-                        break
-                assert time.monotonic() < until, f"a role does not start; see {self.plan.folder}"
-                time.sleep(0.1)
+            wait_ready(port)
 
     def schedule(self) -> list[tuple[str, str]]:
         """(kind, whom) in the order in which they happen."""
@@ -272,6 +267,11 @@ class Chaos:
         faults += [("pause", chance.choice(names)) for _ in range(plan.pauses)]
         faults += [("broker kill", "")] * plan.broker_kills + [("database kill", "")] * plan.database_kills
         faults += [("storm", "")] * plan.storms
+        faults += [("disk full", "")] * (plan.disk_fulls if self.postgres.disk else 0)
+        faults += [
+            ("clock step", chance.choice(("3600", "-3600", "30", "-30")))
+            for _ in range(plan.clock_steps * self.clock.available)
+        ]
         faults += [(TOXICS[n % len(TOXICS)], chance.choice(sorted(self.proxies))) for n in range(plan.toxics)]
         chance.shuffle(faults)
         return faults
@@ -320,6 +320,14 @@ class Chaos:
             self.postgres.start()
         elif kind == "storm":
             self.referee.storm(3.0)
+        elif kind == "clock step":
+            self.clock.step(int(whom))
+        elif kind == "disk full":
+            self.postgres.disk.fill()
+            time.sleep(chance.uniform(1.0, 3.0))
+            self.postgres.disk.empty()
+            if not self.postgres.alive:
+                self.postgres.start()
         else:
             self.proxies[whom].toxic(kind)
             time.sleep(chance.uniform(1.0, 3.0))
@@ -440,6 +448,19 @@ class Chaos:
         self.store.close()
 
 
+def wait_ready(port: int, seconds: float = 60.0) -> None:
+    """Until the HTTP edge is ready."""
+    until = time.monotonic() + seconds
+    while True:
+        with contextlib.suppress(OSError):
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+            connection.request("GET", "/health/ready")
+            if connection.getresponse().status == 200:
+                return
+        assert time.monotonic() < until, "the HTTP edge does not start"
+        time.sleep(0.1)
+
+
 def environment_of(folder: Path, database_url: str, broker_url: str, **settings: str) -> dict[str, str]:
     """What a role of a run is started with."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HUB_")}
@@ -450,7 +471,7 @@ def environment_of(folder: Path, database_url: str, broker_url: str, **settings:
     }  # fmt: skip
 
 
-def configure(store: Store, url: str, targets: str, concurrency: int = 8) -> str:
+def configure(store: Store, url: str, targets: str, concurrency: int = 8, tenant: str = "acme") -> str:
     """A tenant whose products go to the fake ERP at ``url`` by each of ``targets``; an API key of it."""
     sys.path.insert(0, str(PLUGIN))
     try:
@@ -461,9 +482,9 @@ def configure(store: Store, url: str, targets: str, concurrency: int = 8) -> str
     text = INTEGRATION.format(url=url, to=to, concurrency=concurrency)
     with store.begin() as uow:
         now = datetime.now(UTC)
-        uow.tenants.add("acme", "Acme", now)
-        apply_integration(uow, plugins, "acme", parse_integration(text, "chaos.yaml", plugins), "chaos", "", now)
-        return create_key(uow, "acme", "chaos", SCOPES, now)
+        uow.tenants.add(tenant, tenant, now)
+        apply_integration(uow, plugins, tenant, parse_integration(text, "chaos.yaml", plugins), "chaos", "", now)
+        return create_key(uow, tenant, "chaos", SCOPES, now)
 
 
 def plan_seed(plan: Plan) -> int:
@@ -473,7 +494,7 @@ def plan_seed(plan: Plan) -> int:
 def run(plan: Plan, say: Any = print, rate: float = 60.0) -> Report:
     """Start everything, run, judge, stop everything."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with running(plan.folder) as (postgres, rabbit):
+    with running(plan.folder, small_disk=plan.disk_fulls > 0) as (postgres, rabbit):
         chaos = Chaos(plan, postgres, rabbit, say)
         try:
             return chaos.run(rate)

@@ -46,6 +46,8 @@ def find_program(name: str, *places: str) -> str:
 class Postgres:
     """A cluster in ``folder``; fsync is on."""
 
+    disk: "Disk | None" = None
+
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,6 +74,8 @@ class Postgres:
         program = find_program("postgres")
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "max_connections": 200,
                    "shared_buffers": "128MB", "log_min_messages": "fatal"}  # fmt: skip
+        if self.disk is not None:
+            options |= {"max_wal_size": "128MB"}
         arguments = [item for name, value in options.items() for item in ("-c", f"{name}={value}")]
         self._process = subprocess.Popen(
             [program, "-D", str(self.folder / "data"), *arguments], user=self._user, cwd=self.folder,
@@ -88,6 +92,10 @@ class Postgres:
                     return self.start()
                 assert time.monotonic() < until, "PostgreSQL does not start"
                 time.sleep(0.05)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
 
     def kill(self) -> None:
         """kill -9 of the postmaster and its children."""
@@ -201,12 +209,64 @@ class RabbitMQ:
                     os.kill(int(pid), signal.SIGKILL)
 
 
+class Disk:
+    """A small file system that can be filled: a tmpfs in ``folder`` (needs root; without it `available` is False)."""
+
+    def __init__(self, folder: Path, megabytes: int = 700) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self._filler = folder, folder / "filler"
+        command = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0755", "tmpfs", str(folder)]
+        try:
+            self.available = subprocess.run(command, capture_output=True, check=False).returncode == 0
+        except FileNotFoundError:
+            self.available = False
+
+    def fill(self) -> None:
+        """Nothing more can be written."""
+        with self._filler.open("wb") as file, contextlib.suppress(OSError):
+            while True:
+                file.write(b"\0" * 65536)
+                file.flush()
+
+    def empty(self) -> None:
+        self._filler.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self.available:
+            subprocess.run(["umount", "-l", str(self.folder)], check=False)
+
+
+class WallClock:
+    """The wall clock of the processes started with `environment`; the monotonic one goes on. Needs libfaketime."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "wall-clock"
+        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+        self.available = bool(found)
+        self.environment = {
+            "LD_PRELOAD": str(found[0]), "FAKETIME_TIMESTAMP_FILE": str(self._file), "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        } if found else {}  # fmt: skip
+        self.step(0)
+
+    def step(self, seconds: int) -> None:
+        """Set it so many seconds off."""
+        new = self._file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}s\n")
+        new.rename(self._file)
+
+
 @contextlib.contextmanager
-def running(folder: Path, start: int = 24000) -> Iterator[tuple[Any, Any]]:
-    """(PostgreSQL, RabbitMQ), started; stopped and removed afterwards. Raises MissingServiceError."""
+def running(folder: Path, start: int = 24000, small_disk: bool = False) -> Iterator[tuple[Any, Any]]:
+    """(PostgreSQL, RabbitMQ), started; stopped and removed afterwards. Raises MissingServiceError.
+
+    ``small_disk``: the database lies on a small file system of its own (`Postgres.disk`), where that can be made.
+    """
     for name in ("initdb", "postgres", "rabbitmq-server"):
         find_program(name)
+    disk = Disk(folder / "pg") if small_disk else None
     postgres, rabbit = Postgres(folder / "pg", free_port(start)), RabbitMQ(folder / "mq", free_port(start + 10))
+    postgres.disk = disk if disk is not None and disk.available else None
     try:
         postgres.start()
         rabbit.start()
@@ -214,3 +274,5 @@ def running(folder: Path, start: int = 24000) -> Iterator[tuple[Any, Any]]:
     finally:
         rabbit.stop()
         postgres.stop()
+        if disk is not None:
+            disk.close()

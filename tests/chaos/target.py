@@ -55,12 +55,15 @@ class Target(asyncio.Protocol):
 
     def _done(self, name: str, body: bytes) -> None:
         self._books.in_progress[name] -= 1
-        self._write(self._apply(body))
+        if b"poison: refused" in body:
+            self._write({"error": "poison"}, b"422 Unprocessable Content")
+        else:
+            self._write(self._apply(body))
 
-    def _write(self, answer: object) -> None:
+    def _write(self, answer: object, status: bytes = b"200 OK") -> None:
         content = json.dumps(answer).encode()
-        start = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
-        self._transport.write(start % len(content) + content)
+        start = b"HTTP/1.1 %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        self._transport.write(start % (status, len(content)) + content)
 
     def _read(self, name: str) -> object:
         books = self._books

@@ -38,11 +38,13 @@ class Searched(Connector):
 
 
 class Deduping(Connector):
-    """The target dedupes by our key."""
+    """The target dedupes by our key. A document can be poison: it breaks this connector, or its target refuses it."""
 
     manifest = parse_manifest(MANIFEST.format(name="referee_native", idempotency="native_key", batch=1), "referee_native")
 
     def write_product(self, document: Any, key: str) -> Any:
+        if document["name"] == "poison: breaks the connector":
+            raise KeyError(document["name"])
         answer = yield Request("POST", "/native/documents", json={"key": key, "document": document})
         return Written(answer.json()["id"])
 
