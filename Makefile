@@ -6,7 +6,10 @@ PLUGINS := plugins/square plugins/inventree plugins/tryton
 ERP ?= simulator
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 
-.PHONY: help demo test chaos check fix generate lock clean
+# The variables of a list that are set, as options: MINUTES=1 becomes --minutes 1.
+options = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
+
+.PHONY: help demo test chaos outage limits fairness check fix generate lock clean
 help:  ## what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -31,8 +34,17 @@ demo: $(VENV)/.runtime  ## a trading day in about a minute (ERP=tryton: a real T
 test: $(VENV)/.dev  ## every test; PostgreSQL's skip with one line where none answers (CI=true: they fail)
 	@$(BIN)/python -m pytest
 
-chaos: $(VENV)/.dev  ## kill everything in turn (EVENTS, KILLS, BROKER_KILLS, DATABASE_KILLS, PAUSES, TOXICS, SEED); needs PostgreSQL and RabbitMQ programs
-	@cd tests && ../$(BIN)/python -m chaos $(foreach name,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS DISK_FULLS CLOCK_STEPS ENTITIES TARGETS SEED RATE REPORT,$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
+chaos: $(VENV)/.dev  ## kill everything in turn (EVENTS, KILLS, BROKER_KILLS, DATABASE_KILLS, PAUSES, TOXICS, DISK_FULLS, CLOCK_STEPS, SEED); needs PostgreSQL and RabbitMQ programs
+	@cd tests && ../$(BIN)/python -m chaos $(call options,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS DISK_FULLS CLOCK_STEPS ENTITIES TARGETS SEED RATE REPORT)
+
+outage: $(VENV)/.dev  ## the broker away while events arrive (MINUTES, RATE, KIND=kill|stop|alarm|none, POISON, DRAIN, REPORT)
+	@cd tests && ../$(BIN)/python -m chaos.outage $(call options,MINUTES RATE KIND POISON DRAIN REPORT)
+
+limits: $(VENV)/.dev  ## four workers share five systems' limits (SECONDS, KILLS, SHARE, SEED)
+	@cd tests && ../$(BIN)/python -m chaos.limits $(call options,SECONDS KILLS SHARE SEED)
+
+fairness: $(VENV)/.dev  ## ten tenants beside one that sends a hundred times as much (TURNS, SECONDS, RATE)
+	@cd tests && ../$(BIN)/python -m chaos.fairness $(call options,TURNS SECONDS RATE)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, drift
 	@$(BIN)/ruff format --check .

@@ -12,18 +12,40 @@ pytestmark = pytest.mark.acceptance
 TESTS = Path(__file__).resolve().parents[1]
 
 
-def test_nothing_is_lost_doubled_or_out_of_order_whatever_is_killed() -> None:
-    plan = {"events": 120, "kills": 5, "broker-kills": 1, "database-kills": 1, "pauses": 1, "toxics": 8, "storms": 1,
-            "entities": 30, "seed": 11}  # fmt: skip
-    arguments = [item for name, value in plan.items() for item in (f"--{name}", str(value))]
+def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A run as a process of its own; skips at home where a server's program is missing."""
     done = subprocess.run(
-        [sys.executable, "-m", "chaos", *arguments], cwd=TESTS, capture_output=True, text=True, timeout=900, check=False
+        [sys.executable, "-m", module, *arguments], cwd=TESTS, capture_output=True, text=True, timeout=900, check=False
     )
     if done.returncode == 3 and os.environ.get("CI") != "true":
         pytest.skip(done.stdout.strip())
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done
+
+
+def test_nothing_is_lost_doubled_or_out_of_order_whatever_is_killed() -> None:
+    plan = {"events": 120, "kills": 5, "broker-kills": 1, "database-kills": 1, "pauses": 1, "toxics": 8, "storms": 1,
+            "disk-fulls": 1, "clock-steps": 2, "entities": 30, "seed": 11}  # fmt: skip
+    arguments = [item for name, value in plan.items() for item in (f"--{name}", str(value))]
+    done = _run("chaos", *arguments)
     for fault, times in (("kill", 5), ("pause", 1), ("broker kill", 1), ("database kill", 1)):
         assert f"| {fault} | {times} |" in done.stdout
     violations = re.findall(r"^\| [^|]+ \| [^|]+ \| (\d+) \|", done.stdout, re.MULTILINE)
     assert len(violations) >= 9
     assert set(violations) == {"0"}
+
+
+def test_a_brokers_memory_alarm_costs_no_answer_and_its_backlog_drains() -> None:
+    """`connection.blocked`, by a real alarm; poison among the events ends as a dead letter each and delays nobody."""
+    done = _run("chaos.outage", "--minutes", "0.1", "--rate", "20", "--kind", "alarm", "--poison", "50", "--drain", "60")
+
+    found = dict(re.findall(r"^\| ([^|]+) \| (\d+) \|", done.stdout, re.MULTILINE))
+    assert len(found) >= 6
+    assert set(found.values()) == {"0"}
+
+
+def test_four_workers_that_are_killed_never_exceed_what_a_system_permits() -> None:
+    """R1 with real processes; the share is that of a short run on a busy machine, `make limits` measures it."""
+    done = _run("chaos.limits", "--seconds", "15", "--kills", "1", "--share", "0.5")
+
+    assert len(re.findall(r"^\| \w+ \| \d+ \| 0 \| \d+ of \d+ \|", done.stdout, re.MULTILINE)) == 5
