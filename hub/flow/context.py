@@ -79,11 +79,14 @@ class Context:
         named = ("connection", connection_id)
         return self.configured.get(uow, tenant_id, named, lambda: uow.connections.get(tenant_id, connection_id))
 
-    async def alone(self, work: Callable[[UnitOfWork], T]) -> T:
-        """``work`` in a transaction of its own: it locks a row that others wait for, so it must not wait for a group."""
+    async def alone(self, work: Callable[[UnitOfWork], T], durable: bool = True) -> T:
+        """``work`` in a transaction of its own: it locks a row that others wait for, so it must not wait for a group.
+
+        ``durable``: see `Store.begin`.
+        """
 
         def run() -> T:
-            with self.store.begin() as uow:
+            with self.store.begin(durable) as uow:
                 return work(uow)
 
         return await self.loop.in_store(run)

@@ -173,7 +173,8 @@ class _Desk:
 
     async def _claim(self, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         """(claims, grouped as they will be written; ids for which the connection has no place now)."""
-        return await self._ctx.alone(lambda uow: self._claim_in(uow, ids, trials))
+        # Undone by a crash of the database, a claim does not get past its intent; a committed intent has made it durable.
+        return await self._ctx.alone(lambda uow: self._claim_in(uow, ids, trials), durable=False)
 
     def _claim_in(self, uow: UnitOfWork, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
         ctx, now = self._ctx, self._ctx.clock()

@@ -70,7 +70,8 @@ class Relay:
         """
         taken: list[Row] = []
         for tenant_id, connection_id in connections:
-            with self._ctx.store.begin() as uow:
+            # Undone by a crash of the database, they are due again and published twice.
+            with self._ctx.store.begin(durable=False) as uow:
                 taken += self._admit(uow, tenant_id, connection_id)
         for start in range(0, len(taken), _BATCH):
             batch = taken[start : start + _BATCH]

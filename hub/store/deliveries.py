@@ -101,7 +101,9 @@ def _take(given: Any, _: Any) -> Any:
         .cte("locked")
     )
     until = sa.bindparam("until", type_=delivery.c.lease_until.type)
-    claimed = {"state": "claimed", "lease_owner": sa.bindparam("owner"), "lease_until": until, "fence": delivery.c.fence + 1}
+    now = sa.bindparam("now", type_=delivery.c.available_at.type)
+    claimed = {"state": "claimed", "lease_owner": sa.bindparam("owner"), "lease_until": until, "fence": delivery.c.fence + 1,
+               "published_at": sa.func.coalesce(delivery.c.published_at, now)}  # fmt: skip
     statement = sa.update(delivery).where(*_given_one(locked), _state(delivery, WAITING))
     return statement.values(claimed).returning(delivery)
 
@@ -112,7 +114,8 @@ def _give_back(given: Any, _: Any) -> Any:
 
 
 def _settle(given: Any, _: Any) -> Any:
-    fenced = (delivery.c[name] == given.c[name] for name in ("tenant_id", "id", "fence"))
+    # The owner too: a claim that a crash of the database has undone gave its number to somebody else's.
+    fenced = (delivery.c[name] == given.c[name] for name in ("tenant_id", "id", "fence", "lease_owner"))
     released = {"lease_owner": None, "lease_until": None, "published_at": None}
     statement = sa.update(delivery).where(*fenced, _state(delivery, IN_HAND))
     return statement.values({**released, **{name: given.c[name] for name in _SETTLED}}).returning(
@@ -154,7 +157,7 @@ _CLAIM = _columns(delivery, "tenant_id", "id", "fence", "lease_owner")
 _ENTITY = ("tenant_id", "connection_id", "subject")
 _INTEND = Bulk(_CLAIM, lambda given, _: _keep(given, state="sending"))
 _RENEW = Bulk(_CLAIM, _keep)
-_SETTLE = Bulk([*_columns(delivery, "tenant_id", "id", "fence"), *_columns(delivery, *_SETTLED)], _settle)
+_SETTLE = Bulk([*_CLAIM, *_columns(delivery, *_SETTLED)], _settle)
 _PROMOTE = Bulk(_columns(delivery, *_ENTITY), _promote)
 _NEWEST = Bulk(_columns(delivery, *_ENTITY, "id", "type", "event_at"), _newest)
 _ADD = Bulk(_columns(delivery, *_NEW, "behind"), _add)
@@ -235,7 +238,8 @@ class Deliveries(Repository):
             delivery.c.available_at <= now,
         )
         columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
-        return self._all(sa.select(*columns).where(connection.c.state == "active", sa.exists(due)))
+        first = due.limit(1).correlate(connection).scalar_subquery()  # one look each: a semi-join would read a whole backlog
+        return self._all(sa.select(*columns).where(connection.c.state == "active", first.is_not(None)))
 
     def under_way(self, tenant_id: str, connection_id: str) -> dict[str, int]:
         """By lane, how many deliveries of a connection are published and not settled."""
@@ -294,7 +298,7 @@ class Deliveries(Repository):
         gone: Any = delivery.c.lease_until < now
         if owner_not is not None:
             gone = sa.or_(gone, delivery.c.lease_owner != owner_not)
-        where = (_state(delivery, IN_HAND), gone)
+        where = (_state(delivery, IN_HAND), delivery.c.published_at.is_not(None), gone)
         return self._all(sa.select(delivery).where(*where).limit(limit).with_for_update(skip_locked=True))
 
     def get(self, tenant_id: str, delivery_id: str) -> Row | None:

@@ -21,6 +21,7 @@ from hub.store.uow import UnitOfWork
 
 #: After this long unused a connection is asked whether it still lives; asking every time would cost a round trip each.
 _IDLE_SECONDS = 1.0
+_NOT_DURABLE = sa.text("SET LOCAL synchronous_commit TO OFF")
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -62,8 +63,12 @@ class Store:
             self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
-    def begin(self) -> Iterator[UnitOfWork]:
-        """A transaction that commits when the block ends and rolls back when it raises. Raises StoreUnavailableError."""
+    def begin(self, durable: bool = True) -> Iterator[UnitOfWork]:
+        """A transaction that commits when the block ends and rolls back when it raises. Raises StoreUnavailableError.
+
+        Not ``durable``: a crash of the database may undo it after it was committed, as long as no later durable transaction has
+        been. For marks only that are made anew when they are missing, by somebody who notices that his were lost.
+        """
         try:
             if self.sqlite:
                 with self._writer, self.engine.connect() as connection:
@@ -72,6 +77,8 @@ class Store:
                         yield from self._work(connection)
             else:
                 with self.engine.begin() as connection:
+                    if not durable:
+                        connection.execute(_NOT_DURABLE)
                     yield from self._work(connection)
         except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
             raise StoreUnavailableError(error) from error

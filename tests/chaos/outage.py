@@ -107,7 +107,7 @@ class Outage:
         self._store = Store(postgres.url)
         self._store.upgrade()
         self._target_port, port = free_port(rabbit.port + 2000), free_port(rabbit.port + 2100)
-        key = configure(self._store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=32)
+        key = configure(self._store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=64)
         settings = {"HUB_PORT": str(port), "HUB_TRACE_SAMPLE_RATIO": "0.05", "HUB_MAX_ATTEMPTS": "3",
                     "HUB_RETRY_BASE_SECONDS": "0.2"}  # fmt: skip
         environment = environment_of(folder, postgres.url, rabbit.url, **settings)

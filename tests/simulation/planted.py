@@ -96,6 +96,7 @@ def _no_lease(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(deliver.Guard, "_held", held)
+    patch.setattr(deliver.Guard, "_check_lease", lambda self: None)
 
 
 def _no_intent(patch: pytest.MonkeyPatch) -> None:
@@ -184,7 +185,7 @@ def _audit_after_commit(patch: pytest.MonkeyPatch) -> None:
 
     original = SimStore.begin
 
-    def begin(self: Any) -> Any:
+    def begin(self: Any, durable: bool = True) -> Any:
         import contextlib
 
         @contextlib.contextmanager

@@ -278,7 +278,7 @@ class SimStore(Store):
         self._ports = ports
 
     @contextlib.contextmanager
-    def begin(self) -> Iterator[Any]:
+    def begin(self, durable: bool = True) -> Iterator[Any]:
         before = World._raw.total_changes
         with super().begin() as uow:
             yield uow
