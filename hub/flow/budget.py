@@ -27,12 +27,12 @@ class Budget:
         self._slot = 0.0
         self._troubled = False
 
-    async def reserve(self, holder: str = "") -> None:
+    async def reserve(self, holder: str = "", missed: float = 0.0) -> None:
         """Take the next slot and wait until it comes near (`on_time` waits for the rest). With ``holder``, take a place among
         the concurrent requests too (until `answered`).
         """
         if holder or self._counted:
-            await self._ctx.alone(lambda uow: self._reserve(uow, holder))
+            await self._ctx.alone(lambda uow: self._reserve(uow, holder, missed))
             wait = self._slot - self._now() - (0.0 if self._tolerance is None else rate_limit.LEAD_SECONDS)
         elif self._session.calm_until < self._ctx.loop.time():
             wait = await self._ctx.loop.in_store(self._look)
@@ -53,7 +53,7 @@ class Budget:
                 await self._ctx.loop.sleep(wait)
             if self._now() - self._slot <= self._tolerance:
                 return
-            await self.reserve()
+            await self.reserve(missed=self._slot)
         raise ThrottledError(1.0)
 
     def _now(self) -> float:
@@ -69,9 +69,9 @@ class Budget:
             calm(self._ctx, session)
             return 0.0
         with self._ctx.store.begin() as uow:
-            return self._reserve(uow, "")
+            return self._reserve(uow, "", 0.0)
 
-    def _reserve(self, uow: UnitOfWork, holder: str) -> float:
+    def _reserve(self, uow: UnitOfWork, holder: str, missed: float) -> float:
         session, now = self._session, self._ctx.clock().timestamp()
         row = uow.budgets.lock(session.tenant_id, session.connection_id)
         self._troubled = rate_limit.troubled(row, session.limits, now)
@@ -81,7 +81,8 @@ class Budget:
             if holder:
                 rate_limit.hold(row, session.limits, holder, now, deliveries)
             in_hand = max(0, deliveries + rate_limit.held(row, now) - 1)
-        wait = rate_limit.reserve(row, session.limits, now, in_hand, self._ctx.settings.lease_seconds / 3, self._trial)
+        longest = self._ctx.settings.lease_seconds / 3
+        wait = rate_limit.reserve(row, session.limits, now, in_hand, longest, self._trial, missed)
         uow.budgets.save(row)
         self._slot = now + wait
         return wait

@@ -86,11 +86,13 @@ def pace(row: Row, limits: Limits, now: float) -> float:
     return float(min(1.0, row["pace"] + since / _RECOVERY_SECONDS))
 
 
-def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float, trial: bool = False) -> float:
+def reserve(
+    row: Row, limits: Limits, now: float, in_hand: int, max_wait: float, trial: bool = False, missed: float = 0.0
+) -> float:
     """Reserve the next slot in ``row``; the seconds to wait for it.
 
-    ``in_hand`` other requests may be under way. Raises ThrottledError (nothing is reserved) if the wait is longer than
-    ``max_wait``.
+    ``in_hand`` other requests may be under way. ``missed`` is a slot (epoch seconds) that was not used: it is lost only if
+    somebody has taken a later one. Raises ThrottledError (nothing is reserved) if the wait is longer than ``max_wait``.
     """
     wait: float = max(0.0, row["blocked_until"] - now)
     if row["open_until"] and not trial:
@@ -106,6 +108,8 @@ def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float,
     if paced is None and share < 1.0:
         paced = Pacing(1.0 / UNDECLARED_RATE, 1)
     interval = paced.interval / share if paced else 0.0
+    if missed and abs(row["tat"] - missed - interval) < 1e-3:
+        row["tat"] = missed
     arrival = max(row["tat"], now)
     if paced is not None:
         wait = max(wait, arrival - (paced.burst - 1) * interval - now, LEAD_SECONDS if paced.tolerance is not None else 0.0)

@@ -84,13 +84,15 @@ class Load:
             data = {"id": name, "sku": name, "name": said, "active": True, "updated_at": at}
             envelope = {"specversion": "1.0", "id": name, "source": "/outage", "type": "product.v1", "time": at, "data": data}
             started, status = time.monotonic(), 0
-            try:
-                connection.request("POST", "/v1/events", json.dumps(envelope), headers)
-                answer = connection.getresponse()
-                answer.read()
-                status = answer.status
-            except (OSError, http.client.HTTPException):
-                connection.close()
+            for _ in range(2):  # the edge may have closed a connection that lay idle: a new one, and once only
+                try:
+                    connection.request("POST", "/v1/events", json.dumps(envelope), headers)
+                    answer = connection.getresponse()
+                    answer.read()
+                    status = answer.status
+                    break
+                except (OSError, http.client.HTTPException):
+                    connection.close()
             with self._lock:
                 self.answers[status] += 1
                 self.slowest = max(self.slowest, time.monotonic() - started)

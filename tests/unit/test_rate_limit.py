@@ -197,3 +197,16 @@ def test_reads_take_places_among_the_concurrent_requests() -> None:
     rate_limit.hold(row, limits, "three", 1000.0, 0)
     assert rate_limit.held(row, 1000.0) == 2
     rate_limit.hold(row, limits, "four", 1040.0, 0)  # the process that held the others died
+
+
+def test_a_slot_that_was_missed_is_lost_only_if_a_later_one_was_taken() -> None:
+    limits, row = {**DEFAULTS, **PROFILES["lexoffice"]}, fresh()
+    paced = rate_limit.pacing(limits)
+    assert paced is not None
+    first = 1000.0 + rate_limit.reserve(row, limits, 1000.0, 0, 10.0)
+    again = first + 0.1 + rate_limit.reserve(row, limits, first + 0.1, 0, 10.0, missed=first)
+    assert again == pytest.approx(first + 0.1 + rate_limit.LEAD_SECONDS), "nobody has taken a later slot: it moves"
+
+    second = again + rate_limit.reserve(row, limits, again, 0, 10.0)
+    third = again + 0.1 + rate_limit.reserve(row, limits, again + 0.1, 0, 10.0, missed=again)
+    assert (second, third) == (pytest.approx(again + paced.interval), pytest.approx(again + 2 * paced.interval))
