@@ -46,8 +46,9 @@ class Fairness:
             role.start()
         wait_ready(self._port)
         self._noisy.paused.set()
-        for load in (*self._quiet, self._noisy):
+        for load in (*self._quiet, self._noisy):  # spread over time: together they would wait for each other
             load.start()
+            time.sleep(1 / (QUIET * self._quiet[0].rate))
         time.sleep(5.0)
         spans: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
         for turn in range(2 * turns):
