@@ -223,10 +223,9 @@ class Disk:
 
     def fill(self) -> None:
         """Nothing more can be written."""
-        with self._filler.open("wb") as file, contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._filler.open("wb", buffering=0) as file:
             while True:
                 file.write(b"\0" * 65536)
-                file.flush()
 
     def empty(self) -> None:
         self._filler.unlink(missing_ok=True)
