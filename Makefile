@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # The variables of a list that are set, as options: MINUTES=1 becomes --minutes 1.
 options = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
 
-.PHONY: help demo test chaos outage limits fairness check fix generate lock clean
+.PHONY: help demo test chaos outage limits fairness check contracts fix generate lock clean
 help:  ## what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -34,8 +34,8 @@ demo: $(VENV)/.runtime  ## a trading day in about a minute (ERP=tryton: a real T
 test: $(VENV)/.dev  ## every test; PostgreSQL's skip with one line where none answers (CI=true: they fail)
 	@$(BIN)/python -m pytest
 
-chaos: $(VENV)/.dev  ## kill everything in turn (EVENTS, KILLS, BROKER_KILLS, DATABASE_KILLS, PAUSES, TOXICS, DISK_FULLS, CLOCK_STEPS, SEED); needs PostgreSQL and RabbitMQ programs
-	@cd tests && ../$(BIN)/python -m chaos $(call options,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS DISK_FULLS CLOCK_STEPS ENTITIES TARGETS SEED RATE REPORT)
+chaos: $(VENV)/.dev  ## kill everything in turn (EVENTS, KILLS, BROKER_KILLS, DATABASE_KILLS, PAUSES, TOXICS, DISK_FULLS, CLOCK_STEPS, FAIL_OVERS, BROKERS, SEED); needs PostgreSQL and RabbitMQ programs
+	@cd tests && ../$(BIN)/python -m chaos $(call options,EVENTS KILLS BROKER_KILLS DATABASE_KILLS PAUSES TOXICS STORMS DISK_FULLS CLOCK_STEPS FAIL_OVERS BROKERS ENTITIES TARGETS SEED RATE REPORT)
 
 outage: $(VENV)/.dev  ## the broker away while events arrive (MINUTES, RATE, KIND=kill|stop|alarm|none, POISON, DRAIN, REPORT)
 	@cd tests && ../$(BIN)/python -m chaos.outage $(call options,MINUTES RATE KIND POISON DRAIN REPORT)
@@ -43,8 +43,8 @@ outage: $(VENV)/.dev  ## the broker away while events arrive (MINUTES, RATE, KIN
 limits: $(VENV)/.dev  ## four workers share five systems' limits (SECONDS, KILLS, SHARE, SEED)
 	@cd tests && ../$(BIN)/python -m chaos.limits $(call options,SECONDS KILLS SHARE SEED)
 
-fairness: $(VENV)/.dev  ## ten tenants beside one that sends a hundred times as much (TURNS, SECONDS, RATE)
-	@cd tests && ../$(BIN)/python -m chaos.fairness $(call options,TURNS SECONDS RATE)
+fairness: $(VENV)/.dev  ## quiet tenants beside one that sends a hundred times as much (TURNS, SECONDS, RATE, QUIET)
+	@cd tests && ../$(BIN)/python -m chaos.fairness $(call options,TURNS SECONDS RATE QUIET)
 
 check: $(VENV)/.dev  ## format, lint, types, layers, drift
 	@$(BIN)/ruff format --check .
@@ -53,6 +53,9 @@ check: $(VENV)/.dev  ## format, lint, types, layers, drift
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m canonical.generate --check
 	@$(BIN)/python -m hub.docs --check
+
+contracts: $(VENV)/.dev  ## refuse what breaks a consumer of the released contract without two people's agreement
+	@$(BIN)/hub contracts check
 
 fix: $(VENV)/.dev  ## format and mend what ruff can
 	@$(BIN)/ruff format .

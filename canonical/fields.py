@@ -79,6 +79,21 @@ class Quantity(Text):
         super().__init__(max_length=19, pattern=pattern, meaning='quantity such as "2" or "0.355"', **kwargs)
 
 
+class Count(Text):
+    """A whole number from 0 to 999,999,999 as a decimal string, e.g. ``"12"``: no number of the language is a JSON number."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=9, pattern="0|[1-9][0-9]{0,8}", meaning='whole number such as "12"', **kwargs)
+
+
+class Rate(Text):
+    """A factor as a decimal string, e.g. an exchange rate ``"1.0842"``: up to 9 digits and 12 decimals, more than zero."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        pattern = r"(?!0(\.0+)?$)(0|[1-9][0-9]{0,8})(\.[0-9]{1,12})?"
+        super().__init__(max_length=22, pattern=pattern, meaning='rate such as "1.0842"', **kwargs)
+
+
 class Percent(Text):
     """A rate in percent as a decimal string, e.g. ``"8.875"``."""
 

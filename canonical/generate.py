@@ -79,17 +79,40 @@ def _typed_dicts() -> str:
     return head + "from typing import Any, Literal, NotRequired, TypedDict\n\n\n" + "\n\n".join(done.values())
 
 
+def _table(body: dict[str, Any]) -> list[str]:
+    """A component's fields, each with a link to the part it holds."""
+    lines = ["| field | required | holds | meaning |", "|---|---|---|---|"]
+    for key, prop in body["properties"].items():
+        required = "yes" if key in body.get("required", ()) else ""
+        lines.append(f"| `{key}` | {required} | {_holds(prop)} | {prop.get('description', '')} |")
+    return lines
+
+
+def _holds(prop: dict[str, Any]) -> str:
+    if prop.get("type") == "array":
+        return f"list of {_holds(prop['items'])}"
+    reference = prop.get("$ref") or next((item["$ref"] for item in prop.get("allOf", ())), "")
+    if name := reference.removeprefix("#"):
+        return f"[{name}](#{name.lower()})" if name != "Extensions" else "namespaces"
+    if "enum" in prop:
+        return ", ".join(f"`{choice}`" for choice in prop["enum"])
+    return {"boolean": "true or false"}.get(prop["type"], "text")
+
+
 def _reference() -> str:
-    lines = ["# Canonical types", "", f"<!-- {_HEADER} -->", ""]
+    lines = ["# Canonical types", "", f"<!-- {_HEADER} -->", "",
+             "The words; how types, majors and rules work is in [the language](../explanation/language.md).", "",
+             *(f"- [`{name}`](#{name.replace('.', '')})" for name in TYPES), ""]  # fmt: skip
+    into: dict[str, Any] = {}
     for name, definition in TYPES.items():
-        into: dict[str, Any] = {}
         components(definition.schema_class, into, "#")
         body = into[component_name(definition.schema_class)]
-        lines += [f"## `{name}`", "", f"{body['description']}", "", "| field | required | meaning |", "|---|---|---|"]
-        for key, prop in body["properties"].items():
-            required = "yes" if key in body.get("required", ()) else ""
-            lines.append(f"| `{key}` | {required} | {prop.get('description', '')} |")
+        lines += [f"## `{name}`", "", f"{body['description']}", "", *_table(body)]
         lines += ["", "```json", json.dumps(EXAMPLES[name], indent=2), "```", ""]
+    own = {component_name(definition.schema_class) for definition in TYPES.values()} | {"Extensions"}
+    lines += ["## Parts", ""]
+    for name in sorted(into.keys() - own):
+        lines += [f"### {name}", "", into[name]["description"], "", *_table(into[name]), ""]
     lines += ["## Error codes", "", "| code | meaning |", "|---|---|"]
     lines += [f"| `{code}` | {meaning} |" for code, meaning in ERROR_CODES.items()]
     return "\n".join(lines) + "\n"

@@ -1,7 +1,8 @@
 """Money: a decimal string and an ISO 4217 code. Arithmetic happens in `decimal.Decimal`, never in floats."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 from marshmallow import Schema
@@ -60,6 +61,27 @@ def amount(value: MoneyDict | None) -> Decimal:
 def total(values: Iterable[MoneyDict | None]) -> Decimal:
     """The exact sum of amounts (their currency is the caller's concern; `rules` checks it)."""
     return sum((amount(value) for value in values), Decimal(0))
+
+
+def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[str, str]]:
+    """``value`` in parts proportional to ``weights``, to the minor unit: their sum is ``value`` exactly.
+
+    Largest remainder; ties go to the first. A negative value is allocated like its opposite. All weights zero: equal parts.
+    Raises ValueError without weights or with a negative one.
+    """
+    if not weights or any(weight < 0 for weight in weights):
+        raise ValueError("weights must be zero or more, and at least one")
+    exact = [Fraction(weight) for weight in weights]
+    if not (whole := sum(exact)):
+        exact, whole = [Fraction(1)] * len(exact), Fraction(len(exact))
+    minor = to_minor(value)
+    sign, units = (-1, -minor) if minor < 0 else (1, minor)
+    shares = [units * weight / whole for weight in exact]
+    parts = [int(share) for share in shares]
+    by_remainder = sorted(range(len(parts)), key=lambda place: parts[place] - shares[place])  # stable: ties to the first
+    for place in by_remainder[: units - sum(parts)]:
+        parts[place] += 1
+    return [from_minor(sign * part, value["currency"]) for part in parts]
 
 
 def each_money(document: Any, pointer: str = "") -> Iterable[tuple[str, MoneyDict]]:

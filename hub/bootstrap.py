@@ -77,10 +77,11 @@ class Hub:
         broker = open_broker(settings.broker_url, prefix, settings.confirm_seconds)
         self._clock = StoreClock(store) if clock is None else None
         configured = Configured()
+        now = clock or self._clock or utc_now
         self.ctx = Context(
             settings, store, GroupCommit(store), broker, plugins, vault, configured, Clients(configured),
             Sessions(plugins, vault, configured), Routes(configured), telemetry,
-            Loop(Egress(settings.egress_private_hosts), telemetry), clock or self._clock or utc_now, instance,
+            Loop(Egress(settings.egress_private_hosts), telemetry, now), now, instance,
         )  # fmt: skip
         self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)

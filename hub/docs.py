@@ -1,12 +1,17 @@
-"""Write the reference pages that are derived from code: `python -m hub.docs [--check]`."""
+"""Write the reference pages and the event contract that are derived from code: `python -m hub.docs [--check]`."""
 
+import json
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
 from hub.cli import main as cli
+from hub.contracts.changes import all_rules
+from hub.contracts.events import async_api
+from hub.contracts.lint import Rule, ruleset
 from hub.errors import PROBLEMS
 from hub.marketplace.catalogue import catalogue
 from hub.policies.dead_letter import REMEDIES
@@ -25,7 +30,41 @@ def pages() -> dict[Path, str]:
         folder / "errors.md": _errors(),
         folder / "cli.md": _cli(),
         folder / "connectors.md": _connectors(),
+        folder / "contract-rules.md": _contract_rules(),
+        **{folder / f"rules/{rule.id}.md": _lint_rule(rule) for rule in ruleset()},
+        ROOT / "openapi/asyncapi.json": json.dumps(async_api(), indent=2, ensure_ascii=False) + "\n",
     }
+
+
+def _contract_rules() -> str:
+    lines = ["# Rules for contracts", "", _HEADER, "", "## The linter", "", "| rule | severity | why |", "|---|---|---|"]
+    lines += [f"| [`{rule.id}`](rules/{rule.id}.md) | {rule.severity} | {rule.why} |" for rule in ruleset()]
+    lines += ["", "## Changes", "", _CHANGES, "", "| rule | severity | what it means |", "|---|---|---|"]
+    lines += [f"| `{name}` | {level} | {text} |" for name, (level, text) in all_rules().items()]
+    return "\n".join(lines) + "\n"
+
+
+_CHANGES = """ERR breaks somebody who keeps to the old contract and needs two people's agreement, WARN may, INFO does not.
+`request-…`: callers write it; `response-…`: they read it. An event type is both: publishers write it, subscribers read it."""
+
+
+def _lint_rule(rule: Rule) -> str:
+    sides = ["Keeps it:", "", "```text", rule.good, "```", "", "Breaks it:", "", "```text", rule.bad, "```"]
+    looks = f"Severity {rule.severity}. Looks at `{rule.given}`."
+    lines = [
+        f"# {rule.id}",
+        "",
+        _HEADER,
+        "",
+        looks,
+        "",
+        f"**Why.** {rule.why}",
+        "",
+        *sides,
+        "",
+        "[All rules](../contract-rules.md)",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def _settings() -> str:
@@ -52,15 +91,16 @@ def _cli() -> str:
     lines = ["# Command line", "", _HEADER, "", "Exit codes: 0 done · 1 the answer is no · 2 wrong usage · 3 the hub cannot be "
              "reached · 4 not found or refused.", ""]  # fmt: skip
 
-    def visit(command: click.Command, name: str) -> None:
+    def visit(command: click.Command, name: str, parent: click.Context | None) -> None:
+        how: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100, **command.context_settings}
+        context = click.Context(command, parent, info_name=name, **how)  # as `--help` shows it
         if isinstance(command, click.Group):
             for key in sorted(command.commands):
-                visit(command.commands[key], f"{name} {key}")
+                visit(command.commands[key], key, context)
             return
-        context = click.Context(command, info_name=name, terminal_width=100, max_content_width=100)
-        lines.extend([f"## `{name}`", "", "```text", command.get_help(context), "```", ""])
+        lines.extend([f"## `{context.command_path}`", "", "```text", command.get_help(context), "```", ""])
 
-    visit(cli, "hub")
+    visit(cli, "hub", None)
     return "\n".join(lines)
 
 

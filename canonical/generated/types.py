@@ -55,12 +55,30 @@ class Money(TypedDict):
     currency: str
 
 
+class TaxBreakdown(TypedDict):
+    """One tax category and rate of a document: what was taxed and how much tax it makes. Source: EN 16931 BG-23."""
+
+    category: Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
+    rate: str
+    taxable: Money
+    amount: Money
+    exemption_reason: NotRequired[str]
+
+
+class Reference(TypedDict):
+    """Another document, by the id its source gave it."""
+
+    id: str
+    number: NotRequired[str]
+
+
 class LineTax(TypedDict):
     """One tax on one line. Source: EN 16931 BG-30 (VAT per line)."""
 
     name: str
     rate: str
     amount: Money
+    category: NotRequired[Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]]
     included: NotRequired[bool]
 
 
@@ -100,8 +118,10 @@ class SaleCompleted(TypedDict):
     business_date: str
     discount: NotRequired[Money]
     tax: Money
+    taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
     extensions: NotRequired[dict[str, dict[str, Any]]]
+    order: NotRequired[Reference]
     lines: list[Line]
     tip: NotRequired[Money]
     service_charge: NotRequired[Money]
@@ -110,11 +130,84 @@ class SaleCompleted(TypedDict):
     change: NotRequired[Money]
 
 
+class Discount(TypedDict):
+    """Something taken off a line. Source: EN 16931 BG-27, POSLog RetailPriceModifier."""
+
+    amount: Money
+    reason: NotRequired[str]
+    code: NotRequired[str]
+
+
+class LineV2(TypedDict):
+    """A line item: total = gross - discounts + taxes that are not included. Source: POSLog LineItem."""
+
+    id: str
+    sku: str
+    gtin: NotRequired[str]
+    description: NotRequired[str]
+    quantity: str
+    unit_price: Money
+    gross: Money
+    discounts: NotRequired[list[Discount]]
+    taxes: NotRequired[list[LineTax]]
+    total: Money
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class TenderV2(TypedDict):
+    """How it was paid. Source: POSLog Tender."""
+
+    method: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    amount: Money
+    payment_id: NotRequired[str]
+
+
+class SaleCompletedV2(TypedDict):
+    """A completed sale: the customer has paid and left."""
+
+    id: str
+    number: str
+    location: Location
+    till: NotRequired[Till]
+    customer: NotRequired[Customer]
+    occurred_at: str
+    business_date: str
+    discount: NotRequired[Money]
+    tax: Money
+    taxes: NotRequired[list[TaxBreakdown]]
+    rounding: NotRequired[Money]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    order: NotRequired[Reference]
+    lines: list[LineV2]
+    tip: NotRequired[Money]
+    service_charge: NotRequired[Money]
+    total: Money
+    tenders: list[TenderV2]
+    change: NotRequired[Money]
+
+
 class Original(TypedDict):
     """The sale that a return or exchange refers to."""
 
     id: str
     number: NotRequired[str]
+
+
+class SaleVoided(TypedDict):
+    """A completed sale that was undone as a whole at the till (POSLog post-void): it nets to zero with its sale."""
+
+    id: str
+    original: Original
+    number: NotRequired[str]
+    location: Location
+    till: NotRequired[Till]
+    occurred_at: str
+    business_date: str
+    lines: list[Line]
+    total: Money
+    operator: NotRequired[str]
+    reason: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
 
 
 class ReturnLine(TypedDict):
@@ -147,6 +240,7 @@ class ReturnCompleted(TypedDict):
     business_date: str
     discount: NotRequired[Money]
     tax: Money
+    taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
     extensions: NotRequired[dict[str, dict[str, Any]]]
     original: NotRequired[Original]
@@ -167,6 +261,7 @@ class ExchangeCompleted(TypedDict):
     business_date: str
     discount: NotRequired[Money]
     tax: Money
+    taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
     extensions: NotRequired[dict[str, dict[str, Any]]]
     original: NotRequired[Original]
@@ -177,6 +272,292 @@ class ExchangeCompleted(TypedDict):
     change: NotRequired[Money]
 
 
+class OpeningTender(TypedDict):
+    """What lies in the till when it opens."""
+
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    amount: Money
+
+
+class TillOpened(TypedDict):
+    """A till starts a session with its float."""
+
+    id: str
+    location: Location
+    till: Till
+    operator: NotRequired[str]
+    occurred_at: str
+    business_date: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    tenders: NotRequired[list[OpeningTender]]
+
+
+class ClosingTax(TypedDict):
+    """The tax of a day by category and rate."""
+
+    category: NotRequired[Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]]
+    rate: str
+    amount: Money
+
+
+class ClosingTender(TypedDict):
+    """One tender of a closing till: what should be there, what was counted. Source: POSLog TenderControl."""
+
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    opening: NotRequired[Money]
+    taken: Money
+    given_back: NotRequired[Money]
+    paid_in: NotRequired[Money]
+    paid_out: NotRequired[Money]
+    expected: Money
+    counted: Money
+    difference: Money
+
+
+class TillClosed(TypedDict):
+    """A till ends its session: a closure equals the sum of its transactions (Z report)."""
+
+    id: str
+    location: Location
+    till: Till
+    operator: NotRequired[str]
+    occurred_at: str
+    business_date: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    opened_at: NotRequired[str]
+    transactions: str
+    sales: Money
+    returns: NotRequired[Money]
+    taxes: NotRequired[list[ClosingTax]]
+    tenders: list[ClosingTender]
+    note: NotRequired[str]
+
+
+class Card(TypedDict):
+    """A payment card as far as it may be kept (PCI DSS 3.4.1: never more than this)."""
+
+    brand: NotRequired[str]
+    last_four: NotRequired[str]
+
+
+class PaymentCaptured(TypedDict):
+    """Money was taken: by a terminal, a payment page or a transfer."""
+
+    id: str
+    payment_id: str
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    provider: NotRequired[str]
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    card: NotRequired[Card]
+    sale: NotRequired[Reference]
+    order: NotRequired[Reference]
+    tip: NotRequired[Money]
+    fee: NotRequired[Money]
+
+
+class PaymentRefunded(TypedDict):
+    """Money of a capture was given back; all refunds of a payment never exceed it."""
+
+    id: str
+    payment_id: str
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    provider: NotRequired[str]
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    sale_return: NotRequired[Reference]
+    reason: NotRequired[str]
+
+
+class PaymentChargedBack(TypedDict):
+    """The card's bank took it back, or was asked to (ISO 20022 reversal): a dispute in its stage."""
+
+    id: str
+    payment_id: str
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    provider: NotRequired[str]
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    stage: Literal["opened", "won", "lost"]
+    reason_code: NotRequired[str]
+    fee: NotRequired[Money]
+
+
+class GiftCard(TypedDict):
+    """A gift card, without its full number."""
+
+    id: str
+    last_four: NotRequired[str]
+
+
+class GiftCardIssued(TypedDict):
+    """A card was sold or given away with a balance (POSLog activation)."""
+
+    id: str
+    gift_card: GiftCard
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    balance: NotRequired[Money]
+    sale: NotRequired[Reference]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class GiftCardReloaded(TypedDict):
+    """Money was put on a card."""
+
+    id: str
+    gift_card: GiftCard
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    balance: NotRequired[Money]
+    sale: NotRequired[Reference]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class GiftCardRedeemed(TypedDict):
+    """A card paid for something."""
+
+    id: str
+    gift_card: GiftCard
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    balance: NotRequired[Money]
+    sale: NotRequired[Reference]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Address(TypedDict):
+    """A postal address. Source: EN 16931 BG-8, UBL PostalAddress."""
+
+    lines: NotRequired[list[str]]
+    city: NotRequired[str]
+    postal_code: NotRequired[str]
+    region: NotRequired[str]
+    country: str
+
+
+class OrderPlaced(TypedDict):
+    """Somebody ordered."""
+
+    id: str
+    number: str
+    revision: NotRequired[str]
+    channel: NotRequired[Literal["web", "store", "phone", "marketplace", "wholesale", "other"]]
+    location: NotRequired[Location]
+    customer: NotRequired[Customer]
+    ship_to: NotRequired[Address]
+    occurred_at: str
+    requested_by: NotRequired[str]
+    lines: list[Line]
+    discount: NotRequired[Money]
+    shipping: NotRequired[Money]
+    tax: Money
+    taxes: NotRequired[list[TaxBreakdown]]
+    total: Money
+    note: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class OrderChanged(TypedDict):
+    """The order was changed before it was complete; this is all of it as it is now."""
+
+    id: str
+    number: str
+    revision: NotRequired[str]
+    channel: NotRequired[Literal["web", "store", "phone", "marketplace", "wholesale", "other"]]
+    location: NotRequired[Location]
+    customer: NotRequired[Customer]
+    ship_to: NotRequired[Address]
+    occurred_at: str
+    requested_by: NotRequired[str]
+    lines: list[Line]
+    discount: NotRequired[Money]
+    shipping: NotRequired[Money]
+    tax: Money
+    taxes: NotRequired[list[TaxBreakdown]]
+    total: Money
+    note: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    reason: NotRequired[str]
+
+
+class OrderCancelled(TypedDict):
+    """The order will not be fulfilled, or not what was left of it."""
+
+    id: str
+    number: NotRequired[str]
+    occurred_at: str
+    refund_due: NotRequired[Money]
+    reason: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Goods(TypedDict):
+    """Goods that move: what, how many, which lot. Source: EPCIS quantityElement, UBL DespatchLine."""
+
+    line_id: NotRequired[str]
+    sku: str
+    gtin: NotRequired[str]
+    quantity: str
+    lot: NotRequired[str]
+    serials: NotRequired[list[str]]
+
+
+class FulfillmentCompleted(TypedDict):
+    """Goods of an order were picked and handed over, at a counter or to a carrier. They leave the stock here, once."""
+
+    id: str
+    order: Reference
+    location: Location
+    occurred_at: str
+    goods: list[Goods]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    shipment_id: NotRequired[str]
+    reserved: NotRequired[bool]
+
+
+class ShipmentDispatched(TypedDict):
+    """A parcel left (UBL DespatchAdvice). It moves no stock: the fulfilment did."""
+
+    id: str
+    order: Reference
+    location: Location
+    occurred_at: str
+    goods: list[Goods]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    carrier: NotRequired[str]
+    tracking_number: NotRequired[str]
+    packages: NotRequired[list[str]]
+    ship_to: NotRequired[Address]
+
+
+class ShipmentDelivered(TypedDict):
+    """A parcel arrived."""
+
+    id: str
+    order: Reference
+    occurred_at: str
+    business_date: NotRequired[str]
+    received_by: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
 class StockCounted(TypedDict):
     """Somebody counted: at ``occurred_at`` there were ``quantity`` in ``state``. Later movements come on top."""
 
@@ -184,10 +565,11 @@ class StockCounted(TypedDict):
     location: Location
     sku: str
     gtin: NotRequired[str]
+    lot: NotRequired[str]
     occurred_at: str
     business_date: str
-    reason: NotRequired[str]
     extensions: NotRequired[dict[str, dict[str, Any]]]
+    reason: NotRequired[str]
     state: Literal["available", "reserved", "damaged", "in_transit", "unsellable"]
     quantity: str
 
@@ -199,13 +581,169 @@ class StockAdjusted(TypedDict):
     location: Location
     sku: str
     gtin: NotRequired[str]
+    lot: NotRequired[str]
     occurred_at: str
     business_date: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
     reason: NotRequired[str]
+    from_state: Literal["available", "reserved", "damaged", "in_transit", "unsellable", "none"]
+    to_state: Literal["available", "reserved", "damaged", "in_transit", "unsellable", "none"]
+    quantity: str
+
+
+class MovementReason(TypedDict):
+    """Why stock moved."""
+
+    code: Literal["damage", "theft", "expiry", "loss", "found", "receipt", "production", "sample", "correction", "other"]
+    text: NotRequired[str]
+
+
+class StockAdjustedV2(TypedDict):
+    """``quantity`` moved from one state to another, e.g. available to damaged, or none to available (receipt)."""
+
+    id: str
+    location: Location
+    sku: str
+    gtin: NotRequired[str]
+    lot: NotRequired[str]
+    occurred_at: str
+    business_date: str
     extensions: NotRequired[dict[str, dict[str, Any]]]
     from_state: Literal["available", "reserved", "damaged", "in_transit", "unsellable", "none"]
     to_state: Literal["available", "reserved", "damaged", "in_transit", "unsellable", "none"]
     quantity: str
+    reason: MovementReason
+
+
+class StockReserved(TypedDict):
+    """Available stock was promised to somebody: from available to reserved."""
+
+    id: str
+    location: Location
+    sku: str
+    gtin: NotRequired[str]
+    lot: NotRequired[str]
+    occurred_at: str
+    business_date: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    reason: NotRequired[str]
+    reservation_id: str
+    order_id: NotRequired[str]
+    quantity: str
+    until: NotRequired[str]
+
+
+class StockReleased(TypedDict):
+    """A promise was taken back: from reserved to available. What was fulfilled is no release, it has left the stock."""
+
+    id: str
+    location: Location
+    sku: str
+    gtin: NotRequired[str]
+    lot: NotRequired[str]
+    occurred_at: str
+    business_date: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    reason: NotRequired[str]
+    reservation_id: str
+    quantity: str
+
+
+class TransferSent(TypedDict):
+    """Goods left the origin: available there to in transit (CBV shipping)."""
+
+    id: str
+    transfer_id: str
+    origin: Location
+    destination: Location
+    occurred_at: str
+    business_date: str
+    goods: list[Goods]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class TransferReceived(TypedDict):
+    """Goods arrived: in transit to available at the destination (CBV receiving). Never more than was sent."""
+
+    id: str
+    transfer_id: str
+    origin: Location
+    destination: Location
+    occurred_at: str
+    business_date: str
+    goods: list[Goods]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    final: NotRequired[bool]
+
+
+class SupplierReference(TypedDict):
+    """A supplier, by the tenant's code."""
+
+    code: str
+    name: NotRequired[str]
+
+
+class ReceivedLine(TypedDict):
+    """What arrived of one line."""
+
+    line_id: NotRequired[str]
+    sku: str
+    gtin: NotRequired[str]
+    accepted: str
+    rejected: NotRequired[str]
+    unit_cost: NotRequired[Money]
+    lot: NotRequired[str]
+    expires_on: NotRequired[str]
+
+
+class PurchaseReceived(TypedDict):
+    """A delivery from a supplier was taken in: none to available. Source: UBL ReceiptAdvice."""
+
+    id: str
+    order: NotRequired[Reference]
+    supplier: SupplierReference
+    location: Location
+    delivery_note: NotRequired[str]
+    occurred_at: str
+    business_date: str
+    lines: list[ReceivedLine]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Level(TypedDict):
+    """How many are in one state."""
+
+    state: Literal["available", "reserved", "damaged", "in_transit", "unsellable"]
+    quantity: str
+
+
+class StockLevel(TypedDict):
+    """What a system believes to have of one item at one place at a time: for comparing books, never for booking."""
+
+    id: str
+    location: Location
+    sku: str
+    gtin: NotRequired[str]
+    as_of: str
+    levels: list[Level]
+    reorder_point: NotRequired[str]
+    note: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Option(TypedDict):
+    """One property that tells a variant from its siblings."""
+
+    name: str
+    value: str
+
+
+class Variant(TypedDict):
+    """To which product a variant belongs (gs1:ProductGroup, schema.org isVariantOf), and what makes it one."""
+
+    product_id: str
+    product_name: NotRequired[str]
+    options: NotRequired[list[Option]]
 
 
 class Product(TypedDict):
@@ -216,6 +754,314 @@ class Product(TypedDict):
     gtin: NotRequired[str]
     name: str
     price: NotRequired[Money]
+    variant: NotRequired[Variant]
+    brand: NotRequired[str]
+    category: NotRequired[str]
+    unit: NotRequired[Literal["piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other"]]
+    tax_category: NotRequired[Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]]
+    tax_rate: NotRequired[str]
     active: bool
     updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class ListPrice(TypedDict):
+    """The default selling price. Source: schema.org UnitPriceSpecification."""
+
+    amount: Money
+    tax_included: NotRequired[bool]
+
+
+class ProductV2(TypedDict):
+    """A product as sold: one record per stock keeping unit."""
+
+    id: str
+    sku: str
+    gtins: NotRequired[list[str]]
+    name: str
+    price: NotRequired[ListPrice]
+    variant: NotRequired[Variant]
+    brand: NotRequired[str]
+    category: NotRequired[str]
+    unit: NotRequired[Literal["piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other"]]
+    tax_category: NotRequired[Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]]
+    tax_rate: NotRequired[str]
+    status: Literal["active", "draft", "withdrawn"]
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Price(TypedDict):
+    """What one item costs, in a price list, at a place, from a quantity on. Source: schema.org UnitPriceSpecification."""
+
+    id: str
+    sku: str
+    gtin: NotRequired[str]
+    price_list: NotRequired[str]
+    location: NotRequired[Location]
+    amount: Money
+    tax_included: bool
+    least_quantity: NotRequired[str]
+    valid_from: NotRequired[str]
+    valid_until: NotRequired[str]
+    active: bool
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class PriceChanged(TypedDict):
+    """A price was changed: the fact, for labels, audits and promotions."""
+
+    id: str
+    sku: str
+    gtin: NotRequired[str]
+    price_list: NotRequired[str]
+    location: NotRequired[Location]
+    before: NotRequired[Money]
+    after: Money
+    tax_included: bool
+    occurred_at: str
+    valid_until: NotRequired[str]
+    reason: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class TaxRate(TypedDict):
+    """A tax rate as it is in force."""
+
+    id: str
+    name: str
+    rate: str
+    category: Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
+    country: NotRequired[str]
+    region: NotRequired[str]
+    included: NotRequired[bool]
+    valid_from: NotRequired[str]
+    valid_until: NotRequired[str]
+    active: bool
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class CustomerRecord(TypedDict):
+    """A customer. Personal fields are masked outside the store."""
+
+    id: str
+    number: NotRequired[str]
+    name: str
+    company: NotRequired[str]
+    email: NotRequired[str]
+    phone: NotRequired[str]
+    tax_number: NotRequired[str]
+    addresses: NotRequired[list[Address]]
+    groups: NotRequired[list[str]]
+    marketing: NotRequired[bool]
+    active: bool
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Supplier(TypedDict):
+    """A supplier record."""
+
+    id: str
+    code: str
+    name: str
+    tax_number: NotRequired[str]
+    gln: NotRequired[str]
+    email: NotRequired[str]
+    phone: NotRequired[str]
+    address: NotRequired[Address]
+    active: bool
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Place(TypedDict):
+    """A location record: store, warehouse, office. Source: GS1 Place."""
+
+    id: str
+    code: str
+    name: str
+    type: Literal["store", "warehouse", "office", "online", "other"]
+    gln: NotRequired[str]
+    address: NotRequired[Address]
+    time_zone: str
+    currency: str
+    opened_on: NotRequired[str]
+    closed_on: NotRequired[str]
+    active: bool
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class PurchaseLine(TypedDict):
+    """A line of a purchase order: total = quantity x unit cost, rounded."""
+
+    id: str
+    sku: str
+    gtin: NotRequired[str]
+    supplier_sku: NotRequired[str]
+    description: NotRequired[str]
+    quantity: str
+    unit_cost: Money
+    total: Money
+
+
+class PurchaseOrder(TypedDict):
+    """An order to a supplier, as it stands."""
+
+    id: str
+    number: str
+    supplier: SupplierReference
+    destination: Location
+    state: Literal["draft", "ordered", "partly_received", "received", "cancelled"]
+    ordered_at: NotRequired[str]
+    expected_at: NotRequired[str]
+    lines: list[PurchaseLine]
+    total: Money
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Account(TypedDict):
+    """An account of the chart of accounts."""
+
+    id: str
+    code: str
+    name: str
+    type: Literal["asset", "liability", "equity", "income", "expense"]
+    currency: NotRequired[str]
+    active: bool
+    updated_at: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class Party(TypedDict):
+    """Seller or buyer of an invoice. Source: EN 16931 BG-4, BG-7."""
+
+    id: NotRequired[str]
+    name: str
+    tax_number: NotRequired[str]
+    email: NotRequired[str]
+    address: NotRequired[Address]
+
+
+class InvoiceLine(TypedDict):
+    """A line: net = quantity x unit price - discount, rounded; the tax is counted per rate, not per line. Source: BG-25."""
+
+    id: str
+    sku: NotRequired[str]
+    description: str
+    quantity: str
+    unit_price: Money
+    discount: NotRequired[Money]
+    net: Money
+    category: Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
+    rate: str
+
+
+class Allowance(TypedDict):
+    """A discount or charge on the whole document. Source: EN 16931 BG-20, BG-21."""
+
+    charge: bool
+    amount: Money
+    category: Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
+    rate: str
+    reason: NotRequired[str]
+
+
+class Invoice(TypedDict):
+    """An invoice."""
+
+    id: str
+    number: str
+    issued_on: str
+    supplied_on: NotRequired[str]
+    seller: Party
+    buyer: Party
+    sale: NotRequired[Reference]
+    order: NotRequired[Reference]
+    lines: list[InvoiceLine]
+    allowances: NotRequired[list[Allowance]]
+    taxes: list[TaxBreakdown]
+    net: Money
+    tax: Money
+    gross: Money
+    prepaid: NotRequired[Money]
+    rounding: NotRequired[Money]
+    payable: Money
+    note: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    due_on: NotRequired[str]
+
+
+class CreditNote(TypedDict):
+    """An invoice taken back, wholly or in part; the two net to zero where they meet."""
+
+    id: str
+    number: str
+    issued_on: str
+    supplied_on: NotRequired[str]
+    seller: Party
+    buyer: Party
+    sale: NotRequired[Reference]
+    order: NotRequired[Reference]
+    lines: list[InvoiceLine]
+    allowances: NotRequired[list[Allowance]]
+    taxes: list[TaxBreakdown]
+    net: Money
+    tax: Money
+    gross: Money
+    prepaid: NotRequired[Money]
+    rounding: NotRequired[Money]
+    payable: Money
+    note: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    original: NotRequired[Reference]
+    reason: NotRequired[str]
+
+
+class AccountReference(TypedDict):
+    """An account, by its number."""
+
+    code: str
+    name: NotRequired[str]
+
+
+class Conversion(TypedDict):
+    """The same amount in the books' currency, as it was converted once and for ever."""
+
+    amount: Money
+    rate: str
+    source: str
+    on: str
+
+
+class JournalLine(TypedDict):
+    """One line of an entry."""
+
+    id: str
+    account: AccountReference
+    side: Literal["debit", "credit"]
+    amount: Money
+    converted: NotRequired[Conversion]
+    tax_category: NotRequired[Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]]
+    party_id: NotRequired[str]
+    location_code: NotRequired[str]
+    text: NotRequired[str]
+
+
+class JournalEntry(TypedDict):
+    """A balanced entry: debits equal credits in every currency. A correction is another entry that reverses this one."""
+
+    id: str
+    number: NotRequired[str]
+    journal: NotRequired[str]
+    booking_date: str
+    value_date: NotRequired[str]
+    lines: list[JournalLine]
+    reverses: NotRequired[Reference]
+    sources: NotRequired[list[Reference]]
+    text: NotRequired[str]
     extensions: NotRequired[dict[str, dict[str, Any]]]

@@ -1,4 +1,4 @@
-"""Retail transactions at the till: sale, return, exchange. Source: ARTS/OMG POSLog RetailTransaction."""
+"""Retail transactions at the till: sale, return, exchange, void. Source: ARTS/OMG POSLog RetailTransaction."""
 
 from marshmallow import Schema, fields, validate
 
@@ -9,10 +9,18 @@ from canonical.v1.parts import (
     LineSchema,
     LocationSchema,
     OriginalSchema,
+    ReferenceSchema,
     ReturnLineSchema,
+    TaxBreakdownSchema,
     TenderSchema,
     TillSchema,
     described,
+    extensions,
+    ident,
+    part,
+    price,
+    several,
+    words,
 )
 
 _LINES = validate.Length(min=1, max=1000)
@@ -31,6 +39,7 @@ class TransactionSchema(Schema):
     business_date = BusinessDate(required=True, metadata=described("Trading day it is booked on."))
     discount = fields.Nested(MoneySchema, metadata=described("Sum of the lines' discounts."))
     tax = fields.Nested(MoneySchema, required=True, metadata=described("Sum of the lines' taxes, included or added."))
+    taxes = several(TaxBreakdownSchema, "The tax by category and rate (EN 16931 BG-23).", most=50)
     rounding = fields.Nested(MoneySchema, metadata=described("Cash rounding (EN 16931 BT-114), may be negative."))
     extensions = Extensions(metadata=described("Namespaced custom fields."))
 
@@ -38,6 +47,7 @@ class TransactionSchema(Schema):
 class SaleCompletedSchema(TransactionSchema):
     """A completed sale: the customer has paid and left."""
 
+    order = part(ReferenceSchema, "The order it completes; then the fulfilment moves the goods, not the sale.")
     lines = fields.List(fields.Nested(LineSchema), required=True, validate=_LINES, metadata=described("Items sold."))
     tip = fields.Nested(MoneySchema, metadata=described("Tip, part of the total."))
     service_charge = fields.Nested(MoneySchema, metadata=described("Service charge, part of the total."))
@@ -69,3 +79,20 @@ class ExchangeCompletedSchema(TransactionSchema):
     tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
                           metadata=described("Signed like the total; none for an even exchange."))  # fmt: skip
     change = fields.Nested(MoneySchema, metadata=described("Cash given back."))
+
+
+class SaleVoidedSchema(Schema):
+    """A completed sale that was undone as a whole at the till (POSLog post-void): it nets to zero with its sale."""
+
+    id = ident("The source's id of the void.")
+    original = part(OriginalSchema, "The sale that is undone.", required=True)
+    number = Text(max_length=64, metadata=described("Receipt number of the void."))
+    location = part(LocationSchema, "Where.", required=True)
+    till = part(TillSchema, "Which till.")
+    occurred_at = Timestamp(required=True, metadata=described("Event time, with offset."))
+    business_date = BusinessDate(required=True, metadata=described("Trading day it is booked on."))
+    lines = several(LineSchema, "The sale's lines: what comes back.", least=1)
+    total = price("The sale's total, as it is undone.", required=True)
+    operator = ident("Who did it, as the till knows them.", required=False)
+    reason = words("Why.")
+    extensions = extensions()

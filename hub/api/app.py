@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from werkzeug.exceptions import HTTPException
 
 from hub.api.security import current_client
-from hub.contracts.document import document
+from hub.contracts.document import document, short_name
 from hub.errors import PROBLEMS, HubError
 from hub.flow.context import Context
 from hub.identity.api_keys import Client
@@ -124,7 +124,7 @@ class _HubResolver(Resolver):  # type: ignore[misc]
     def resolve(self, operation: Any) -> Resolution:
         found = super().resolve(operation)
         declared = operation._operation
-        name = found.operation_id.rpartition(".")[2]
+        name = short_name(found.operation_id)
         wrapped = _operation(self._ctx, name, declared.get("x-scope"), operation.method, found.function)
         return Resolution(wrapped, found.operation_id)
 

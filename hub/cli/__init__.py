@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from hub.cli.client import Api, fail, show
+from hub.cli.contracts import contracts
+from hub.cli.language import canonical
 
 _URL = click.option("--url", envvar="CROSSDOCK_URL", default="http://127.0.0.1:8700", show_default=True, help="The hub.")
 _KEY = click.option("--key", envvar="CROSSDOCK_KEY", default="", help="API key (or CROSSDOCK_KEY).")
@@ -29,6 +31,10 @@ def main() -> None:
     First steps: `hub tenant create acme`, `hub up`, `hub apply stores.yaml`. Settings are environment variables HUB_*.
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+main.add_command(canonical)
+main.add_command(contracts)
 
 
 @main.command(epilog="Example: hub up --data-dir ./data --port 8700")

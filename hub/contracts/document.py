@@ -46,6 +46,11 @@ def _relinked(value: Any) -> Any:
     return [_relinked(item) for item in value] if isinstance(value, list) else value
 
 
+def short_name(operation_id: str) -> str:
+    """The name under which an operation's use is counted and its idempotency keys are kept, e.g. ``dead_letters.replay``."""
+    return operation_id.removeprefix("hub.api.")
+
+
 def operations() -> dict[str, dict[str, Any]]:
     """OperationId → operation, with its ``method`` and ``path``."""
     return {

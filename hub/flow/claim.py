@@ -44,16 +44,17 @@ class Claim:
         )
 
     def document(self) -> Mapping[str, Any]:
-        """The document to write: corrected if a person corrected it, cast to the connector's major, target fields mapped."""
-        data = orjson.loads(self.row["corrected"]) if self.row["corrected"] else envelope_data(self.message["body"])
-        major = self.session.manifest.data["canonical"]
-        found = schema_version.cast(self.row["type"], data, major)
-        if found is None:
+        """The document to write: corrected if a person corrected it, else cast to the major that the connector writes."""
+        if self.row["corrected"]:
+            data = orjson.loads(self.row["corrected"])
+        else:
+            data = schema_version.cast(self.message["type"], envelope_data(self.message["body"]), self.row["type"])
+        if data is None:
             raise PermanentError(
-                f"{self.row['connector']} speaks canonical v{major} and no caster leads there from {self.row['type']}",
+                f"{self.row['connector']} writes {self.row['type']} and no caster leads there from {self.message['type']}",
                 code="version_refused",
             )
-        document = dict(found[1])
+        document = dict(data)
         if self.target is not None and self.target.map:
             fields = {name: evaluate(expression, data) for name, expression in self.target.map.items()}
             given = {name: value for name, value in fields.items() if value is not None}

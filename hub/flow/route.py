@@ -13,12 +13,12 @@ from typing import Any
 import orjson
 
 from canonical.errors import InvalidDocumentError
-from canonical.registry import type_named
-from canonical.rules import check_return_against_sale
+from canonical.registry import CanonicalType, type_named
+from canonical.versions import cast
 from hub.errors import HubError
 from hub.flow.context import Context
 from hub.integrations.routes import InForce
-from hub.policies import audit
+from hub.policies import audit, schema_version
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.store import UnitOfWork, new_id
@@ -66,21 +66,37 @@ class Recipient:
 
 
 def recipients(routes: Iterable[InForce], message: NewMessage) -> list[Recipient]:
-    """Who gets ``message`` by the integrations in force. Raises UntranslatableError (`map_failed`) if a `where` fails."""
+    """Who gets ``message`` by the integrations in force. Raises UntranslatableError (`map_failed`) if a `where` fails.
+
+    A flow gets every major of the types it names; its conditions are asked of the major it names.
+    """
     found = []
     for entry in routes:
         for name, flow in entry.flows():
-            if message.type not in flow.types or flow.source not in ("", message.connection_id):
+            if flow.source not in ("", message.connection_id):
                 continue
-            if flow.where and not evaluate(flow.where, message.data):
+            data = _in_a_major_of(flow.types, message)
+            if data is None or (flow.where and not evaluate(flow.where, data)):
                 continue
             for target in flow.targets:
-                if target.where and not evaluate(target.where, message.data):
+                if target.where and not evaluate(target.where, data):
                     continue
                 hold = entry.integration.duplicates == "hold"
                 lane = "bulk" if "bulk" in (flow.lane, message.lane) else "live"
                 found.append(Recipient(name, entry.revision, target.connection_id, hold, lane))
     return found
+
+
+def _in_a_major_of(types: Iterable[str], message: NewMessage) -> Mapping[str, Any] | None:
+    """The document in a major that ``types`` name: its own if they do. None if they name none of it."""
+    if message.type in types:
+        return message.data
+    entity = message.type.rpartition(".v")[0]
+    for name in types:
+        named, _, major = name.rpartition(".v")
+        if named == entity and (found := cast(message.type, message.data, int(major))) is not None:
+            return found[1]
+    return None
 
 
 def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
@@ -96,7 +112,7 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     if known is not None:
         return _known(uow, known, message, digest)
     subject = definition.subject(message.data)
-    _check_returns(uow, message, subject)
+    _check_history(uow, definition, message, subject)
     message_id = new_id()
     fingerprint = suspect_of = None
     if definition.fingerprint is not None:
@@ -137,18 +153,15 @@ def _known(uow: UnitOfWork, known: Mapping[str, Any], message: NewMessage, diges
     return Admitted(known["id"], True, known["suspect_of"], deliveries)
 
 
-def _check_returns(uow: UnitOfWork, message: NewMessage, subject: str) -> None:
-    """A return never exceeds what was sold, where the hub has seen the sale."""
-    original = message.data.get("original")
-    if not original:
+def _check_history(uow: UnitOfWork, definition: CanonicalType, message: NewMessage, subject: str) -> None:
+    """What must hold between a document and what is known about its subject: a return never exceeds what was sold."""
+    if definition.history is None:
         return
-    about = uow.messages.about(message.tenant_id, subject)
-    documents = [(row["type"], orjson.loads(row["body"])["data"]) for row in about]
-    sale = next((data for name, data in documents if name.startswith("sale.completed")), None)
-    if sale is None:
-        return
-    earlier = [data for name, data in documents if not name.startswith("sale.completed")]
-    if found := list(check_return_against_sale(message.data, sale, earlier)):
+    known = []
+    for row in uow.messages.about(message.tenant_id, subject):
+        data = orjson.loads(row["body"])["data"]
+        known.append(cast(row["type"], data, 1) or (row["type"], data))
+    if found := list(definition.history(message.data, known)):
         raise InvalidDocumentError(message.type, found)
 
 
@@ -159,9 +172,11 @@ def _delivery(
     connection = ctx.connection(uow, message.tenant_id, to.connection_id)
     if connection is None:
         raise UntranslatableError(f"flow {to.flow} names connection {to.connection_id!r}, which does not exist")
+    connector = ctx.plugins.connectors.get(connection["connector"])
+    spoken = schema_version.spoken(connector.manifest.writes, message.type) if connector else None
     return {
         "tenant_id": message.tenant_id, "id": new_id(), "message_id": message_id, "connection_id": to.connection_id,
-        "flow": to.flow, "revision": to.revision, "connector": connection["connector"], "type": message.type,
+        "flow": to.flow, "revision": to.revision, "connector": connection["connector"], "type": spoken or message.type,
         "lane": to.lane, "subject": subject, "key": delivery_key(message, to), "available_at": now,
         "state": "held" if suspect_of and to.hold_suspects else "pending", "published_at": None, "lease_until": None,
         "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False, "event_at": message.event_at,

@@ -7,12 +7,14 @@ it unchanged, so that no parser behind ever meets a hostile one. It never runs p
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 import orjson
 
 from hub.api.app import problem
+from hub.contracts.document import document
+from hub.contracts.lifecycle import endings
 from hub.errors import HubError
 from hub.flow.context import Context
 from hub.flow.ingest import stored, webhook_work
@@ -33,15 +35,20 @@ _DRAIN = 64 * 1024 * 1024
 class Gateway:
     """The application uvicorn serves. ``console`` and ``api`` are the applications behind."""
 
-    def __init__(self, ctx: Context, api: App, console: App) -> None:
+    def __init__(self, ctx: Context, api: App, console: App, contract: Mapping[str, Any] | None = None) -> None:
         self._ctx, self._api, self._console = ctx, api, console
         self._events = fast_lane.FastLane(ctx)
+        found = endings(document() if contract is None else contract)
+        self._endings = [(ending.method, ending.pattern, ending.headers()) for ending in found]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._api(scope, receive, send)
             return
         scope["hub"] = self._ctx
+        for method, pattern, headers in self._endings:
+            if scope["method"] == method and pattern.fullmatch(scope["path"]):
+                send = _with_headers(send, headers)
         try:
             await self._http(scope, receive, send)
         except HubError as error:
@@ -117,6 +124,17 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return await receive()
 
     return again
+
+
+def _with_headers(send: Send, headers: list[tuple[bytes, bytes]]) -> Send:
+    """``send`` that adds headers to the answer."""
+
+    async def extended(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+        await send(message)
+
+    return extended
 
 
 async def _send(send: Send, status: int, headers: dict[str, str], body: bytes) -> None:

@@ -13,7 +13,7 @@ import orjson
 
 from hub.api.app import draft4, request_fingerprint
 from hub.api.events import answer
-from hub.contracts.document import document, operations
+from hub.contracts.document import document, operations, short_name
 from hub.errors import HubError
 from hub.flow.context import Context
 from hub.flow.ingest import accepted, event_work
@@ -39,7 +39,7 @@ class FastLane:
         schema = declared["requestBody"]["content"]["application/json"]["schema"]
         self._body = jsonschema_rs.validator_for({**draft4(schema), "components": draft4(document()["components"])})
         self._scope: str = declared["x-scope"]
-        self._name = _OPERATION.rpartition(".")[2]
+        self._name = short_name(_OPERATION)
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> bytes | None:
         """The 202's body once the event is committed; None: let Connexion answer. ``body`` has passed `strict_json`."""

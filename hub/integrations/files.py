@@ -9,6 +9,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from canonical.registry import TYPES
 from hub.broker import LANES
+from hub.policies import schema_version
 from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import ConnectionLimitsSchema, flatten
@@ -205,7 +206,9 @@ def _against(data: Mapping[str, Any], plugins: Plugins) -> list[tuple[str, str]]
         for j, target in enumerate(flow["to"]):
             connector = _connector(data, plugins, target["connection"])
             for name in _types(flow):
-                if connector is not None and name in TYPES and name not in connector.manifest.writes:
+                if connector is None or name not in TYPES:
+                    continue
+                if not schema_version.spoken(connector.manifest.writes, name):
                     able = ", ".join(sorted(connector.manifest.writes)) or "nothing"
                     where = f"/flows/{i}/to/{j}/connection"
                     problems.append((where, f"{connector.manifest.connector} cannot write {name}; it writes {able}"))

@@ -27,13 +27,21 @@ def text(value: str, secrets: Iterable[str] = ()) -> str:
 
 
 def document(type_name: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """A document with its type's personal fields masked."""
+    """A document with its type's personal fields masked; it keeps the type's shape."""
     masked = copy.deepcopy(dict(data))
     for pointer in type_named(type_name).personal:
-        *parents, last = pointer.strip("/").split("/")
-        inner: Any = masked
-        for name in parents:
-            inner = inner.get(name) if isinstance(inner, dict) else None
-        if isinstance(inner, dict) and last in inner:
-            inner[last] = MASK
+        _mask(masked, pointer.strip("/").split("/"))
     return masked
+
+
+def _mask(value: Any, path: list[str]) -> None:
+    """Mask what lies at ``path`` (`*`: in each of a list): a text, or every text of a list."""
+    name, *rest = path
+    if name == "*":
+        for item in value if isinstance(value, list) else ():
+            _mask(item, rest)
+    elif isinstance(value, dict) and name in value:
+        if rest:
+            _mask(value[name], rest)
+        else:
+            value[name] = [MASK] * len(value[name]) if isinstance(value[name], list) else MASK

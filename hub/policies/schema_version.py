@@ -4,12 +4,13 @@ The hot path runs the generated JSON Schema in Rust. It may only accept; whateve
 marshmallow schema, which alone words errors. A property test holds both to one verdict.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Any
 
 import jsonschema_rs
 
+from canonical import versions
 from canonical.errors import Violation
 from canonical.json_schema import standalone
 from canonical.registry import MAX_VIOLATIONS, TYPES, shape_violations, type_named
@@ -28,7 +29,7 @@ def violations(type_name: str, document: Any) -> list[Violation]:
         found = shape_violations(definition.schema, document)
         if found:
             return found
-    return list(definition.check(document))[:MAX_VIOLATIONS]
+    return list(definition.rules(document))[:MAX_VIOLATIONS]
 
 
 def require_valid(type_name: str, document: Any, pointer: str = "") -> None:
@@ -43,14 +44,18 @@ def require_valid(type_name: str, document: Any, pointer: str = "") -> None:
         raise HubError("invalid_document", f"{len(errors)} thing(s) wrong with this {type_name}", errors)
 
 
-#: Casters between majors: (entity.event, from, to) → pure function. One major so far, so none.
-CASTERS: dict[tuple[str, int, int], Any] = {}
+def spoken(written: Collection[str], type_name: str) -> str | None:
+    """The type in which a receiver that writes ``written`` gets a ``type_name``: its own, or another major (newest first)."""
+    if type_name in written:
+        return type_name
+    entity = type_name.rpartition(".v")[0]
+    others = (f"{entity}.v{major}" for major in sorted(versions.majors(entity), reverse=True))
+    return next((name for name in others if name in written), None)
 
 
-def cast(type_name: str, document: Mapping[str, Any], major: int) -> tuple[str, Mapping[str, Any]] | None:
-    """(type, document) in the ``major`` the receiver declares, or None if no caster leads there (refuse)."""
-    name, _, current = type_name.rpartition(".v")
-    if int(current) == major:
-        return type_name, document
-    caster = CASTERS.get((name, int(current), major))
-    return (f"{name}.v{major}", caster(document)) if caster else None
+def cast(type_name: str, document: Mapping[str, Any], wanted: str) -> Mapping[str, Any] | None:
+    """``document`` as a ``wanted``, another major of its type; None if no caster leads there (refuse)."""
+    if type_name == wanted:
+        return document
+    found = versions.cast(type_name, document, type_named(wanted).major)
+    return found[1] if found is not None and found[0] == wanted else None

@@ -4,6 +4,7 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import datetime
 from typing import Any, TypeVar
 
 from hub.runtime.egress import Egress
@@ -16,15 +17,17 @@ T = TypeVar("T")
 class Loop:
     """`submit` coroutines from any thread; inside them, `in_store(f)` runs blocking store work off the loop."""
 
-    def __init__(self, egress: Egress, telemetry: Telemetry, store_threads: int = 8) -> None:
+    def __init__(
+        self, egress: Egress, telemetry: Telemetry, clock: Callable[[], datetime] | None = None, store_threads: int = 8
+    ) -> None:  # fmt: skip
         self._loop = asyncio.new_event_loop()
         self._pool = ThreadPoolExecutor(store_threads, thread_name_prefix="store")
         self._thread = threading.Thread(target=self._loop.run_forever, name="runtime-loop", daemon=True)
         self._thread.start()
-        self.performer: Performer = asyncio.run_coroutine_threadsafe(self._start(egress, telemetry), self._loop).result()
+        self.performer: Performer = asyncio.run_coroutine_threadsafe(self._start(egress, telemetry, clock), self._loop).result()
 
-    async def _start(self, egress: Egress, telemetry: Telemetry) -> Performer:
-        return Performer(egress, telemetry)
+    async def _start(self, egress: Egress, telemetry: Telemetry, clock: Callable[[], datetime] | None) -> Performer:
+        return Performer(egress, telemetry, clock)
 
     def submit(self, coroutine: Coroutine[Any, Any, T]) -> "Future[T]":
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)

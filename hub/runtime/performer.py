@@ -6,7 +6,7 @@ and no readable answer came, the write is ambiguous.
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
@@ -17,7 +17,7 @@ from yarl import URL
 from hub.policies import redaction, tracing
 from hub.runtime.egress import Egress, connector_for
 from hub.runtime.session import Session
-from hub.sdk.answers import classify, retry_after
+from hub.sdk.answers import classify, retry_after, said_at
 from hub.sdk.errors import (
     AmbiguousWriteError,
     AuthenticationError,
@@ -69,8 +69,11 @@ class Run:
 class Performer:
     """Performs steps on the loop it was started on. `close` it there too."""
 
-    def __init__(self, egress: Egress, telemetry: Telemetry, pool: int = 200) -> None:
+    def __init__(
+        self, egress: Egress, telemetry: Telemetry, clock: Callable[[], datetime] | None = None, pool: int = 200
+    ) -> None:
         self._egress, self._telemetry = egress, telemetry
+        self._clock = clock or (lambda: datetime.now(UTC))
         self._http = aiohttp.ClientSession(
             connector=connector_for(egress, pool), auto_decompress=True, cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": "crossdock"},
@@ -101,7 +104,7 @@ class Performer:
         await boundary.before_request(request)
         record: dict[str, Any] = {
             "n": len(run.steps) + 1, "method": request.method, "path": request.path, "effect": request.mutates,
-            "at": datetime.now(UTC).isoformat(), **({"label": request.label} if request.label else {}),
+            "at": self._clock().isoformat(), **({"label": request.label} if request.label else {}),
         }  # fmt: skip
         run.steps.append(record)
         started = time.perf_counter()
@@ -114,7 +117,7 @@ class Performer:
                 response = await self._send(request, session, boundary, run, traceparent_of(span))
                 record["status"] = response.status
                 span.set_attribute("http.response.status_code", response.status)
-                if error := classify(session.manifest, request, response, datetime.now(UTC)):
+                if error := classify(session.manifest, request, response, self._clock()):
                     raise error
                 await boundary.after_request(None)
                 return response
@@ -159,7 +162,7 @@ class Performer:
                 await boundary.before_request(request)  # it counts like any other
                 response = await self._exchange(request, session, {}, "")
                 if response.status in (401, 403, 429) or response.status >= 500:
-                    raise _login_error(response)
+                    raise _login_error(response, self._clock())
                 value = evaluate(declared["value"][1:].strip(), {**context, "body": response.json()})
                 if not value:
                     raise AuthenticationError("the login answered without a session", remedy="check the credentials")
@@ -197,11 +200,11 @@ def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
 
 
-def _login_error(response: Response) -> ConnectorError:
+def _login_error(response: Response, now: datetime) -> ConnectorError:
     if response.status >= 500:
         return TargetUnavailableError(f"login answered {response.status}")
     if response.status == 429:
-        wait = retry_after(response.headers.get("retry-after", ""), datetime.now(UTC))
+        wait = retry_after(response.headers.get("retry-after", ""), said_at(response, now))
         return RateLimitedError("login is throttled", retry_after=60.0 if wait is None else wait)
     return AuthenticationError(f"login answered {response.status}", remedy="renew the connection's credentials")
 

@@ -17,8 +17,10 @@ from hub.sdk.manifest import Manifest
 from hub.sdk.mapping import evaluate
 from hub.sdk.steps import Request, Response
 
-#: A longer wait than this is not believed; the hub asks again after it (RELIABILITY 2.4: absurd Retry-After).
+#: After this long the hub asks again, even if it was told to wait longer: a day's budget may be raised meanwhile.
 MAX_RETRY_AFTER_SECONDS = 3600.0
+#: No system's limit lasts longer than a day or two: what says so is a mistake, and is asked again after a minute.
+_BELIEVED_SECONDS, _MISTAKE_SECONDS = 2 * 86400.0, 60.0
 
 
 def classify(manifest: Manifest, request: Request, response: Response, now: datetime) -> ConnectorError | None:
@@ -27,6 +29,7 @@ def classify(manifest: Manifest, request: Request, response: Response, now: date
     Order: the manifest's rules, then ``request.expect``, then HTTP: 401/403 pauses the connection, 429 waits, 5xx to a
     mutating request is ambiguous (it may have been applied), 5xx otherwise retries, other 4xx is a rejection.
     """
+    now = said_at(response, now)
     rules = manifest.data["errors"]
     if rules:
         context = {
@@ -75,8 +78,20 @@ def _by_rule(rule: Any, context: Any, response: Response, now: datetime) -> Conn
     return PermanentError(message, code=code, remedy=rule["remedy"])
 
 
+def said_at(response: Response, now: datetime) -> datetime:
+    """When an answer was written by the target's own clock: its dates are to be read against that one, not against ours."""
+    try:
+        when = parsedate_to_datetime(response.headers.get("date", ""))
+    except (TypeError, ValueError):
+        return now
+    return when.replace(tzinfo=when.tzinfo or UTC)
+
+
 def retry_after(value: Any, now: datetime) -> float | None:
-    """Seconds to wait, from a Retry-After in seconds or as an HTTP date; None if absent or unreadable; capped."""
+    """Seconds to wait, from a Retry-After in seconds or as an HTTP date; None if absent or unreadable; capped.
+
+    Source: RFC 9110 10.2.3.
+    """
     if value is None or value == "":
         return None
     try:
@@ -87,7 +102,11 @@ def retry_after(value: Any, now: datetime) -> float | None:
         except (TypeError, ValueError):
             return None
         seconds = (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if seconds == seconds else None
+    if seconds != seconds:
+        return None
+    if seconds > _BELIEVED_SECONDS:
+        return _MISTAKE_SECONDS
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
 def _body(response: Response) -> Any:

@@ -302,6 +302,10 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         here = f"/writes/{name}"
         if name not in TYPES:
             problems.append((here, f"unknown type; one of {', '.join(sorted(TYPES))}"))
+        elif TYPES[name].major > data["canonical"]:
+            problems.append(
+                (here, f"major {TYPES[name].major} with `canonical: {data['canonical']}`: declare the newest major")
+            )
         problems += check_template(declared["request"], f"{here}/request")
         if declared["find"]:
             problems += check_template(declared["find"]["request"], f"{here}/find/request")

@@ -1,7 +1,8 @@
 """Field maps: JMESPath expressions, pure and bounded, with the few functions that retail data needs.
 
 A template is JSON whose strings that begin with ``=`` are expressions; everything else is literal.
-Functions beyond JMESPath's own: `money(minor, currency)`, `decimal(x)`, `base64(s)`, `text(x)`.
+Functions beyond JMESPath's own: `money(minor, currency)`, `decimal(x)`, `base64(s)`, `text(x)`, `gtin(x)` (null unless
+it is one: shops type anything into a bar code field).
 """
 
 import base64
@@ -14,6 +15,7 @@ import jmespath
 from jmespath import functions
 from jmespath.exceptions import JMESPathError
 
+from canonical.identifiers import valid_key
 from canonical.money import from_minor
 from hub.sdk.errors import UntranslatableError
 
@@ -37,6 +39,11 @@ class _Functions(functions.Functions):
     @functions.signature({"types": []})
     def _func_text(self, value: Any) -> str | None:
         return None if value is None else str(value)
+
+    @functions.signature({"types": []})
+    def _func_gtin(self, value: Any) -> str | None:
+        text = str(value or "").strip()
+        return text if len(text) <= 14 and valid_key(text) else None
 
 
 _OPTIONS = jmespath.Options(custom_functions=_Functions())

@@ -54,13 +54,18 @@ def _unblocked() -> sa.ColumnElement[bool]:
     # One by one by the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
     before = sa.select(sa.literal(1)).where(*same, other.c.id < delivery.c.id, waits).limit(1)
     after = sa.select(sa.literal(1)).where(*same, other.c.id > delivery.c.id, _state(other, (*IN_HAND, "ambiguous"))).limit(1)
-    paused = sa.select(sa.literal(1)).where(
+    first_before, first_after = before.correlate(delivery).scalar_subquery(), after.correlate(delivery).scalar_subquery()
+    return sa.and_(first_before.is_(None), first_after.is_(None))
+
+
+def _paused() -> sa.ColumnElement[bool]:
+    """The connection was paused meanwhile."""
+    found = sa.select(sa.literal(1)).where(
         connection.c.tenant_id == delivery.c.tenant_id,
         connection.c.connection_id == delivery.c.connection_id,
         connection.c.state == "paused",
     )
-    first_before, first_after = before.correlate(delivery).scalar_subquery(), after.correlate(delivery).scalar_subquery()
-    return sa.and_(first_before.is_(None), first_after.is_(None), ~sa.exists(paused))
+    return sa.exists(found)
 
 
 #: What the end of a claim says about its delivery.
@@ -95,7 +100,7 @@ def _take(given: Any, _: Any) -> Any:
     locked = (
         sa.select(delivery.c.tenant_id, delivery.c.id)
         .join(given, sa.and_(*_given_one(given)))
-        .where(_state(delivery, WAITING), due, _unblocked())
+        .where(_state(delivery, WAITING), due, _unblocked(), ~_paused())
         .order_by(delivery.c.id)
         .with_for_update(of=delivery)  # waits: skipping a row that the relay is just marking would strand it
         .cte("locked")
@@ -173,23 +178,39 @@ _IN_HAND_NOW = sa.select(sa.func.count()).where(
 
 
 def _take_due() -> Any:
-    now = given_value(delivery.c.available_at, "now")
-    chosen = (
+    """Looks at the next that are due, in their order: what may go is published, what may not is marked as behind a sibling.
+
+    In two steps: asked for the first that are due *and* unblocked, a planner expects none and reads the whole backlog.
+    """
+    now, room = given_value(delivery.c.available_at, "now"), sa.bindparam("room", type_=sa.Integer)
+    due = (
         sa.select(delivery.c.id)
         .where(
             *_OF_CONNECTION, delivery.c.lane == given_value(delivery.c.lane), _state(delivery, WAITING),
-            delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now, _unblocked(),
+            delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now,
         )
         .order_by(delivery.c.available_at, delivery.c.id)
-        .limit(sa.bindparam("room"))
-        .with_for_update(skip_locked=True, of=delivery)
-        .cte("chosen")
+        .limit(room * 2 + 20)  # another process may be taking the first of them
+        .cte("due")
     )  # fmt: skip
-    of = (delivery.c.tenant_id == given_value(delivery.c.tenant_id), delivery.c.id.in_(sa.select(chosen.c.id)))
-    mark = sa.update(delivery).where(*of).values(published_at=now)
-    return mark.returning(
-        delivery.c.tenant_id, delivery.c.connection_id, delivery.c.id, delivery.c.lane, delivery.c.available_at
+    this_tenant = delivery.c.tenant_id == given_value(delivery.c.tenant_id)
+    free = _unblocked()
+    goes_or_waits = sa.or_(free, delivery.c.state == "pending")  # an ambiguous one waits for what is in hand, and for no mark
+    unchanged = (this_tenant, _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
+    looked_at = (
+        sa.select(delivery.c.id, free.label("free"))
+        .where(*unchanged, delivery.c.id.in_(sa.select(due.c.id)), goes_or_waits, ~_paused())
+        .order_by(delivery.c.available_at, delivery.c.id)
+        .limit(room)
+        .with_for_update(skip_locked=True, of=delivery)
+        .cte("looked_at")
     )
+    mark = sa.update(delivery).where(this_tenant, delivery.c.id == looked_at.c.id)
+    marked = mark.values(published_at=sa.case((looked_at.c.free, now)), behind=~looked_at.c.free)
+    return marked.returning(
+        delivery.c.tenant_id, delivery.c.connection_id, delivery.c.id, delivery.c.lane, delivery.c.available_at,
+        delivery.c.behind,
+    )  # fmt: skip
 
 
 _TAKE_DUE = _take_due()
@@ -249,8 +270,13 @@ class Deliveries(Repository):
     def take_due(self, tenant_id: str, connection_id: str, lane: str, now: datetime, limit: int) -> list[Row]:
         """Mark up to ``limit`` deliveries of a lane as published, oldest first, and return them; a row is taken once."""
         of = {"of_tenant_id": tenant_id, "of_connection_id": connection_id, "of_lane": lane}
-        found = self._all(_TAKE_DUE, **of, now=now, room=limit)
-        return sorted(found, key=lambda row: (row["available_at"], row["id"]))
+        taken: list[Row] = []
+        while len(taken) < limit:
+            found = self._all(_TAKE_DUE, **of, now=now, room=limit - len(taken))
+            taken += [row for row in found if not row["behind"]]
+            if not any(row["behind"] for row in found):
+                break
+        return sorted(taken, key=lambda row: (row["available_at"], row["id"]))
 
     def give_back(self, keys: Sequence[tuple[str, str]]) -> None:
         """(tenant, id) of published ones that nobody works on after all: the sweep finds them again."""

@@ -165,9 +165,19 @@ class Usage(Repository):
                 self._c.execute(_COUNT, more)
         self._pending.clear()
 
-    def of(self, tenant_id: str) -> list[Row]:
-        statement = sa.select(usage).where(usage.c.tenant_id == tenant_id)
-        return self._all(statement.order_by(usage.c.operation, usage.c.client, usage.c.day))
+    def page(self, tenant_id: str, after: tuple[str, ...] | None, limit: int) -> list[Row]:
+        """By operation, client, day."""
+        keys = (usage.c.operation, usage.c.client, usage.c.day)
+        where: list[Any] = [usage.c.tenant_id == tenant_id]
+        if after is not None:
+            where.append(sa.tuple_(*keys) > sa.tuple_(*(sa.literal(part) for part in after)))
+        return self._all(sa.select(usage).where(*where).order_by(*keys).limit(limit + 1))
+
+    def callers(self, since_day: str) -> list[Row]:
+        """Over all tenants, who called what since a day: tenant_id, client, operation, calls, last_day."""
+        by = (usage.c.tenant_id, usage.c.client, usage.c.operation)
+        counted = (sa.func.sum(usage.c.calls).label("calls"), sa.func.max(usage.c.day).label("last_day"))
+        return self._all(sa.select(*by, *counted).where(usage.c.day >= since_day).group_by(*by).order_by(*by))
 
 
 class Links(Repository):

@@ -23,13 +23,21 @@ def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     return done
 
 
-def test_nothing_is_lost_doubled_or_out_of_order_whatever_is_killed() -> None:
-    plan = {"events": 120, "kills": 5, "broker-kills": 1, "database-kills": 1, "pauses": 1, "toxics": 8, "storms": 1,
-            "disk-fulls": 1, "clock-steps": 2, "entities": 30, "seed": 11}  # fmt: skip
+ALONE = {"events": 120, "kills": 5, "broker-kills": 1, "database-kills": 1, "pauses": 1, "toxics": 8, "storms": 1,
+         "disk-fulls": 1, "clock-steps": 2, "entities": 30, "seed": 11}  # fmt: skip
+#: A broker of three nodes that are killed in turn, a database whose standby takes over.
+CLUSTERS = {"events": 80, "kills": 2, "broker-kills": 3, "database-kills": 1, "pauses": 0, "toxics": 0, "storms": 0,
+            "fail-overs": 1, "brokers": 3, "entities": 20, "seed": 3}  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", [ALONE, CLUSTERS], ids=["one server each", "clusters"])
+def test_nothing_is_lost_doubled_or_out_of_order_whatever_is_killed(plan: dict[str, int]) -> None:
     arguments = [item for name, value in plan.items() for item in (f"--{name}", str(value))]
     done = _run("chaos", *arguments)
-    for fault, times in (("kill", 5), ("pause", 1), ("broker kill", 1), ("database kill", 1)):
-        assert f"| {fault} | {times} |" in done.stdout
+    for name in ("kills", "pauses", "broker-kills", "database-kills", "fail-overs"):
+        if times := plan.get(name, 0):
+            fault = "database fail-over" if name == "fail-overs" else name[:-1].replace("-", " ")
+            assert f"| {fault} | {times} |" in done.stdout
     violations = re.findall(r"^\| [^|]+ \| [^|]+ \| (\d+) \|", done.stdout, re.MULTILINE)
     assert len(violations) >= 9
     assert set(violations) == {"0"}

@@ -15,7 +15,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     defaults = Plan()
     for name in ("events", "kills", "broker_kills", "database_kills", "pauses", "toxics", "storms", "disk_fulls", "clock_steps",
-                 "seed", "entities"):  # fmt: skip
+                 "fail_overs", "brokers", "seed", "entities"):  # fmt: skip
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=getattr(defaults, name))
     parser.add_argument("--targets", default=defaults.targets, help="which of find, native, bulk")
     parser.add_argument("--rate", type=float, default=60.0, help="events a second")

@@ -7,9 +7,7 @@ import contextlib
 import http.client
 import json
 import random
-import subprocess
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -19,12 +17,13 @@ from typing import Any
 
 import orjson
 
+from chaos.rig import Rig, judged
 from chaos.run import PLUGIN, Role, environment_of
-from chaos.services import MissingServiceError, free_port, running
+from chaos.services import free_port
 from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
 from hub.runtime.plugins import load_plugins
-from hub.store import Store, new_id
+from hub.store import new_id
 
 #: RELIABILITY 5.1, as far as a window fits into a run (a day's budget is shown in virtual time by the unit tests).
 PROFILES: dict[str, dict[str, Any]] = {
@@ -58,18 +57,17 @@ def judge(name: str, arrivals: Sequence[tuple[float, int]], seconds: float) -> t
     return violations, sum(at <= begun + seconds for at, _ in arrivals) / (permitted(name) * seconds), most
 
 
-class Limits:
+class Limits(Rig):
     """One run: a backlog for every connection, four workers, kills."""
 
     def __init__(self, folder: Path, postgres: Any, rabbit: Any, seconds: float, latency: float) -> None:
+        super().__init__(postgres)
         self._seconds, self._port = seconds, free_port(26700)
-        self._store = Store(postgres.url)
-        self._store.upgrade()
         self._fill()
         environment = environment_of(folder, postgres.url, rabbit.url, HUB_LEASE_SECONDS="10")
-        self._target = subprocess.Popen([sys.executable, "-m", "chaos.target", str(self._port), str(latency)])
-        self._roles = {f"work-{n}": Role(f"work-{n}", ["work"], environment, folder) for n in range(WORKERS)}
-        self._roles["schedule"] = Role("schedule", ["schedule"], environment, folder)
+        self.target(self._port, latency)
+        self.roles = {f"work-{n}": Role(f"work-{n}", ["work"], environment, folder) for n in range(WORKERS)}
+        self.roles["schedule"] = Role("schedule", ["schedule"], environment, folder)
 
     def _fill(self) -> None:
         """More deliveries for each connection than it may take in the time."""
@@ -85,13 +83,13 @@ class Limits:
         flows = [{"name": name, "on": "product.v1", "to": [{"connection": name}]} for name in PROFILES]
         text = json.dumps({"integration": "limits", "connections": connections, "flows": flows})  # JSON is YAML
         now = datetime.now(UTC)
-        with self._store.begin() as uow:
+        with self.store.begin() as uow:
             uow.tenants.add("acme", "Acme", now)
             apply_integration(uow, plugins, "acme", parse_integration(text, "limits.yaml", plugins), "chaos", "", now)
         for name in PROFILES:
             wanted = int(permitted(name) * self._seconds * 1.3) + 50
             for start in range(0, wanted, 500):
-                with self._store.begin() as uow:
+                with self.store.begin() as uow:
                     self._add(uow, name, range(start, min(wanted, start + 500)), now)
 
     @staticmethod
@@ -133,7 +131,7 @@ class Limits:
     def run(self, kills: int, seed: int, share: float) -> tuple[list[str], int]:
         """The report's lines, and how many things were wrong."""
         chance = random.Random(seed)
-        for role in self._roles.values():
+        for role in self.roles.values():
             role.start()
         until = time.monotonic() + 60
         while not self._begun():
@@ -141,11 +139,12 @@ class Limits:
             time.sleep(0.2)
         for _ in range(kills):
             time.sleep(self._seconds / (kills + 1))
-            whom = self._roles[f"work-{chance.randrange(WORKERS)}"]
+            whom = self.roles[f"work-{chance.randrange(WORKERS)}"]
             whom.kill()
             whom.start()
         time.sleep(self._seconds / (kills + 1) + 1.0)
-        lines = ["| system | calls | violations | most at once | of the permitted rate |", "|---|---|---|---|---|"]
+        lines = [f"{WORKERS} workers, {kills} of them killed, {self._seconds:.0f} s", ""]
+        lines += ["| system | calls | violations | most at once | of the permitted rate |", "|---|---|---|---|---|"]
         bad = 0
         for name, arrivals in self.arrivals().items():
             violations, used, most = judge(name, arrivals, self._seconds)
@@ -153,13 +152,6 @@ class Limits:
             most_allowed = PROFILES[name]["concurrency"]
             lines.append(f"| {name} | {len(arrivals)} | {violations} | {most} of {most_allowed} | {used:.1%} |")
         return lines, bad
-
-    def close(self) -> None:
-        for role in self._roles.values():
-            role.stop()
-        self._target.kill()
-        self._target.wait()
-        self._store.close()
 
 
 def main() -> int:
@@ -171,20 +163,11 @@ def main() -> int:
     parser.add_argument("--share", type=float, default=0.95, help="least share of the permitted rate")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="crossdock-limits-"))
-    try:
-        with running(folder, 24400) as (postgres, rabbit):
-            limits = Limits(folder, postgres, rabbit, given.seconds, given.latency)
-            try:
-                lines, bad = limits.run(given.kills, given.seed, given.share)
-            finally:
-                limits.close()
-    except MissingServiceError as error:
-        print(error)
-        return 3
-    print(f"{WORKERS} workers, {given.kills} of them killed, {given.seconds:.0f} s\n")
-    print("\n".join(lines))
-    return min(bad, 1)
+    return judged(
+        24400,
+        lambda folder, postgres, rabbit: Limits(folder, postgres, rabbit, given.seconds, given.latency),
+        lambda limits: limits.run(given.kills, given.seed, given.share),
+    )
 
 
 if __name__ == "__main__":

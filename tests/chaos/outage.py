@@ -11,9 +11,7 @@ import json
 import os
 import queue
 import signal
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -25,9 +23,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from chaos.rig import Rig, judged
 from chaos.run import Role, configure, environment_of, wait_ready
-from chaos.services import MissingServiceError, free_port, running
-from hub.store import Store
+from chaos.services import free_port
 
 #: Processes of the hub in this run.
 ROLES = {"serve-1": ["serve"], "work-1": ["work"], "work-2": ["work"], "schedule-1": ["schedule"]}
@@ -98,24 +96,24 @@ class Load:
                 self.slowest = max(self.slowest, time.monotonic() - started)
 
 
-class Outage:
+class Outage(Rig):
     """One run; `run` returns the lines of its report and how many things were wrong."""
 
     def __init__(
         self, folder: Path, postgres: Any, rabbit: Any, rate: float, kind: str, poison: int, say: Any = print
     ) -> None:  # fmt: skip
         self._folder, self._postgres, self._rabbit, self._kind, self._say = folder, postgres, rabbit, kind, say
+        super().__init__(postgres)
         self._rate = rate
-        self._store = Store(postgres.url)
-        self._store.upgrade()
         self._target_port, port = free_port(rabbit.port + 2000), free_port(rabbit.port + 2100)
-        key = configure(self._store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=64)
+        key = configure(self.store, f"http://127.0.0.1:{self._target_port}", "native", concurrency=64)
         settings = {"HUB_PORT": str(port), "HUB_TRACE_SAMPLE_RATIO": "0.05", "HUB_MAX_ATTEMPTS": "3",
                     "HUB_RETRY_BASE_SECONDS": "0.2"}  # fmt: skip
         environment = environment_of(folder, postgres.url, rabbit.url, **settings)
-        self._target = subprocess.Popen([sys.executable, "-m", "chaos.target", str(self._target_port)])
+        self._target = self.target(self._target_port)
         self.roles = {name: Role(name, command, environment, folder) for name, command in ROLES.items()}
         self.load = Load(port, key, rate, poison)
+        self.loads = [self.load]
 
     def books(self) -> dict[str, int]:
         """The target's."""
@@ -128,7 +126,7 @@ class Outage:
     def cpu(self) -> dict[str, float]:
         """CPU seconds so far, by role and server."""
         pids = {name: [role.process.pid] for name, role in self.roles.items() if role.process is not None}
-        pids |= {"target": [self._target.pid], "rabbitmq": self._rabbit.pids(), "postgresql": self._postgres.pids()}
+        pids |= {"target": [self._target], "rabbitmq": self._rabbit.pids(), "postgresql": self._postgres.pids()}
         return {name: sum(_cpu(pid) for pid in found) for name, found in pids.items()}
 
     @contextlib.contextmanager
@@ -151,7 +149,7 @@ class Outage:
 
     def backlog(self) -> int:
         """Deliveries that are not settled."""
-        with self._store.read() as uow:
+        with self.store.read() as uow:
             text = "SELECT count(*) FROM delivery WHERE state IN ('pending', 'claimed', 'sending', 'ambiguous')"
             return int(uow._connection.execute(sa.text(text)).scalar_one())
 
@@ -163,7 +161,7 @@ class Outage:
                 said = time.monotonic()
                 documents = self.books()["documents"]
                 self._say(f"  {what} {said - started:.0f} s: sent {self.load.sent}, applied {documents}, backlog {backlog}")
-            time.sleep(1.0)  # counting the backlog is not free either
+            time.sleep(1.0 if backlog < 5000 else 5.0)  # counting a backlog is not free either
         return time.monotonic() - started
 
     def run(self, minutes: float, drain_seconds: float) -> tuple[list[str], int]:
@@ -185,7 +183,7 @@ class Outage:
         self.load.stop.set()
         self.wait(60, lambda left: not left, "the rest")
         books = self.books()
-        with self._store.read() as uow:
+        with self.store.read() as uow:
             run = uow._connection.execute
             states = dict(run(sa.text("SELECT state, count(*) FROM delivery GROUP BY state")).all())
             stored = run(sa.text("SELECT count(*) FROM message")).scalar_one()
@@ -219,14 +217,6 @@ class Outage:
         ]  # fmt: skip
         return lines, sum(bad for _, bad, _ in findings)
 
-    def close(self) -> None:
-        self.load.stop.set()
-        for role in self.roles.values():
-            role.stop()
-        self._target.kill()
-        self._target.wait()
-        self._store.close()
-
 
 def _cpu(pid: int) -> float:
     with contextlib.suppress(OSError):
@@ -246,21 +236,12 @@ def main() -> int:
     parser.add_argument("--ports", type=int, default=24600, help="first port of its own services")
     parser.add_argument("--report", type=Path, help="write the report there (Markdown)")
     given = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="crossdock-outage-"))
-    try:
-        with running(folder, given.ports) as (postgres, rabbit):
-            outage = Outage(folder, postgres, rabbit, given.rate, given.kind, given.poison)
-            try:
-                lines, bad = outage.run(given.minutes, given.drain)
-            finally:
-                outage.close()
-    except MissingServiceError as error:
-        print(error)
-        return 3
-    print("\n".join(lines))
-    if given.report is not None:
-        given.report.write_text("\n".join(lines) + "\n")
-    return min(bad, 1)
+    return judged(
+        given.ports,
+        lambda folder, postgres, rabbit: Outage(folder, postgres, rabbit, given.rate, given.kind, given.poison),
+        lambda outage: outage.run(given.minutes, given.drain),
+        given.report,
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ INTEGRATION = """
 integration: chaos
 connections:
   find: {{connector: referee_find, base_url: {url}}}
-  native: {{connector: referee_native, base_url: {url}, limits: {{concurrency: {concurrency}}}}}
+  native: {{connector: referee_native, base_url: {url}, limits: {{concurrency: {concurrency}, timeout_seconds: {patience}}}}}
   bulk: {{connector: referee_bulk, base_url: {url}}}
 flows:
   - name: products
@@ -56,6 +56,8 @@ class Plan:
     storms: int = 1
     disk_fulls: int = 0
     clock_steps: int = 0
+    fail_overs: int = 0
+    brokers: int = 1
     seed: int = 1
     entities: int = 200
     targets: str = "find,native,bulk"
@@ -266,7 +268,7 @@ class Chaos:
         faults = [("kill", chance.choice(names)) for _ in range(plan.kills)]
         faults += [("pause", chance.choice(names)) for _ in range(plan.pauses)]
         faults += [("broker kill", "")] * plan.broker_kills + [("database kill", "")] * plan.database_kills
-        faults += [("storm", "")] * plan.storms
+        faults += [("storm", "")] * plan.storms + [("database fail-over", "")] * plan.fail_overs
         faults += [("disk full", "")] * (plan.disk_fulls if self.postgres.disk else 0)
         faults += [
             ("clock step", chance.choice(("3600", "-3600", "30", "-30")))
@@ -318,6 +320,8 @@ class Chaos:
             self.postgres.kill()
             time.sleep(chance.uniform(0, 1))
             self.postgres.start()
+        elif kind == "database fail-over":
+            self.postgres.fail_over()
         elif kind == "storm":
             self.referee.storm(3.0)
         elif kind == "clock step":
@@ -471,7 +475,7 @@ def environment_of(folder: Path, database_url: str, broker_url: str, **settings:
     }  # fmt: skip
 
 
-def configure(store: Store, url: str, targets: str, concurrency: int = 8, tenant: str = "acme") -> str:
+def configure(store: Store, url: str, targets: str, concurrency: int = 8, tenant: str = "acme", patience: float = 1.0) -> str:
     """A tenant whose products go to the fake ERP at ``url`` by each of ``targets``; an API key of it."""
     sys.path.insert(0, str(PLUGIN))
     try:
@@ -479,7 +483,7 @@ def configure(store: Store, url: str, targets: str, concurrency: int = 8, tenant
     finally:
         sys.path.remove(str(PLUGIN))
     to = ", ".join(f"{{connection: {name}}}" for name in targets.split(","))
-    text = INTEGRATION.format(url=url, to=to, concurrency=concurrency)
+    text = INTEGRATION.format(url=url, to=to, concurrency=concurrency, patience=patience)
     with store.begin() as uow:
         now = datetime.now(UTC)
         uow.tenants.add(tenant, tenant, now)
@@ -494,7 +498,8 @@ def plan_seed(plan: Plan) -> int:
 def run(plan: Plan, say: Any = print, rate: float = 60.0) -> Report:
     """Start everything, run, judge, stop everything."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    with running(plan.folder, small_disk=plan.disk_fulls > 0) as (postgres, rabbit):
+    services = running(plan.folder, small_disk=plan.disk_fulls > 0, brokers=plan.brokers, standby=plan.fail_overs > 0)
+    with services as (postgres, rabbit):
         chaos = Chaos(plan, postgres, rabbit, say)
         try:
             return chaos.run(rate)

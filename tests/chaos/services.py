@@ -44,11 +44,11 @@ def find_program(name: str, *places: str) -> str:
 
 
 class Postgres:
-    """A cluster in ``folder``; fsync is on."""
+    """A cluster in ``folder``; fsync is on. ``of``: a standby that follows that one."""
 
     disk: "Disk | None" = None
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, of: "Postgres | None" = None) -> None:
         self.folder, self.port = folder, port
         self._process: subprocess.Popen[bytes] | None = None
         self._user = "postgres" if os.getuid() == 0 else None
@@ -60,11 +60,12 @@ class Postgres:
                     break
                 path.chmod(path.stat().st_mode | 0o055)
             os.chown(folder, entry.pw_uid, entry.pw_gid)
-        program = find_program("initdb")
-        subprocess.run(
-            [program, "-D", str(folder / "data"), "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"],
-            user=self._user, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder,
-        )  # fmt: skip
+        program, data = find_program("initdb"), str(folder / "data")
+        command = [program, "-D", data, "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C"]
+        if of is not None:
+            command = [find_program("pg_basebackup"), "-D", data, "-h", "127.0.0.1", "-p", str(of.port), "-U", "postgres", "-R",
+                       "-c", "fast"]  # fmt: skip
+        subprocess.run(command, user=self._user, check=True, cwd=folder, capture_output=True)
 
     @property
     def url(self) -> str:
@@ -121,20 +122,88 @@ class Postgres:
             self._process.wait(30)
 
 
-class RabbitMQ:
-    """A node in ``folder`` with an epmd of its own."""
+class Replicated:
+    """A primary and a standby that has each commit before it is answered; `fail_over` makes the standby the primary.
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.folder, self.port = folder, port
+    The one that failed never comes back (it would take writes beside the new one); a new standby stands in its place.
+    """
+
+    disk: "Disk | None" = None
+
+    def __init__(self, folder: Path, start: int) -> None:
+        self._folder, self._made = folder, 0
+        self._primary = Postgres(folder / "pg", free_port(start))
+        self._standby: Postgres | None = None
+        self.port, self._other = self._primary.port, free_port(start + 5)
+
+    @property
+    def url(self) -> str:
+        hosts = "&".join(f"host=127.0.0.1:{port}" for port in (self.port, self._other))
+        return f"postgresql+psycopg://postgres@/postgres?{hosts}&target_session_attrs=read-write"
+
+    @property
+    def alive(self) -> bool:
+        return self._primary.alive
+
+    def start(self) -> None:
+        self._primary.start()
+        if self._standby is None:
+            self._follow(self._other)
+
+    def _follow(self, port: int) -> None:
+        self._made += 1
+        self._standby = Postgres(self._folder / f"pg{self._made}", port, self._primary)
+        self._standby.start()
+        self._ask("ALTER SYSTEM SET synchronous_standby_names TO '*'")
+        self._ask("SELECT pg_reload_conf()")
+        until = time.monotonic() + 60
+        while self._ask("SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'") != 1:
+            assert time.monotonic() < until, "the standby does not follow"
+            time.sleep(0.1)
+
+    def _ask(self, text: str) -> object:
+        with psycopg.connect(self._primary.url.replace("+psycopg", ""), autocommit=True) as connection:
+            found = connection.execute(text)
+            row = found.fetchone() if found.description else None
+            return row[0] if row else None
+
+    def kill(self) -> None:
+        """kill -9 of the primary; `start` brings it back as the primary."""
+        self._primary.kill()
+
+    def fail_over(self) -> None:
+        """kill -9 of the primary for ever; the standby takes its place and gets a standby of its own."""
+        assert self._standby is not None
+        failed = self._primary
+        failed.kill()
+        self._primary, self._standby = self._standby, None
+        self._ask("SELECT pg_promote()")
+        self._follow(failed.port)
+
+    def pids(self) -> list[int]:
+        return [pid for server in (self._primary, self._standby) if server is not None for pid in server.pids()]
+
+    def stop(self) -> None:
+        for server in (self._primary, self._standby):  # the primary first: it waits for the standby
+            if server is not None:
+                server.stop()
+
+
+class RabbitMQ:
+    """A node in ``folder`` with an epmd of its own, or that of the node ``beside``, with which it makes a cluster."""
+
+    def __init__(self, folder: Path, port: int, beside: "RabbitMQ | None" = None) -> None:
+        self.folder, self.port, self._beside = folder, port, beside
+        self._home: Path = beside._home if beside else folder
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "rabbitmq.conf").write_text(
             f"listeners.tcp.local = 127.0.0.1:{port}\nloopback_users = none\nvm_memory_high_watermark.absolute = 1GB\n"
             "disk_free_limit.absolute = 50MB\nlog.file.level = error\n"
         )
         (folder / "enabled_plugins").write_text("[].")
-        self._epmd = free_port(port + 200)
+        self._epmd: int = beside._epmd if beside else free_port(port + 200)
         self._environment = {
-            **os.environ, "HOME": str(folder), "RABBITMQ_NODENAME": f"chaos{port}@localhost", "RABBITMQ_NODE_PORT": str(port),
+            **os.environ, "HOME": str(self._home), "RABBITMQ_NODENAME": self._name, "RABBITMQ_NODE_PORT": str(port),
             "RABBITMQ_DIST_PORT": str(free_port(port + 100)), "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"), "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq"),
             "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"), "RABBITMQ_PID_FILE": str(folder / "pid"),
@@ -142,6 +211,17 @@ class RabbitMQ:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
         }  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def _name(self) -> str:
+        return f"chaos{self.port}@localhost"
+
+    def join(self) -> None:
+        """Become part of the cluster of the node beside."""
+        assert self._beside is not None
+        for arguments in (("stop_app",), ("join_cluster", self._beside._name), ("start_app",)):
+            self.control(*arguments)
+        self.wait()
 
     @property
     def url(self) -> str:
@@ -209,6 +289,41 @@ class RabbitMQ:
                     os.kill(int(pid), signal.SIGKILL)
 
 
+class RabbitCluster:
+    """Several nodes as one broker: `kill` takes the next in turn, `start` brings it back; the others go on."""
+
+    def __init__(self, folder: Path, start: int, nodes: int) -> None:
+        first = RabbitMQ(folder / "mq", free_port(start))
+        self._nodes = [first, *(RabbitMQ(folder / f"mq{n}", free_port(start + 20 * n), first) for n in range(1, nodes))]
+        self._turn = -1
+        self.port = first.port
+
+    @property
+    def url(self) -> str:
+        return ";".join(node.url for node in self._nodes)
+
+    def start(self) -> None:
+        """All of them at first, later the one that was killed."""
+        if self._turn >= 0:
+            self._nodes[self._turn].start()
+            return
+        for node in self._nodes:
+            node.start()
+        for node in self._nodes[1:]:
+            node.join()
+
+    def kill(self) -> None:
+        self._turn = (self._turn + 1) % len(self._nodes)
+        self._nodes[self._turn].kill()
+
+    def control(self, *arguments: str) -> str:
+        return self._nodes[0].control(*arguments)
+
+    def stop(self) -> None:
+        for node in reversed(self._nodes):  # the first has everybody's epmd
+            node.stop()
+
+
 class Disk:
     """A small file system that can be filled: a tmpfs in ``folder`` (needs root; without it `available` is False)."""
 
@@ -256,15 +371,21 @@ class WallClock:
 
 
 @contextlib.contextmanager
-def running(folder: Path, start: int = 24000, small_disk: bool = False) -> Iterator[tuple[Any, Any]]:
+def running(
+    folder: Path, start: int = 24000, small_disk: bool = False, brokers: int = 1, standby: bool = False
+) -> Iterator[tuple[Any, Any]]:
     """(PostgreSQL, RabbitMQ), started; stopped and removed afterwards. Raises MissingServiceError.
 
     ``small_disk``: the database lies on a small file system of its own (`Postgres.disk`), where that can be made.
+    ``brokers``: nodes of a RabbitMQ cluster. ``standby``: the database has one (then its disk is never full).
     """
     for name in ("initdb", "postgres", "rabbitmq-server"):
         find_program(name)
-    disk = Disk(folder / "pg") if small_disk else None
-    postgres, rabbit = Postgres(folder / "pg", free_port(start)), RabbitMQ(folder / "mq", free_port(start + 10))
+    disk = Disk(folder / "pg") if small_disk and not standby else None
+    postgres: Any = Replicated(folder, start) if standby else Postgres(folder / "pg", free_port(start))
+    rabbit: Any = RabbitMQ(folder / "mq", free_port(start + 10))
+    if brokers > 1:
+        rabbit = RabbitCluster(folder, start + 10, brokers)
     postgres.disk = disk if disk is not None and disk.available else None
     try:
         postgres.start()

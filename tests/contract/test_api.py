@@ -284,4 +284,4 @@ def test_what_clients_call_is_counted_from_the_first_request(web: Web) -> None:
 
     _, answer, _ = web.call("GET", "/v1/contracts/usage")
 
-    assert any(item["operation"] == "list_links" and item["calls"] >= 1 for item in answer["items"])
+    assert any(item["operation"] == "links.list_links" and item["calls"] >= 1 for item in answer["items"])

@@ -1,5 +1,6 @@
 """A message's life with real HTTP to stateful simulators, on both engines: what arrives is applied once, whatever happens."""
 
+import copy
 import json
 import threading
 import time
@@ -62,6 +63,25 @@ def test_a_trading_day_reaches_both_systems_to_the_cent_and_piece(both: Shop) ->
     assert {row["state"] for row in both.deliveries()} == {"applied"}
     with both.hub.ctx.store.read() as uow:
         assert uow.audit.verify(both.tenant) is None
+
+
+def test_a_newer_major_reaches_connectors_that_write_the_older_one(shop: Shop) -> None:
+    """The schema-version policy: flow and connectors name major 1, an internal system speaks major 2."""
+    document: Any = copy.deepcopy(EXAMPLES["sale.completed.v2"])
+    for line in document["lines"]:
+        line["sku"] = "SKU-1"
+
+    accept_event(shop.hub.ctx, _client(shop), envelope(document, "sale.completed.v2"))
+    shop.settle()
+
+    rows = shop.deliveries()
+    assert {(row["connection_id"], row["type"], row["state"]) for row in rows} == {
+        ("erp", "sale.completed.v1", "applied"), ("stock", "sale.completed.v1", "applied"),
+    }  # fmt: skip
+    assert len(_paid(shop)) == 1
+    with shop.hub.ctx.store.read() as uow:
+        (message,) = uow.messages.many(shop.tenant, [rows[0]["message_id"]]).values()
+    assert message["type"] == "sale.completed.v2", "what arrived is kept as it arrived"
 
 
 def test_the_same_sale_by_three_webhooks_twice_is_one_sale(both: Shop) -> None:

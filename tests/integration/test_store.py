@@ -1,6 +1,7 @@
 """The store's behaviour, the same on SQLite and PostgreSQL."""
 
 import random
+import re
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -324,6 +325,59 @@ def test_what_has_begun_ends_before_something_older_that_was_committed_later_beg
         (mine,) = uow.deliveries.claim("a", [newer["id"]], "w", NOW, LATER)
         uow.deliveries.settle([(mine, {"state": "applied"})])
         assert len(uow.deliveries.claim("a", [older["id"]], "w", NOW, LATER)) == 1
+
+
+def test_what_waits_behind_a_late_sibling_is_marked_and_what_stands_after_it_goes(store: Store) -> None:
+    """Rows that may not go must not fill the window of those that may, however many they are."""
+    older = [_delivery(subject=f"sale/{n}") for n in range(60)]
+    younger = [_delivery(subject=f"sale/{n}", available_at=NOW - timedelta(hours=1)) for n in range(60)]
+    other = _delivery(subject="sale/other")
+    with store.begin() as uow:  # committed before their older siblings: nothing marks them as behind
+        _add(uow, *younger)
+    with store.begin() as uow:
+        _add(uow, *[{**row, "available_at": LATER} for row in older], other)
+
+    with store.begin() as uow:
+        taken = uow.deliveries.take_due("a", "erp", "live", NOW, 2)
+    assert [row["id"] for row in taken] == [other["id"]]
+
+    with store.begin() as uow:
+        uow.deliveries.promote_all()
+        first = uow.deliveries.take_due("a", "erp", "live", LATER, 100)
+    assert {row["id"] for row in first} == {row["id"] for row in older}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_looking_for_what_is_due_reads_the_next_and_not_the_backlog(store: Store) -> None:
+    """Whatever the statistics say: with a backlog the planner once read and sorted all of it, for each look."""
+    many = "FROM generate_series(1, 20000) n"
+    with store.engine.begin() as connection:
+        connection.execute(sa.text(
+            "INSERT INTO message (tenant_id, id, type, source, source_id, subject, digest, event_at, correlation_id, traceparent,"
+            " body, state, received_at) SELECT 'a', md5('m' || n)::uuid, 'product.v1', 't', 's' || n, 'p/' || n, '', now(), 'c',"
+            f" '', '{{}}', 'routed', now() {many}"
+        ))  # fmt: skip
+        connection.execute(sa.text(
+            "INSERT INTO delivery (tenant_id, id, message_id, connection_id, flow, revision, connector, type, lane, subject, key,"
+            " state, available_at, fence, attempts, failures, event_at, probe, cause_code, cause, remedy, created_at, behind) "
+            "SELECT 'a', md5('d' || n)::uuid, md5('m' || n)::uuid, 'erp', 'f', 1, 'x', 'product.v1', 'live', 'p/' || n, 'k',"
+            " CASE WHEN n <= 18000 THEN 'applied' ELSE 'pending' END, now(), 0, 0, 0, now(), false, '', '', '', now(), false "
+            + many
+        ))  # fmt: skip
+    with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("ANALYZE"))
+    asked: list[tuple[str, Any]] = []
+    sa.event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+
+    with store.begin() as uow:
+        assert len(uow.deliveries.take_due("a", "erp", "live", datetime.now(UTC), 16)) == 16
+    (text, parameters) = next(item for item in asked if "looked_at" in item[0])
+    with store.engine.connect() as connection:
+        plan = connection.exec_driver_sql("EXPLAIN (ANALYZE, TIMING OFF) " + text, parameters).scalars().all()
+
+    read = [int(found[1]) for line in plan if (found := re.search(r"actual rows=(\d+)", line))]
+    assert read, plan
+    assert max(read) < 500, "\n".join(plan)
 
 
 def test_the_sweep_by_state_skips_nothing_that_concurrent_writers_commit(store: Store) -> None:

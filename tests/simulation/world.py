@@ -319,6 +319,7 @@ class SimPerformer(Performer):
     def __init__(self, world: World, ports: Ports, telemetry: Telemetry) -> None:
         self._world, self._ports = world, ports
         self._egress, self._telemetry = Egress("till.test,erp.test"), telemetry
+        self._clock = lambda: world.now
 
     async def _exchange(self, request: Request, session: Any, headers: Any, traceparent: str) -> Response:
         if request.mutates:  # a read leaves no trace

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from canonical.examples import EXAMPLES
+from canonical.histories import check_return_against_sale
 from canonical.money import from_minor, money, scale, to_minor
 from canonical.registry import TYPES, violations
-from canonical.rules import check_return_against_sale
 
 
 def _sale() -> dict[str, Any]:

@@ -1,11 +1,12 @@
 """What an answer means: HTTP's own meaning, the manifest's rules first."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from support import MANIFEST as GOOD
 
-from hub.sdk.answers import classify, retry_after
+from hub.sdk.answers import classify, retry_after, said_at
 from hub.sdk.errors import (
     AmbiguousWriteError,
     AuthenticationError,
@@ -50,8 +51,25 @@ def test_a_rule_of_the_manifest_goes_first_and_names_the_field() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7.0), ("0", 0.0), ("", None), ("soon", None), ("1000000000", 3600.0), ("-5", 0.0), ("nan", None),
-     ("Sat, 21 Nov 2026 00:01:00 GMT", 60.0), ("Fri, 20 Nov 2026 00:00:00 GMT", 0.0)],
+    [("7", 7.0), ("0", 0.0), ("", None), ("soon", None), ("1000000000", 60.0), ("80000", 3600.0), ("-5", 0.0), ("nan", None),
+     ("Sat, 21 Nov 2026 00:01:00 GMT", 60.0), ("Fri, 20 Nov 2026 00:00:00 GMT", 0.0), ("Fri, 20 Nov 2099 00:00:00 GMT", 60.0)],
 )  # fmt: skip
 def test_retry_after_is_read_in_every_spelling_and_capped(value: str, seconds: float | None) -> None:
     assert retry_after(value, NOW) == seconds
+
+
+@pytest.mark.parametrize(("ours", "seconds"), [("wrong by an hour", 30.0), ("right", 30.0)])
+def test_a_date_to_wait_for_is_read_against_the_targets_own_clock(ours: str, seconds: float) -> None:
+    """Whoever's clock is wrong: the answer says when it was written."""
+    now = NOW - timedelta(hours=1) if ours != "right" else NOW
+    headers = {
+        "date": format_datetime(NOW, usegmt=True),
+        "retry-after": format_datetime(NOW + timedelta(seconds=30), usegmt=True),
+    }
+
+    error = classify(PLAIN, READ, Response(429, headers, b""), now)
+
+    assert isinstance(error, RateLimitedError)
+    assert error.retry_after == seconds
+    told = said_at(Response(429, {"date": "nonsense"}, b""), now)
+    assert told == now
