@@ -12,8 +12,8 @@ from hub.store import UnitOfWork, new_id
 
 #: What another process was told by the target (429) reaches this one with this delay at most, where no rate is declared.
 _CALM_SECONDS = 0.05
-#: So many slots are missed before a request is put off.
-_SLOTS_MISSED = 5
+#: So long a request waits, beyond its slot, for those that left before it to have arrived.
+_LONGEST_SECONDS = 3.0
 
 
 class Budget:
@@ -22,18 +22,16 @@ class Budget:
     def __init__(self, ctx: Context, session: Session, trial: bool = False) -> None:
         self._ctx, self._session, self._trial = ctx, session, trial
         self._counted = rate_limit.counted(session.limits)
-        paced = rate_limit.pacing(session.limits)
-        self._tolerance = paced.tolerance if paced else None
-        self._slot = 0.0
+        self._logged = bool(rate_limit.logged(session.limits))
+        self._departed: tuple[str, float, float] | None = None
         self._troubled = False
 
-    async def reserve(self, holder: str = "", missed: float = 0.0) -> None:
-        """Take the next slot and wait until it comes near (`on_time` waits for the rest). With ``holder``, take a place among
-        the concurrent requests too (until `answered`).
+    async def reserve(self, holder: str = "") -> None:
+        """Take the next slot and wait for it. With ``holder``, take a place among the concurrent requests too (until
+        `answered`).
         """
         if holder or self._counted:
-            await self._ctx.alone(lambda uow: self._reserve(uow, holder, missed))
-            wait = self._slot - self._now() - (0.0 if self._tolerance is None else rate_limit.LEAD_SECONDS)
+            wait = await self._ctx.alone(lambda uow: self._reserve(uow, holder))
         elif self._session.calm_until < self._ctx.loop.time():
             wait = await self._ctx.loop.in_store(self._look)
         else:
@@ -41,20 +39,28 @@ class Budget:
         if wait > 0:
             await self._ctx.loop.sleep(wait)
 
-    async def on_time(self) -> None:
-        """Right before the bytes leave: at the slot. One that was missed would come too close to the next: it is taken anew.
+    async def depart(self) -> None:
+        """Right before the bytes leave. In short windows: only when enough of those before it have arrived long ago.
 
-        Raises ThrottledError if this machine is too busy to be on time.
+        Raises ThrottledError if they are that slow.
         """
-        if self._tolerance is None:
+        if not self._logged:
             return
-        for _ in range(_SLOTS_MISSED):
-            if (wait := self._slot - self._now()) > 0:
-                await self._ctx.loop.sleep(wait)
-            if self._now() - self._slot <= self._tolerance:
-                return
-            await self.reserve(missed=self._slot)
-        raise ThrottledError(1.0)
+        until = self._ctx.loop.time() + _LONGEST_SECONDS
+        while (wait := await self._ctx.alone(self._depart)) > 0:
+            if self._ctx.loop.time() + wait > until:
+                raise ThrottledError(wait)
+            await self._ctx.loop.sleep(wait)
+
+    def _depart(self, uow: UnitOfWork) -> float:
+        now, started, request = self._now(), self._ctx.loop.time(), new_id()
+        row = uow.budgets.lock(self._session.tenant_id, self._session.connection_id)
+        if self._departed:  # its answer led to this request: a login
+            rate_limit.arrived(row, self._departed[0], now)
+        if (wait := rate_limit.depart(row, self._session.limits, now, request)) == 0.0:
+            self._departed = request, now, started
+        uow.budgets.save(row)
+        return wait
 
     def _now(self) -> float:
         return self._ctx.clock().timestamp()
@@ -69,10 +75,10 @@ class Budget:
             calm(self._ctx, session)
             return 0.0
         with self._ctx.store.begin() as uow:
-            return self._reserve(uow, "", 0.0)
+            return self._reserve(uow, "")
 
-    def _reserve(self, uow: UnitOfWork, holder: str, missed: float) -> float:
-        session, now = self._session, self._ctx.clock().timestamp()
+    def _reserve(self, uow: UnitOfWork, holder: str) -> float:
+        session, now = self._session, self._now()
         row = uow.budgets.lock(session.tenant_id, session.connection_id)
         self._troubled = rate_limit.troubled(row, session.limits, now)
         in_hand = 0
@@ -82,9 +88,8 @@ class Budget:
                 rate_limit.hold(row, session.limits, holder, now, deliveries)
             in_hand = max(0, deliveries + rate_limit.held(row, now) - 1)
         longest = self._ctx.settings.lease_seconds / 3
-        wait = rate_limit.reserve(row, session.limits, now, in_hand, longest, self._trial, missed)
+        wait = rate_limit.reserve(row, session.limits, now, in_hand, longest, self._trial)
         uow.budgets.save(row)
-        self._slot = now + wait
         return wait
 
     async def answered(self, error: ConnectorError | None, holder: str = "") -> None:
@@ -93,13 +98,26 @@ class Budget:
         if bad:
             self._session.calm_until = 0.0
         erred = error is not None and bool(self._session.limits.get("error_budget"))
-        if bad or erred or holder or self._troubled or self._trial:
-            await self._ctx.alone(lambda uow: self._learn(uow, error, holder))
+        departed, self._departed = self._departed, None
+        arrived = departed and (departed[0], self._arrival(*departed[1:]))
+        if bad or erred or holder or arrived or self._troubled or self._trial:
+            await self._ctx.alone(lambda uow: self._learn(uow, error, holder, arrived))
             self._troubled = bad
 
-    def _learn(self, uow: UnitOfWork, error: ConnectorError | None, holder: str) -> None:
-        session, now = self._session, self._ctx.clock().timestamp()
+    def _arrival(self, left: float, started: float) -> float:
+        """When a request that is answered now had arrived at the latest: it took longer than others at most on its way there."""
+        took, before = self._ctx.loop.time() - started, self._session.took
+        at = left + max(0.0, took - min(before, default=0.0))
+        before.append(took)
+        return at
+
+    def _learn(
+        self, uow: UnitOfWork, error: ConnectorError | None, holder: str, arrived: tuple[str, float] | None
+    ) -> None:  # fmt: skip
+        session, now = self._session, self._now()
         row = uow.budgets.lock(session.tenant_id, session.connection_id)
+        if arrived:
+            rate_limit.arrived(row, *arrived)
         if error is not None:
             rate_limit.erred(row, session.limits, now)
         if isinstance(error, RateLimitedError):
@@ -128,7 +146,7 @@ class ReadBoundary:
     async def before_request(self, request: Request) -> None:
         self._holder = self._holder or new_id()  # a login within a request keeps the request's place
         await self._budget.reserve(self._holder)
-        await self._budget.on_time()
+        await self._budget.depart()
 
     async def before_effect(self, request: Request) -> None:
         raise RuntimeError(f"{request.method} {request.path} would change the target; only a delivery may write")

@@ -108,11 +108,11 @@ class Guard:
             await self._held(_renew)
         await self._budget.reserve()
         if not request.mutates:
-            await self._budget.on_time()
+            await self._budget.depart()
 
     async def before_effect(self, request: Request) -> None:
         await self._held(_intend)
-        await self._budget.on_time()
+        await self._budget.depart()
         self._check_lease()
 
     async def after_request(self, error: ConnectorError | None) -> None:

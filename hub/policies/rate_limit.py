@@ -18,9 +18,12 @@ Limits = Mapping[str, Any]
 #: Windows up to here are paced, longer ones counted: a day's requests may be used in the day's busy hours.
 PACED_SECONDS = 600.0
 _SLICES = 24
-#: In windows shorter than this a request that misses its slot takes a new one; slots are given so long ahead that few do.
-_PUNCTUAL_SECONDS = 8.0
-LEAD_SECONDS = 0.1
+#: In windows shorter than this the margin of the pacing is smaller than what a busy machine delays: departures are logged.
+_SHORT_SECONDS = 8.0
+_SHORT_MARGIN = 1.01
+#: A request without an answer may have arrived at any moment until so long after it left.
+_UNDER_WAY_SECONDS = 5.0
+_LOOK_AGAIN_SECONDS = 0.05
 #: Without a declared rate, what a throttled connection starts again with (requests a second, times its pace).
 UNDECLARED_RATE = 50.0
 _CUT_SECONDS = 2.0
@@ -30,15 +33,10 @@ _LEARNED_DOUBLES_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Pacing:
-    """GCRA: a request every ``interval`` seconds, ``burst`` at once after a pause.
-
-    ``tolerance``: how many seconds after its slot a request may leave, where the margin of a short window is smaller than what
-    a busy machine delays (None: it does not matter).
-    """
+    """GCRA: a request every ``interval`` seconds, ``burst`` at once after a pause."""
 
     interval: float
     burst: int
-    tolerance: float | None = None
 
 
 def pacing(limits: Limits) -> Pacing | None:
@@ -54,14 +52,8 @@ def pacing(limits: Limits) -> Pacing | None:
         if rate["seconds"] <= PACED_SECONDS:
             burst = 1 + rate["requests"] // 50
             margin = 1.04 if burst == 1 else 1.03
-            tolerance = rate["seconds"] * 0.02 if rate["seconds"] < _PUNCTUAL_SECONDS else None
-            found.append(Pacing(rate["seconds"] / (rate["requests"] - burst + 1) * margin, burst, tolerance))
-    if not found:
-        return None
-    tolerances = [item.tolerance for item in found if item.tolerance is not None]
-    return Pacing(
-        max(item.interval for item in found), min(item.burst for item in found), min(tolerances) if tolerances else None
-    )
+            found.append(Pacing(rate["seconds"] / (rate["requests"] - burst + 1) * margin, burst))
+    return Pacing(max(item.interval for item in found), min(item.burst for item in found)) if found else None
 
 
 def counted(limits: Limits) -> bool:
@@ -86,13 +78,10 @@ def pace(row: Row, limits: Limits, now: float) -> float:
     return float(min(1.0, row["pace"] + since / _RECOVERY_SECONDS))
 
 
-def reserve(
-    row: Row, limits: Limits, now: float, in_hand: int, max_wait: float, trial: bool = False, missed: float = 0.0
-) -> float:
-    """Reserve the next slot in ``row``; the seconds to wait for it.
+def reserve(row: Row, limits: Limits, now: float, in_hand: int, max_wait: float, trial: bool = False) -> float:
+    """Reserve the next slot in ``row``; the seconds to wait for it. ``in_hand`` other requests may be under way.
 
-    ``in_hand`` other requests may be under way. ``missed`` is a slot (epoch seconds) that was not used: it is lost only if
-    somebody has taken a later one. Raises ThrottledError (nothing is reserved) if the wait is longer than ``max_wait``.
+    Raises ThrottledError (nothing is reserved) if the wait is longer than ``max_wait``.
     """
     wait: float = max(0.0, row["blocked_until"] - now)
     if row["open_until"] and not trial:
@@ -108,11 +97,9 @@ def reserve(
     if paced is None and share < 1.0:
         paced = Pacing(1.0 / UNDECLARED_RATE, 1)
     interval = paced.interval / share if paced else 0.0
-    if missed and abs(row["tat"] - missed - interval) < 1e-3:
-        row["tat"] = missed
     arrival = max(row["tat"], now)
     if paced is not None:
-        wait = max(wait, arrival - (paced.burst - 1) * interval - now, LEAD_SECONDS if paced.tolerance is not None else 0.0)
+        wait = max(wait, arrival - (paced.burst - 1) * interval - now)
     if wait > max_wait:
         raise ThrottledError(wait)
     if paced is not None:
@@ -121,6 +108,42 @@ def reserve(
         if rate["seconds"] > PACED_SECONDS:
             _count(row, f"rate{index}", rate["seconds"], now, now + wait)
     return wait
+
+
+def logged(limits: Limits) -> list[Mapping[str, Any]]:
+    """The rates whose windows are so short that each departure is logged."""
+    return [rate for rate in limits.get("rates") or () if rate["seconds"] < _SHORT_SECONDS]
+
+
+def depart(row: Row, limits: Limits, now: float, request: str) -> float:
+    """Log that ``request`` leaves at once, 0.0; or log nothing: the seconds until it may be asked again.
+
+    A request counts in every window that it may have arrived in: until `arrived` says when at the latest, it may have arrived
+    right now. So no window of the target holds too many, however late one of them is, or however busy this machine.
+    """
+    short = [(rate["requests"], rate["seconds"] * _SHORT_MARGIN) for rate in logged(limits)]
+    latest = {
+        name: (at if at is not None else min(now, left + _UNDER_WAY_SECONDS), at is None)
+        for name, (left, at) in row["counts"].get("departures", {}).items()
+    }
+    wait = 0.0
+    for allowed, seconds in short:
+        within = sorted((at, under_way) for at, under_way in latest.values() if at > now - seconds)
+        if len(within) >= allowed:
+            at, under_way = within[len(within) - allowed]
+            wait = max(wait, _LOOK_AGAIN_SECONDS if under_way else at + seconds - now + 1e-6)
+    if wait == 0.0:
+        longest = max(seconds for _, seconds in short)
+        kept = {name: row["counts"]["departures"][name] for name, (at, _) in latest.items() if at > now - longest}
+        row["counts"] = {**row["counts"], "departures": {**kept, request: (now, None)}}
+    return wait
+
+
+def arrived(row: Row, request: str, at: float) -> None:
+    """An answer shows that ``request`` arrived, at ``at`` at the latest."""
+    departures = row["counts"].get("departures", {})
+    if request in departures:
+        row["counts"] = {**row["counts"], "departures": {**departures, request: (departures[request][0], at)}}
 
 
 def throttled(row: Row, limits: Limits, now: float, seconds: float) -> None:

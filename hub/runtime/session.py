@@ -1,6 +1,7 @@
 """A connection made ready to run: connector instance, base URL, limits and credentials. Connectors see none of the latter."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,7 @@ class Session:
         limits: the manifest's limits with the connection's overrides.
         version: what the connection and its credentials were when this session was made.
         login_value: header value of the current login, for systems with sessions.
+        took: seconds until the answer, of the last requests in a short window.
         calm_until: until then (loop time) nothing has to be asked before a request: its budget was just seen to be free.
     """
 
@@ -35,6 +37,7 @@ class Session:
     version: Any = None
     login_value: str = field(default="", repr=False)
     calm_until: float = 0.0
+    took: deque[float] = field(default_factory=lambda: deque(maxlen=32), repr=False)
     login_lock: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 from hub.store.engine import Store, StoreUnavailableError
 
+_LOOKS = 4
+
 
 class StoreClock:
     """Callable: the time now, aware, UTC. `anchor` again now and then."""
@@ -19,13 +21,18 @@ class StoreClock:
         self.anchor()
 
     def anchor(self) -> None:
-        """Look at the store's clock; keeps the last look if the store is away."""
-        before = time.monotonic()
-        try:
-            now = self._store.now().timestamp()
-        except StoreUnavailableError:
-            return
-        self._offset = now - (before + time.monotonic()) / 2
+        """Look at the store's clock; keeps what is known if the store is away.
+
+        The answer was given somewhere between asking and hearing it: the offset is moved as far as that proves it wrong and no
+        further, so one slow look (the first opens a connection) spoils nothing, and the quickest of a few decides.
+        """
+        for _ in range(_LOOKS):
+            asked = time.monotonic()
+            try:
+                now = self._store.now().timestamp()
+            except StoreUnavailableError:
+                return
+            self._offset = min(max(self._offset, now - time.monotonic()), now - asked)
 
     def __call__(self) -> datetime:
         return datetime.fromtimestamp(self._offset + time.monotonic(), UTC)
