@@ -14,6 +14,7 @@ from hub.store import UnitOfWork, new_id
 _CALM_SECONDS = 0.05
 #: So long a request waits, beyond its slot, for those that left before it to have arrived.
 _LONGEST_SECONDS = 3.0
+_ANSWERS_TO_COMPARE = 3
 
 
 class Budget:
@@ -58,7 +59,7 @@ class Budget:
         if self._departed:  # its answer led to this request: a login
             rate_limit.arrived(row, self._departed[0], now)
         if (wait := rate_limit.depart(row, self._session.limits, now, request)) == 0.0:
-            self._departed = request, now, started
+            self._departed = (request, now, started)
         uow.budgets.save(row)
         return wait
 
@@ -105,9 +106,9 @@ class Budget:
             self._troubled = bad
 
     def _arrival(self, left: float, started: float) -> float:
-        """When a request that is answered now had arrived at the latest: it took longer than others at most on its way there."""
+        """When a request that is answered now had arrived at the latest: what others did not need was all its way there."""
         took, before = self._ctx.loop.time() - started, self._session.took
-        at = left + max(0.0, took - min(before, default=0.0))
+        at = left + max(0.0, took - (min(before) if len(before) >= _ANSWERS_TO_COMPARE else 0.0))
         before.append(took)
         return at
 
