@@ -66,7 +66,7 @@ def total(values: Iterable[MoneyDict | None]) -> Decimal:
 def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[str, str]]:
     """``value`` in parts proportional to ``weights``, to the minor unit: their sum is ``value`` exactly.
 
-    Largest remainder; ties go to the first. A negative value is allocated like its opposite. All weights zero: equal parts.
+    Largest remainder; ties go to the larger weight, then to the first: whatever the order, the same parts. A negative value is allocated like its opposite. All weights zero: equal parts.
     Raises ValueError without weights or with a negative one.
     """
     if not weights or any(weight < 0 for weight in weights):
@@ -78,7 +78,7 @@ def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[st
     sign, units = (-1, -minor) if minor < 0 else (1, minor)
     shares = [units * weight / whole for weight in exact]
     parts = [int(share) for share in shares]
-    by_remainder = sorted(range(len(parts)), key=lambda place: parts[place] - shares[place])  # stable: ties to the first
+    by_remainder = sorted(range(len(parts)), key=lambda place: (parts[place] - shares[place], -exact[place]))
     for place in by_remainder[: units - sum(parts)]:
         parts[place] += 1
     return [from_minor(sign * part, value["currency"]) for part in parts]
