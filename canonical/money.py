@@ -66,7 +66,8 @@ def total(values: Iterable[MoneyDict | None]) -> Decimal:
 def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[str, str]]:
     """``value`` in parts proportional to ``weights``, to the minor unit: their sum is ``value`` exactly.
 
-    Largest remainder; ties go to the larger weight, then to the first: whatever the order, the same parts. A negative value is allocated like its opposite. All weights zero: equal parts.
+    Largest remainder; ties go to the larger weight, then to the first: whatever the order, the same parts. A negative value is
+    allocated like its opposite. All weights zero: equal parts.
     Raises ValueError without weights or with a negative one.
     """
     if not weights or any(weight < 0 for weight in weights):

@@ -40,6 +40,9 @@ class Settings:
     retry_cap_seconds: float = _described(3600.0, "Longest backoff.")
     sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
     translate_threads: int = _described(4, "Raw inputs translated at the same time.")
+    field_sample: int = _described(
+        20, "Every so-manieth body of a client has its field names noted: whom a change meets; 0: none."
+    )
     max_body_bytes: int = _described(1024 * 1024, "Largest body of a single event or webhook.")
     max_batch_bytes: int = _described(10 * 1024 * 1024, "Largest body of a batch.")
     max_depth: int = _described(32, "Deepest nesting of a JSON body.")

@@ -139,18 +139,14 @@ def _operation(ctx: Context, name: str, scope: str | None, method: str, handler:
         client = current_client()
         if scope not in client.scopes:
             raise HubError("forbidden", f"this key lacks the scope {scope}")
-        _count(ctx, client, name)
+        with ctx.store.begin() as uow:
+            ctx.used(uow, client, name, parameters.get("body"))
         key = flask.request.headers.get("Idempotency-Key")
         if key is None or method == "get":
             return _json(handler(ctx, client, **parameters))
         return _once(ctx, client, name, key, lambda: handler(ctx, client, **parameters))
 
     return run
-
-
-def _count(ctx: Context, client: Client, name: str) -> None:
-    with ctx.store.begin() as uow:
-        uow.usage.count(client.tenant_id, client.name, name, ctx.clock().date().isoformat(), 1)
 
 
 def _once(ctx: Context, client: Client, name: str, key: str, work: Callable[[], Any]) -> Any:

@@ -9,19 +9,11 @@ from typing import Any
 
 import click
 
-from hub.cli.client import Api, fail, show
-from hub.cli.contracts import contracts
+from hub.cli.client import Api, api_options, fail, show
+from hub.cli.governance import contracts
 from hub.cli.language import canonical
 
-_URL = click.option("--url", envvar="CROSSDOCK_URL", default="http://127.0.0.1:8700", show_default=True, help="The hub.")
-_KEY = click.option("--key", envvar="CROSSDOCK_KEY", default="", help="API key (or CROSSDOCK_KEY).")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
-
-
-def _api(command: Any) -> Any:
-    for option in (_JSON, _KEY, _URL):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -120,7 +112,7 @@ def tenant_create(tenant_id: str, name: str, as_json: bool) -> None:
 @tenant.command("key", epilog="Example: hub tenant key acme shop-backend --scope events:write")
 @click.argument("tenant_id")
 @click.argument("name")
-@click.option("--scope", "scopes", multiple=True, help="Repeat; default: every scope.")
+@click.option("--scope", "scopes", multiple=True, help="Repeat; default: all but those that govern the contract.")
 @_JSON
 def tenant_key(tenant_id: str, name: str, scopes: tuple[str, ...], as_json: bool) -> None:
     """Make an API key."""
@@ -143,7 +135,7 @@ def tenant_revoke(tenant_id: str, prefix: str, as_json: bool) -> None:
 @main.command(epilog="Example: hub apply stores.yaml --reason 'new store'")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--reason", default="", help="Kept with the revision.")
-@_api
+@api_options
 def apply(file: Path, reason: str, url: str, key: str, as_json: bool) -> None:
     """Put an integration file in force."""
     body = {"source": file.read_text("utf-8"), "name": file.name, "reason": reason}
@@ -155,7 +147,7 @@ def apply(file: Path, reason: str, url: str, key: str, as_json: bool) -> None:
 @main.command(epilog="Example: hub connect erp username=hub password=@secret.txt")
 @click.argument("connection")
 @click.argument("credentials", nargs=-1, required=True)
-@_api
+@api_options
 def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, as_json: bool) -> None:
     """Set a connection's credentials, NAME=VALUE or NAME=@FILE; a paused connection resumes."""
     values = {}
@@ -174,7 +166,7 @@ def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, a
 @main.command(epilog="Example: hub send sale.json   or   hub send --example sale.completed.v1")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("--example", "type_name", help="Send the type's example document instead of a file.")
-@_api
+@api_options
 def send(file: Path | None, type_name: str | None, url: str, key: str, as_json: bool) -> None:
     """Publish one canonical event (a CloudEvents envelope)."""
     from hub.cli.client import example_event, read_json
@@ -189,7 +181,7 @@ def send(file: Path | None, type_name: str | None, url: str, key: str, as_json: 
 @main.command(epilog="Example: hub messages --type sale.completed.v1 --limit 5")
 @click.option("--type", "type_name", help="Canonical type.")
 @click.option("--limit", default=20, show_default=True)
-@_api
+@api_options
 def messages(type_name: str | None, limit: int, url: str, key: str, as_json: bool) -> None:
     """List the newest messages."""
     result = Api(url, key).call("GET", "/v1/messages", query={"type": type_name, "limit": limit})
@@ -203,7 +195,7 @@ def messages(type_name: str | None, limit: int, url: str, key: str, as_json: boo
 
 @main.command(epilog="Example: hub lineage CAISENgvlJ6jLWAzERDzjyHVybY")
 @click.argument("reference")
-@_api
+@api_options
 def lineage(reference: str, url: str, key: str, as_json: bool) -> None:
     """Every step of one sale with times: message id, source id, subject or webhook event id."""
     result = Api(url, key).call("GET", "/v1/lineage", query={"of": reference})
@@ -218,7 +210,7 @@ def lineage(reference: str, url: str, key: str, as_json: bool) -> None:
 
 @main.command("dead-letters", epilog="Example: hub dead-letters --json | jq '.items[].cause_code'")
 @click.option("--limit", default=50, show_default=True)
-@_api
+@api_options
 def dead_letters(limit: int, url: str, key: str, as_json: bool) -> None:
     """List dead letters with cause and remedy; exit code 1 if there are any."""
     result = Api(url, key).call("GET", "/v1/dead-letters", query={"limit": limit})
@@ -238,7 +230,7 @@ def dead_letters(limit: int, url: str, key: str, as_json: bool) -> None:
 @main.command(epilog="Example: hub replay 0192f4e2-7c1a-7b3e-9d55-3f1c2ab40001 --reason 'SKU created'")
 @click.argument("delivery_id")
 @click.option("--reason", default="", help="Kept in the audit record.")
-@_api
+@api_options
 def replay(delivery_id: str, reason: str, url: str, key: str, as_json: bool) -> None:
     """Try a dead letter again; what may have been applied is probed first."""
     result = Api(url, key).call("POST", f"/v1/dead-letters/{delivery_id}/replay", {"reason": reason})

@@ -14,7 +14,7 @@ from hub.bootstrap import ROLES, Hub, utc_now
 from hub.broker import LANES, open_broker, topology_for
 from hub.cli.client import fail
 from hub.errors import MisconfiguredError
-from hub.identity.api_keys import SCOPES, create_key
+from hub.identity.api_keys import TENANT_SCOPES, create_key
 from hub.identity.vault import open_vault
 from hub.policies import audit
 from hub.runtime.plugins import load_plugins
@@ -121,7 +121,7 @@ def create_tenant(tenant_id: str, name: str) -> dict[str, str]:
         if not uow.tenants.add(tenant_id, name, now):
             fail(4, f"tenant {tenant_id!r} exists; make a key with `hub tenant key {tenant_id} NAME`")
         audit.record(uow, tenant_id, now, "cli", "tenant.created", f"tenant/{tenant_id}")
-        return {"tenant_id": tenant_id, "key": create_key(uow, tenant_id, "admin", SCOPES, now)}
+        return {"tenant_id": tenant_id, "key": create_key(uow, tenant_id, "admin", TENANT_SCOPES, now)}
 
 
 def make_key(tenant_id: str, name: str, scopes: Sequence[str]) -> dict[str, str]:
@@ -130,25 +130,30 @@ def make_key(tenant_id: str, name: str, scopes: Sequence[str]) -> dict[str, str]
         if uow.tenants.get(tenant_id) is None:
             fail(4, f"no tenant {tenant_id!r}; create it with `hub tenant create {tenant_id}`")
         try:
-            return {"key": create_key(uow, tenant_id, name, scopes or SCOPES, utc_now())}
+            return {"key": create_key(uow, tenant_id, name, scopes or TENANT_SCOPES, utc_now())}
         except ValueError as error:
             fail(2, str(error))
 
 
-def callers(days: int) -> list[dict[str, Any]]:
-    """Over all tenants, who called which operation in the last ``days``; nobody where no hub has run yet."""
+def callers(days: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Over all tenants, who called which operation in the last ``days``, and which fields they sent; nobody where no hub has
+    run yet.
+    """
     settings = _settings()
     if settings.embedded and not list(settings.data_dir.glob("*.sqlite*")):
-        return []
+        return [], []
     store = Store(settings.store_url)  # as it is: a report migrates nobody's database
     try:
         state = store.reachable_schema()
         if state is None:
             fail(3, f"who calls what cannot be read: the database {_public(settings.store_url)} does not answer")
         if state[0] is None:
-            return []
+            return [], []
+        if state[0] != state[1]:
+            fail(3, "who calls what cannot be read: the database is of another version; run `hub db upgrade`")
+        since = (utc_now() - timedelta(days=days)).date().isoformat()
         with store.read() as uow:
-            return [dict(row) for row in uow.usage.callers((utc_now() - timedelta(days=days)).date().isoformat())]
+            return uow.usage.callers(since), uow.usage.fields(since)
     finally:
         store.close()
 

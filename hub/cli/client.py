@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
+import click
+
 
 def fail(code: int, message: str) -> NoReturn:
     """End with one line on standard error."""
@@ -20,6 +22,20 @@ def fail(code: int, message: str) -> NoReturn:
 def show(result: Any, as_json: bool, text: Callable[[Any], str]) -> None:
     """Print a result for people or for programs."""
     print(json.dumps(result, indent=2, default=str) if as_json else text(result))
+
+
+def api_options(command: Any) -> Any:
+    """The options of every command that calls a hub: url, key, as_json."""
+    options = (
+        click.option("--json", "as_json", is_flag=True, help="Machine-readable output."),
+        click.option("--key", envvar="CROSSDOCK_KEY", default="", help="API key (or CROSSDOCK_KEY)."),
+        click.option(
+            "--url", envvar="CROSSDOCK_URL", default="http://127.0.0.1:8700", show_default=True, help="The hub."
+        ),
+    )  # fmt: skip
+    for option in options:
+        command = option(command)
+    return command
 
 
 class Api:

@@ -7,14 +7,14 @@ import click
 import orjson
 import yaml
 
-from hub.cli.client import fail, show
+from hub.cli.client import Api, api_options, fail, show
 from hub.contracts.changes import ERR, SEVERITIES, Change, all_rules
 from hub.contracts.diff import compare
 from hub.contracts.document import contract_folder, document
 from hub.contracts.impact import impact
 from hub.contracts.lifecycle import endings, icalendar
 from hub.contracts.lint import lint_text, ruleset
-from hub.contracts.releases import approvals, load, release, since, tampered, unapproved, versions, working
+from hub.contracts.releases import Approval, approvals, load, release, since, tampered, unapproved, versions, working
 from hub.errors import HubError
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -92,13 +92,15 @@ def impact_command(version: str | None, days: int, folder: Path | None, as_json:
     if version is None and not known:
         fail(4, "nothing is released yet, so nothing can break")
     old = _told(load, version or known[-1], folder)
-    found = impact(since(old, _working()), old.openapi, callers(days))
+    usage, sampled = callers(days)
+    found = impact(since(old, _working()), old.openapi, usage, old.events, sampled)
 
     def text(_: Any) -> str:
         lines = []
         for item in found:
             lines += [f"{item.change.severity:4} {item.change.fingerprint}  {item.change.text}"]
             lines += [f"     {who.tenant_id} / {who.client}: {who.operation}, {who.calls} calls, last on {who.last_day}"
+                      + (f"; sends {', '.join(who.fields)}" if who.fields else "")
                       for who in item.callers]  # fmt: skip
         return "\n".join(lines) or "no differences"
 
@@ -125,13 +127,15 @@ def calendar(file: Path | None, ics: bool, as_json: bool) -> None:
 
 
 @contracts.command("check", epilog="Example: hub contracts check")
+@click.option("--proposal", help="Agreements are those of this proposal in a running hub, instead of approvals.yaml.")
 @_FOLDER
-@_JSON
-def check(folder: Path | None, as_json: bool) -> None:
+@api_options
+def check(proposal: str | None, folder: Path | None, url: str, key: str, as_json: bool) -> None:
     """The gate for CI: releases untouched, no lint error, nothing that breaks a consumer without two people's agreement."""
     known = versions(folder)
     changes = since(_told(load, known[-1], folder), _working()) if known else []
-    missing = unapproved(changes, _told(approvals, folder))
+    agreed = agreements(Api(url, key), proposal) if proposal else _told(approvals, folder)
+    missing = unapproved(changes, agreed)
     report = _told(lint_text, ((folder or contract_folder()) / "hub.yaml").read_text("utf-8"))
     errors = [item for item in report.findings if item.severity == "error"]
     touched = tampered(folder)
@@ -172,7 +176,7 @@ def release_command(version: str, days: int, folder: Path | None, as_json: bool)
     """
     from hub.cli.admin import callers
 
-    changes = _told(release, version, _working(), folder, callers(days))
+    changes = _told(release, version, _working(), folder, callers(days)[0])
     result = {"version": version, "changes": [change.as_dict() for change in changes]}
     show(result, as_json, lambda _: f"released {version}: {len(changes)} changes\n{_lines(changes)}".rstrip())
 
@@ -184,6 +188,17 @@ def rules(as_json: bool) -> None:
     found = [{"rule": rule.id, "kind": "lint", "severity": rule.severity, "text": rule.why} for rule in ruleset()]
     found += [{"rule": name, "kind": "change", "severity": level, "text": text} for name, (level, text) in all_rules().items()]
     show(found, as_json, lambda rows: "\n".join(f"{r['kind']:7} {r['severity']:6} {r['rule']:44} {r['text']}" for r in rows))
+
+
+def agreements(api: Api, proposal: str) -> dict[str, Approval]:
+    """What people approved of in a running hub, by fingerprint; what somebody rejects is not agreed to."""
+    found = {}
+    for change in api.call("GET", f"/v1/contracts/proposals/{proposal}")["changes"]:
+        verdicts = change["verdicts"]
+        if change["approvals_missing"] == 0 and all(item["verdict"] == "approve" for item in verdicts):
+            people = tuple(item["by"] for item in verdicts)
+            found[change["fingerprint"]] = Approval(change["fingerprint"], people, "; ".join(v["reason"] for v in verdicts))
+    return found
 
 
 def _lines(changes: list[Change]) -> str:

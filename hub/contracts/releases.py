@@ -6,7 +6,7 @@ tree with a release; `approvals.yaml` says which of its breaking changes two peo
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from hub.sdk.connector import Connector
 
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 _SUMS = "SHA256SUMS"
-_REMOVALS = ("operation-removed", "operation-removed-after-sunset")
+REMOVALS = ("operation-removed", "operation-removed-after-sunset")
 #: So many people agree to a change that breaks somebody.
 PEOPLE = 2
 
@@ -65,10 +65,16 @@ def versions(folder: Path | None = None) -> list[str]:
     """Released versions, oldest first."""
     root = (folder or contract_folder()) / "releases"
     found = [path.name for path in root.iterdir() if _VERSION.fullmatch(path.name)] if root.is_dir() else []
-    return sorted(found, key=_numbers)
+    return sorted(found, key=numbers)
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def follows(version: str, known: Sequence[str]) -> bool:
+    """Whether a version may be the next after those (oldest first)."""
+    return bool(_VERSION.fullmatch(version)) and (not known or numbers(version) > numbers(known[-1]))
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """For comparing versions."""
     return tuple(int(part) for part in version.split("."))
 
 
@@ -79,6 +85,11 @@ def load(version: str, folder: Path | None = None) -> Contract:
         raise HubError("not_found", f"no release {version}; there is {', '.join(versions(folder)) or 'none'}")
     parts = [orjson.loads((root / name).read_bytes()) for name in ("openapi.json", "events.json", "connectors.json")]
     return Contract(*parts)
+
+
+def digest_of(version: str) -> str:
+    """The digest of a release that came with this installation, as of a proposal."""
+    return hashlib.sha256(b"".join(load(version).files().values())).hexdigest()
 
 
 def tampered(folder: Path | None = None) -> list[str]:
@@ -147,17 +158,25 @@ def release(
     """
     root = folder or contract_folder()
     known = versions(root)
-    if not _VERSION.fullmatch(version) or (known and _numbers(version) <= _numbers(known[-1])):
+    if not follows(version, known):
         raise HubError("wrong_state", f"{version} does not come after {known[-1] if known else '0.0.0'}")
     older = load(known[-1], root) if known else None
     changes = since(older, contract) if older else []
     for item in impact(changes, older.openapi, usage) if older else ():
-        if item.callers and item.change.rule in _REMOVALS:
+        if item.callers and item.change.rule in REMOVALS:
             who = ", ".join(f"{caller.tenant_id} / {caller.client} (last on {caller.last_day})" for caller in item.callers)
             raise HubError("wrong_state", f"{item.change.place} is still called by {who}; keep it until they have moved")
     if missing := unapproved(changes, approvals(root)):
         names = ", ".join(change.fingerprint for change in missing)
         raise HubError("wrong_state", f"{len(missing)} breaking change(s) are not agreed to by {PEOPLE} people: {names}")
+    write(version, contract, changes, root)
+    return changes
+
+
+def write(version: str, contract: Contract, changes: list[Change], folder: Path | None = None) -> None:
+    """Write a version's files, their digests and its part of the changelog, after `release` or another hub has agreed to it."""
+    root = folder or contract_folder()
+    first = not versions(root)
     target = root / "releases" / version
     target.mkdir(parents=True)
     lines = []
@@ -166,8 +185,7 @@ def release(
         lines.append(f"{hashlib.sha256(content).hexdigest()}  {version}/{name}\n")
     with (root / "releases" / _SUMS).open("a") as sums:
         sums.writelines(lines)
-    _write_changelog(root, version, changes, first=not known)
-    return changes
+    _write_changelog(root, version, changes, first)
 
 
 def _write_changelog(root: Path, version: str, changes: list[Change], first: bool) -> None:

@@ -64,6 +64,12 @@ class SchemaComparison:
         _Pair(self, self.old.view(old), self.new.view(new), old.pointer, new.pointer, direction, scope, place).compare()
 
 
+def component(node: Node) -> str | None:
+    """The component that a schema refers to: what is inside is compared once, under the component's name."""
+    name = _reference(node.schema)
+    return name.rpartition("/")[2] if name is not None and name.startswith(_COMPONENTS) else None
+
+
 def _reference(schema: Json) -> str | None:
     """The reference that a schema is, annotations aside."""
     if not isinstance(schema, Mapping):

@@ -5,10 +5,11 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hub.broker import Broker
-from hub.identity.api_keys import Clients
+from hub.contracts.fields import Sample, fields
+from hub.identity.api_keys import Client, Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import Vault
 from hub.integrations.routes import Routes
@@ -73,6 +74,17 @@ class Context:
     instance: str
     raw_arrived: threading.Event = field(default_factory=threading.Event)
     due: Due = field(default_factory=Due)
+    _sample: Sample = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._sample = Sample(self.settings.field_sample)
+
+    def used(self, uow: UnitOfWork, client: Client, operation: str, body: Any = None) -> None:
+        """Count one use of an operation, or of an event type; of a sample of bodies, note which fields were sent."""
+        day = self.clock().date().isoformat()
+        uow.usage.count(client.tenant_id, client.name, operation, day, 1)
+        if body is not None and self._sample.takes(client.tenant_id, client.name, operation):
+            uow.usage.sample(client.tenant_id, client.name, operation, day, fields(body))
 
     def connection(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Row | None:
         """The row of a connection, to read."""

@@ -158,6 +158,7 @@ def event_work(
                     "invalid_document", error.message, [{"code": error.code, "field": "/data", "message": error.message}]
                 ) from None
             span.set_attribute("hub.message", admitted.message_id)
+        ctx.used(uow, client, envelope["type"], envelope["data"])
         return admitted
 
     return work

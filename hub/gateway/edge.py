@@ -29,6 +29,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 log = logging.getLogger(__name__)
 _WEBHOOK = re.compile(r"/webhooks/([^/]+)/([^/]+)")
 #: What is read and thrown away of a body that is too large, so that the sender gets to read the answer.
+#: Paths whose bodies may be as large as a batch.
+_LARGE = frozenset({"/v1/events/batch", "/v1/contracts/proposals"})
 _DRAIN = 64 * 1024 * 1024
 
 
@@ -71,7 +73,7 @@ class Gateway:
         elif path == "/" or path.startswith("/console"):
             await self._console(scope, receive, send)
         elif scope["method"] in ("POST", "PUT", "PATCH"):
-            limit = settings.max_batch_bytes if path == "/v1/events/batch" else settings.max_body_bytes
+            limit = settings.max_batch_bytes if path in _LARGE else settings.max_body_bytes
             body = await _read(scope, receive, limit)
             headers = _headers(scope)
             if body and "json" in headers.get("content-type", ""):

@@ -78,7 +78,7 @@ class FastLane:
             raise _DeclineError from error
         if isinstance(result, HubError):
             return None
-        uow.usage.count(client.tenant_id, client.name, self._name, ctx.clock().date().isoformat(), 1)
+        ctx.used(uow, client, self._name)
         content = orjson.dumps(answer(result))
         if key is not None:
             fingerprint = request_fingerprint(PATH, body)

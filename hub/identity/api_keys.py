@@ -9,12 +9,15 @@ from datetime import datetime
 from hub.policies import audit
 from hub.store import Configured, Store, UnitOfWork, new_id
 
-#: What a key may be allowed to do.
-SCOPES = (
+#: What a tenant's key may be allowed to do.
+TENANT_SCOPES = (
     "events:write", "messages:read", "deliveries:read", "deliveries:write", "quarantine:read", "quarantine:write",
     "connections:read", "connections:write", "integrations:read", "integrations:write", "connectors:read",
     "links:read", "audit:read", "tenants:read", "contracts:read",
 )  # fmt: skip
+#: The roles of whoever governs the contract. It is the whole hub's, and so is who calls what: never given by default.
+GOVERNANCE_SCOPES = ("contracts:review", "contracts:propose", "contracts:approve", "contracts:release")
+SCOPES = TENANT_SCOPES + GOVERNANCE_SCOPES
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ ACTIONS = frozenset({
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
     "integration.applied", "tenant.created", "key.created", "key.revoked",
+    "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",
 })  # fmt: skip
 
 

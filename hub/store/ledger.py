@@ -1,7 +1,7 @@
 """Records that prove and limit: audit chain, idempotency keys, usage, links, cursors, budgets."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Repository, Row, given
-from hub.store.tables import audit, audit_head, budget, cursor, idempotency, link, usage
+from hub.store.tables import audit, audit_head, budget, cursor, idempotency, link, usage, usage_field
 
 GENESIS = "0" * 64
 FRESH_BUDGET: dict[str, Any] = {
@@ -24,6 +24,7 @@ _HEAD = sa.select(audit_head).where(audit_head.c.tenant_id == given(audit_head.c
 _MOVE_HEAD = sa.update(audit_head).where(audit_head.c.tenant_id == sa.bindparam("of"))
 _MOVE_HEAD = _MOVE_HEAD.values(sequence=sa.bindparam("sequence"), digest=sa.bindparam("digest"))
 _USAGE_KEY = ("tenant_id", "client", "operation", "day")
+_FIELD_KEY = ("tenant_id", "client", "operation", "field")
 _COUNT = sa.update(usage).where(*(usage.c[name] == sa.bindparam(f"of_{name}") for name in _USAGE_KEY))
 _COUNT = _COUNT.values(calls=usage.c.calls + sa.bindparam("more"))
 _BUDGET = sa.select(budget).where(*(column == given(column) for column in budget.primary_key.columns))
@@ -149,19 +150,34 @@ class Usage(Repository):
     def __init__(self, connection: sa.Connection) -> None:
         super().__init__(connection)
         self._pending: dict[tuple[str, str, str, str], int] = {}
+        self._fields: dict[tuple[str, str, str, str], list[Any]] = {}
 
     def count(self, tenant_id: str, client: str, operation: str, day: str, calls: int) -> None:
         """Collect; `flush` writes one row per (tenant, client, operation, day) of a transaction."""
         key = (tenant_id, client, operation, day)
         self._pending[key] = self._pending.get(key, 0) + calls
 
+    def sample(self, tenant_id: str, client: str, operation: str, day: str, fields: Iterable[str]) -> None:
+        """Collect the fields of one body; `flush` writes them."""
+        for name in fields:
+            entry = self._fields.setdefault((tenant_id, client, operation, name), [day, 0])
+            entry[1] += 1
+
     def flush(self) -> None:
         """Write what was collected, in one order for every process."""
-        for key in sorted(self._pending):
-            named = dict(zip(_USAGE_KEY, key, strict=True))
-            more = {**{f"of_{name}": value for name, value in named.items()}, "more": self._pending[key]}
+        for named in sorted(self._fields):
+            day, more = self._fields[named]
+            key = dict(zip(_FIELD_KEY, named, strict=True))
+            where = [usage_field.c[column] == value for column, value in key.items()]
+            row = {**key, "last_day": day, "samples": more}
+            if not self._insert_or_ignore(usage_field, [row], ["samples"]):
+                self._update(usage_field, where, {"last_day": day, "samples": usage_field.c.samples + more})
+        self._fields.clear()
+        for called in sorted(self._pending):
+            of = dict(zip(_USAGE_KEY, called, strict=True))
+            more = {**{f"of_{name}": value for name, value in of.items()}, "more": self._pending[called]}
             if not self._c.execute(_COUNT, more).rowcount:
-                self._insert_or_ignore(usage, [{**named, "calls": 0}], ["calls"])
+                self._insert_or_ignore(usage, [{**of, "calls": 0}], ["calls"])
                 self._c.execute(_COUNT, more)
         self._pending.clear()
 
@@ -178,6 +194,11 @@ class Usage(Repository):
         by = (usage.c.tenant_id, usage.c.client, usage.c.operation)
         counted = (sa.func.sum(usage.c.calls).label("calls"), sa.func.max(usage.c.day).label("last_day"))
         return self._all(sa.select(*by, *counted).where(usage.c.day >= since_day).group_by(*by).order_by(*by))
+
+    def fields(self, since_day: str) -> list[Row]:
+        """Over all tenants, which fields were seen since a day: tenant_id, client, operation (or event type), field."""
+        columns = [usage_field.c[name] for name in _FIELD_KEY]
+        return self._all(sa.select(*columns).where(usage_field.c.last_day >= since_day).order_by(*columns))
 
 
 class Links(Repository):

@@ -206,3 +206,29 @@ usage = sa.Table(
     sa.Column("calls", sa.BigInteger, nullable=False),
     sa.PrimaryKeyConstraint("tenant_id", "client", "operation", "day"),
 )  # fmt: skip
+
+usage_field = sa.Table(
+    "usage_field", metadata, _tenant(), _text("client", 64), _text("operation", 80), _text("field", 255),
+    _text("last_day", 10), sa.Column("samples", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("tenant_id", "client", "operation", "field"),
+)  # fmt: skip
+
+# The contract is the hub's, not one tenant's: here `tenant_id` says whose key acted (or, of a notice, who is told).
+contract_proposal = sa.Table(
+    "contract_proposal", metadata, _tenant(), _id(), _text("version", 32), _text("base", 32), _text("state", 16),
+    _text("owner", 130), _text("reason", 1000), sa.Column("contract", sa.LargeBinary, nullable=False), _text("digest", 64),
+    _number("score"), _json("findings"), _json("changes"), _time("created_at"), _text("released_by", 130, True),
+    _time("released_at", True), _json("evidence"),
+    sa.PrimaryKeyConstraint("tenant_id", "id"), sa.Index("ix_contract_proposal_version", "tenant_id", "version"),
+)  # fmt: skip
+
+contract_decision = sa.Table(
+    "contract_decision", metadata, _tenant(), _text("base", 32), _text("fingerprint", 16), _text("person", 130),
+    _text("verdict", 16), _text("reason", 1000), _time("at"),
+    sa.PrimaryKeyConstraint("tenant_id", "base", "fingerprint", "person"),
+)  # fmt: skip
+
+contract_notice = sa.Table(
+    "contract_notice", metadata, _tenant(), _text("client", 64), _text("version", 32), _json("changes"), _time("at"),
+    sa.PrimaryKeyConstraint("tenant_id", "client", "version"),
+)  # fmt: skip

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from hub.store.control import Connections, Integrations, Tenants
 from hub.store.deliveries import Attempts, Deliveries
+from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Cursors, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 
@@ -76,6 +77,10 @@ class UnitOfWork:
     @cached_property
     def idempotency(self) -> Idempotency:
         return Idempotency(self._connection)
+
+    @cached_property
+    def governance(self) -> Governance:
+        return Governance(self._connection)
 
     @cached_property
     def usage(self) -> Usage:

@@ -20,7 +20,8 @@ from hub.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/howto/review-a-contract.md").read_text()
-COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL) for line in block.splitlines()]
+BLOCKS = re.findall(r"```sh\n(.*?)```", PAGE.partition("## In the running hub")[0], re.DOTALL)
+COMMANDS = [line for block in BLOCKS for line in block.splitlines()]
 
 
 @pytest.fixture
