@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from werkzeug.exceptions import HTTPException
 
 from hub.api.security import current_client
-from hub.contracts.document import document, short_name
+from hub.contracts.document import allowed, document, short_name
 from hub.errors import PROBLEMS, HubError
 from hub.flow.context import Context
 from hub.identity.api_keys import Client
@@ -185,18 +185,20 @@ def _json(result: Any) -> flask.Response:
     return flask.Response(_Json.dumps(content), status, {"Content-Type": "application/json"})
 
 
-def problem(error: HubError, traceparent: str = "") -> tuple[int, dict[str, str], bytes]:
+def problem(error: HubError, traceparent: str = "", path: str = "") -> tuple[int, dict[str, str], bytes]:
     """(status, headers, body) of an error, the same wherever it is answered."""
     headers = {"Content-Type": "application/problem+json"}
     if error.code == "unauthorized":
         headers["WWW-Authenticate"] = "Bearer"
+    if error.code == "method_not_allowed":
+        headers["Allow"] = allowed(path)
     if error.problem.status in (429, 503):
         headers["Retry-After"] = "5"
     return error.problem.status, headers, orjson.dumps(error.document(trace_id_of(traceparent)))
 
 
 def _answer(error: HubError, request: ConnexionRequest) -> ConnexionResponse:
-    status, headers, body = problem(error, request.headers.get("traceparent", ""))
+    status, headers, body = problem(error, request.headers.get("traceparent", ""), request.scope["path"])
     kind = headers.pop("Content-Type")
     return ConnexionResponse(status, content_type=kind, headers=headers, body=body.decode())
 

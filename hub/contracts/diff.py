@@ -11,10 +11,10 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from hub.contracts.changes import Change, severity
+from hub.contracts.document import METHODS
 from hub.contracts.schema_diff import REQUEST, RESPONSE, SchemaComparison, Scope, spread
 from hub.contracts.schema_view import Document, Json, Node, escape
 
-METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _PARAMETER = re.compile(r"\{([^}]*)\}")
 #: A sunset is announced at least so many days ahead (oasdiff's default for stable operations).
 SUNSET_DAYS = 180

@@ -1,5 +1,6 @@
 """The governed OpenAPI document, bundled with the generated canonical components into one."""
 
+import re
 import sys
 from functools import cache
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from hub.errors import MisconfiguredError
 
+METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
 _CANONICAL = "./schemas/canonical.json#"
 
 
@@ -49,6 +51,20 @@ def _relinked(value: Any) -> Any:
 def short_name(operation_id: str) -> str:
     """The name under which an operation's use is counted and its idempotency keys are kept, e.g. ``dead_letters.replay``."""
     return operation_id.removeprefix("hub.api.")
+
+
+@cache
+def _methods() -> list[tuple["re.Pattern[str]", str]]:
+    return [
+        (re.compile("[^/]+".join(re.escape(part) for part in re.split(r"\{[^}]*\}", path))),
+         ", ".join(sorted(method.upper() for method in item if method in METHODS)))
+        for path, item in document()["paths"].items()
+    ]  # fmt: skip
+
+
+def allowed(path: str) -> str:
+    """The methods that a path takes, for `Allow` (RFC 9110)."""
+    return next((methods for pattern, methods in _methods() if pattern.fullmatch(path)), "GET")
 
 
 def operations() -> dict[str, dict[str, Any]]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hub.contracts.changes import Change
-from hub.contracts.diff import METHODS, template
-from hub.contracts.document import short_name
+from hub.contracts.diff import template
+from hub.contracts.document import METHODS, short_name
 from hub.contracts.fields import place_of
 from hub.contracts.schema_view import Document, Node
 

@@ -10,7 +10,7 @@ from datetime import UTC, date, datetime
 from email.utils import format_datetime
 from typing import Any
 
-from hub.contracts.diff import METHODS
+from hub.contracts.document import METHODS
 
 
 @dataclass(frozen=True)

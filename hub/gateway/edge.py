@@ -61,6 +61,8 @@ class Gateway:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, settings = scope["path"], self._ctx.settings
+        if "\n" in path:  # the routers behind do not agree about it
+            raise HubError("not_found", "no path has a line break")
         match = _WEBHOOK.fullmatch(path)
         if match is not None:
             if scope["method"] != "POST":
@@ -88,7 +90,7 @@ class Gateway:
             await self._api(scope, receive, send)
 
     async def _answer(self, scope: Scope, send: Send, error: HubError) -> None:
-        status, headers, body = problem(error, _headers(scope).get("traceparent", ""))
+        status, headers, body = problem(error, _headers(scope).get("traceparent", ""), scope["path"])
         await _send(send, status, headers, body)
 
 

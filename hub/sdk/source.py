@@ -40,6 +40,8 @@ def read_yaml(text: str, name: str) -> Source:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ManifestError(f"{name}:{line}: not valid YAML: {error.problem or error.context}") from None
+    except yaml.YAMLError as error:  # a character that YAML does not allow
+        raise ManifestError(f"{name}:1: not valid YAML: {' '.join(str(error).split())[:200]}") from None
     if node is None:
         raise ManifestError(f"{name}:1: the file is empty")
     return Source(name, _plain(node, "", lines, name), lines)

@@ -276,7 +276,11 @@ def test_the_documentation_and_the_console_are_served(web: Web) -> None:
     assert web.call("GET", "/openapi.json")[1]["info"]["title"] == "Crossdock hub"
     assert b"API key" in web.call("GET", "/console", headers={"Authorization": ""})[1]
     assert web.call("GET", "/v1/nowhere")[1]["code"] == "not_found"
-    assert web.call("DELETE", "/v1/messages")[1]["code"] == "method_not_allowed"
+    assert web.call("GET", "/v1/connections/a%0Ab")[0] == 404
+    for method, path, allow in (("DELETE", "/v1/messages", "GET"), ("GET", "/webhooks/acme/pos", "POST"),
+                                ("PUT", "/v1/contracts/proposals", "GET, POST")):  # fmt: skip
+        status, answer, headers = web.call(method, path)
+        assert (status, answer["code"], headers["allow"]) == (405, "method_not_allowed", allow)
 
 
 def test_what_clients_call_is_counted_from_the_first_request(web: Web) -> None:

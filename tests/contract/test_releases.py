@@ -2,6 +2,7 @@
 
 import copy
 import json
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from hub.contracts.document import contract_folder
 from hub.contracts.releases import Contract, approvals, load, release, since, tampered, unapproved, versions, working
 from hub.errors import HubError
 from hub.runtime.plugins import load_plugins
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +146,11 @@ def test_two_files_or_a_release_are_compared_on_the_command_line(tmp_path: Path)
     assert (done.exit_code, json.loads(done.output)) == (0, [])
     assert CliRunner().invoke(main, ["contracts", "diff", "9.9.9"]).exit_code == 4
     assert CliRunner().invoke(main, ["contracts", "rules"]).exit_code == 0
+
+
+def test_every_release_is_part_of_an_installation() -> None:
+    """A running hub compares with what it came with; a version without its line here would be missing there."""
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+
+    for version in versions():
+        assert data[f"share/crossdock/openapi/releases/{version}"] == [f"openapi/releases/{version}/*.json"]

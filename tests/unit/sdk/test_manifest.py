@@ -33,6 +33,8 @@ def test_a_broken_expression_is_named_with_its_line() -> None:
 
 
 def test_aliases_and_duplicate_keys_are_refused() -> None:
+    with pytest.raises(ManifestError, match="x:1: not valid YAML"):
+        read_yaml("a: \x02", "x")
     with pytest.raises(ManifestError, match="x:2: YAML aliases"):
         read_yaml("a: &x [1]\nb: *x\n", "x")
     with pytest.raises(ManifestError, match="x:2: 'a' is given twice"):
