@@ -10,6 +10,7 @@ import click
 
 from hub.cli import main as cli
 from hub.contracts.changes import all_rules
+from hub.contracts.document import derived_files
 from hub.contracts.events import async_api
 from hub.contracts.lint import Rule, ruleset
 from hub.errors import PROBLEMS
@@ -32,6 +33,7 @@ def pages() -> dict[Path, str]:
         folder / "connectors.md": _connectors(),
         folder / "contract-rules.md": _contract_rules(),
         **{folder / f"rules/{rule.id}.md": _lint_rule(rule) for rule in ruleset()},
+        **{ROOT / "openapi" / name: text for name, text in derived_files().items()},
         ROOT / "openapi/asyncapi.json": json.dumps(async_api(), indent=2, ensure_ascii=False) + "\n",
     }
 

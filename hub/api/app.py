@@ -4,7 +4,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import date, datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import connexion
@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from werkzeug.exceptions import HTTPException
 
 from hub.api.security import current_client
+from hub.contracts.api_versions import downgrade, version_of
 from hub.contracts.document import allowed, document, short_name
 from hub.errors import PROBLEMS, HubError
 from hub.flow.context import Context
@@ -122,20 +123,27 @@ class _HubResolver(Resolver):  # type: ignore[misc]
         self._ctx = ctx
 
     def resolve(self, operation: Any) -> Resolution:
-        found = super().resolve(operation)
-        declared = operation._operation
-        name = short_name(found.operation_id)
-        wrapped = _operation(self._ctx, name, declared.get("x-scope"), operation.method, found.function)
-        return Resolution(wrapped, found.operation_id)
+        version, handler = version_of(operation.operation_id)
+        function = self.resolve_function_from_operation_id(handler)
+        declared, name = operation._operation, short_name(operation.operation_id)
+        answered = partial(downgrade, short_name(handler), version=version)
+        wrapped = _operation(self._ctx, name, declared.get("x-scope"), operation.method, function, answered)
+        return Resolution(wrapped, operation.operation_id)
 
 
-def _operation(ctx: Context, name: str, scope: str | None, method: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+def _operation(
+    ctx: Context, name: str, scope: str | None, method: str, handler: Callable[..., Any], answered: Callable[[Any], Any]
+) -> Callable[..., Any]:
+    def shown(result: Any) -> Any:
+        """A result as the operation's version shows it."""
+        return (answered(result[0]), result[1]) if isinstance(result, tuple) else answered(result)
+
     @wraps(handler)
     def run(*arguments: Any, **parameters: Any) -> Any:
         for extra in ("user", "token_info", "context_"):  # what Connexion adds for handlers that take anything
             parameters.pop(extra, None)
         if scope is None:
-            return _json(handler(ctx, **parameters))
+            return _json(shown(handler(ctx, **parameters)))
         client = current_client()
         if scope not in client.scopes:
             raise HubError("forbidden", f"this key lacks the scope {scope}")
@@ -143,8 +151,8 @@ def _operation(ctx: Context, name: str, scope: str | None, method: str, handler:
             ctx.used(uow, client, name, parameters.get("body"))
         key = flask.request.headers.get("Idempotency-Key")
         if key is None or method == "get":
-            return _json(handler(ctx, client, **parameters))
-        return _once(ctx, client, name, key, lambda: handler(ctx, client, **parameters))
+            return _json(shown(handler(ctx, client, **parameters)))
+        return _once(ctx, client, name, key, lambda: shown(handler(ctx, client, **parameters)))
 
     return run
 

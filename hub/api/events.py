@@ -41,7 +41,7 @@ def answer(admitted: Admitted) -> dict[str, Any]:
     """What the contract says about an accepted event."""
     return {
         "message_id": admitted.message_id, "status": "duplicate" if admitted.duplicate else "accepted",
-        "duplicate": admitted.duplicate, "suspect_of": admitted.suspect_of, "deliveries": list(admitted.deliveries),
+        "suspect_of": admitted.suspect_of, "deliveries": list(admitted.deliveries),
     }  # fmt: skip
 
 

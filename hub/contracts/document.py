@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import yaml
 
+from hub.contracts.api_versions import NEWEST, OLDEST, derived
 from hub.errors import MisconfiguredError
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "trace")
@@ -25,14 +26,42 @@ def contract_folder() -> Path:
 
 @cache
 def document() -> dict[str, Any]:
-    """The whole document with every reference inside it."""
+    """The whole document, every version of the API in it, with every reference inside it."""
     folder = contract_folder()
-    text = (folder / "hub.yaml").read_text("utf-8")
-    loaded = yaml.load(text, Loader=_loader())  # noqa: S506 - it is the safe loader, in C where there is one
+    loaded = first_version()
+    for version in range(OLDEST + 1, NEWEST + 1):
+        newer = _read(folder / f"hub.v{version}.yaml")
+        loaded["paths"] |= newer["paths"]
+        loaded["components"]["schemas"] |= newer["components"]["schemas"]
     canonical = orjson.loads((folder / "schemas/canonical.json").read_bytes())
     loaded["components"]["schemas"] |= canonical["components"]["schemas"]
     bundled: dict[str, Any] = _relinked(loaded)
     return bundled
+
+
+def first_version() -> dict[str, Any]:
+    """`openapi/hub.yaml` alone, as it is written."""
+    return _read(contract_folder() / "hub.yaml")
+
+
+def derived_files() -> dict[str, str]:
+    """The documents of the newer versions, by file name, as they are written for the first."""
+    first, found = first_version(), {}
+    for version in range(OLDEST + 1, NEWEST + 1):
+        head = f"# Version {version} of the API, derived from hub.yaml by hub/contracts/api_versions.py (make generate).\n"
+        text = yaml.dump(derived(first, version), Dumper=_Plain, sort_keys=False, allow_unicode=True, width=120)
+        found[f"hub.v{version}.yaml"] = head + text
+    return found
+
+
+class _Plain(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _read(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.load(path.read_text("utf-8"), Loader=_loader())  # noqa: S506 - the safe loader, in C
+    return loaded
 
 
 def _loader() -> Any:
@@ -50,7 +79,7 @@ def _relinked(value: Any) -> Any:
 
 def short_name(operation_id: str) -> str:
     """The name under which an operation's use is counted and its idempotency keys are kept, e.g. ``dead_letters.replay``."""
-    return operation_id.removeprefix("hub.api.")
+    return operation_id.replace("hub.api.", "", 1)
 
 
 @cache

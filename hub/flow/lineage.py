@@ -108,9 +108,9 @@ def public_message(row: Mapping[str, Any]) -> dict[str, Any]:
 def public_delivery(row: Mapping[str, Any]) -> dict[str, Any]:
     """A delivery as the API shows it."""
     keys = ("id", "message_id", "connection_id", "connector", "flow", "revision", "type", "lane", "subject", "key",
-            "state", "attempts", "available_at", "cause_code", "cause", "remedy", "external_id", "created_at",
-            "settled_at")  # fmt: skip
-    return {key: row[key] for key in keys}
+            "state", "attempts", "available_at", "external_id", "created_at", "settled_at")  # fmt: skip
+    failure = {"code": row["cause_code"], "cause": row["cause"], "remedy": row["remedy"]}
+    return {key: row[key] for key in keys} | {"failure": failure if any(failure.values()) else None}
 
 
 def public_attempt(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 _WEBHOOK = re.compile(r"/webhooks/([^/]+)/([^/]+)")
 #: What is read and thrown away of a body that is too large, so that the sender gets to read the answer.
 #: Paths whose bodies may be as large as a batch.
-_LARGE = frozenset({"/v1/events/batch", "/v1/contracts/proposals"})
+_LARGE = frozenset({f"/v{n}/{name}" for n in (1, 2) for name in ("events/batch", "contracts/proposals")})
 _DRAIN = 64 * 1024 * 1024
 
 
@@ -39,7 +39,7 @@ class Gateway:
 
     def __init__(self, ctx: Context, api: App, console: App, contract: Mapping[str, Any] | None = None) -> None:
         self._ctx, self._api, self._console = ctx, api, console
-        self._events = fast_lane.FastLane(ctx)
+        self._events = {path: fast_lane.FastLane(ctx, path) for path in fast_lane.PATHS}
         found = endings(document() if contract is None else contract)
         self._endings = [(ending.method, ending.pattern, ending.headers()) for ending in found]
 
@@ -80,8 +80,8 @@ class Gateway:
             headers = _headers(scope)
             if body and "json" in headers.get("content-type", ""):
                 strict_json.check(body, settings.max_depth)
-                if path == fast_lane.PATH and scope["method"] == "POST" and not scope.get("query_string"):
-                    answer = await self._events.accept(headers, body)
+                if path in self._events and scope["method"] == "POST" and not scope.get("query_string"):
+                    answer = await self._events[path].accept(headers, body)
                     if answer is not None:
                         await _send(send, 202, {"Content-Type": "application/json"}, answer)
                         return

@@ -13,6 +13,7 @@ import orjson
 
 from hub.api.app import draft4, request_fingerprint
 from hub.api.events import answer
+from hub.contracts.api_versions import downgrade, version_of
 from hub.contracts.document import document, operations, short_name
 from hub.errors import HubError
 from hub.flow.context import Context
@@ -22,8 +23,9 @@ from hub.identity.api_keys import Client
 from hub.store import UnitOfWork
 from hub.telemetry import incoming
 
-PATH = "/v1/events"
-_OPERATION = "hub.api.events.publish"
+#: Where events are published → the operation there.
+PATHS = {"/v1/events": "hub.api.events.publish", "/v2/events": "v2.hub.api.events.publish"}
+_NAME = "events.publish"
 
 
 class _DeclineError(Exception):
@@ -31,15 +33,16 @@ class _DeclineError(Exception):
 
 
 class FastLane:
-    """Compiled from the contract once per hub."""
+    """Compiled from the contract once per hub, for one of `PATHS`."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
-        declared = operations()[_OPERATION]
+    def __init__(self, ctx: Context, path: str) -> None:
+        self._ctx, self._path = ctx, path
+        declared = operations()[PATHS[path]]
         schema = declared["requestBody"]["content"]["application/json"]["schema"]
         self._body = jsonschema_rs.validator_for({**draft4(schema), "components": draft4(document()["components"])})
         self._scope: str = declared["x-scope"]
-        self._name = short_name(_OPERATION)
+        self._name = short_name(PATHS[path])
+        self._version, _ = version_of(PATHS[path])
 
     async def accept(self, headers: Mapping[str, str], body: bytes) -> bytes | None:
         """The 202's body once the event is committed; None: let Connexion answer. ``body`` has passed `strict_json`."""
@@ -79,9 +82,9 @@ class FastLane:
         if isinstance(result, HubError):
             return None
         ctx.used(uow, client, self._name)
-        content = orjson.dumps(answer(result))
+        content = orjson.dumps(downgrade(_NAME, answer(result), self._version))
         if key is not None:
-            fingerprint = request_fingerprint(PATH, body)
+            fingerprint = request_fingerprint(self._path, body)
             if uow.idempotency.open(client.tenant_id, self._name, key, fingerprint, ctx.clock()) is not None:
                 raise _DeclineError  # another request took the key between our look and now
             uow.idempotency.close(client.tenant_id, self._name, key, 202, content)
