@@ -75,6 +75,8 @@ class _RustBodyValidator(JSONRequestBodyValidator):  # type: ignore[misc]
 
     async def _parse(self, stream: Any, scope: Any) -> Any:
         body = b"".join([part async for part in stream])
+        if body.strip() == b"null" and not self._nullable:
+            raise HubError("invalid_request", "the body is null; send an object, or nothing where it may be left out")
         return orjson.loads(body) if body else None
 
     def _validate(self, body: Any) -> None:

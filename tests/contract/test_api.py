@@ -170,6 +170,11 @@ def test_a_bad_event_is_told_which_field_and_why(web: Web, change: Callable[[Any
     assert (code, field) in {(entry["code"], entry["field"]) for entry in answer["errors"]}
 
 
+def test_null_is_not_the_same_as_no_body(web: Web) -> None:
+    assert web.call("POST", "/v1/connections/stock/resume", raw=b" null ")[0] == 400
+    assert web.call("POST", "/v1/connections/stock/resume")[0] == 200
+
+
 def test_a_batch_accepts_the_good_and_names_the_bad(web: Web) -> None:
     good = envelope(EXAMPLES["stock.counted.v1"] | {"id": "B-1"}, "stock.counted.v1")
 

@@ -6,8 +6,8 @@ from hub.contracts.document import operations
 
 
 def test_whatever_is_sent_the_hub_answers_as_its_contract_says() -> None:
-    code, tested, cases, report = run(examples=12, seed=4)
+    code, tested, cases, report = run(examples=8, seed=4)
 
     assert code == 0, "\n".join(line[:300] for line in report.splitlines())[-6000:]
     assert tested == len(operations())
-    assert cases >= 1500
+    assert cases >= 3000
