@@ -1,17 +1,22 @@
 """The hub on PostgreSQL and RabbitMQ: the same flow, and what the broker may do to it."""
 
 import copy
+import json
 import os
+import random
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pika
+import pika.exceptions
 import pytest
+from canonical_cases import CURRENCIES, TIMES
 from support import Shop, envelope
 
 from canonical.examples import EXAMPLES
+from canonical.money import from_minor
 from hub.broker import open_broker, queue_name
 from hub.flow.ingest import accept_event
 from hub.identity.api_keys import SCOPES, Client
@@ -230,3 +235,54 @@ def test_a_connection_may_declare_its_own_limits_and_a_wrong_one_is_named(shop: 
         parse_integration(text, "stores.yaml", shop.hub.ctx.plugins)
     assert "error_budget" in str(caught.value)
     assert "stores.yaml:" in str(caught.value)
+
+
+def test_an_amount_survives_api_stores_and_broker_unchanged(
+    make_shop: Callable[..., Shop], distributed: Callable[..., Shop]
+) -> None:
+    """A2: what was sent is what SQLite, PostgreSQL and a subscriber of `hub.events` have; JSON numbers are refused everywhere."""
+    embedded, scaled = make_shop(), distributed()
+    webs = [shop.serve() for shop in (embedded, scaled)]
+    scaled.start()
+    events = f"{scaled.hub.settings.broker_prefix}.hub.events"
+    with _blocking() as connection:
+        channel = connection.channel()
+        scaled.until(lambda: _declared(events))
+        queue = channel.queue_declare("", exclusive=True).method.queue
+        channel.queue_bind(queue, events, "acme.price.changed.v1")
+        sent: dict[str, Any] = {}
+        for batch in range(TIMES):
+            chance, prices = random.Random(batch), []
+            for number in range(300):
+                pair = {side: from_minor(chance.randint(0, 10**14), currency) for currency in (chance.choice(CURRENCIES),)
+                        for side in ("before", "after")}  # fmt: skip
+                prices.append(EXAMPLES["price.changed.v1"] | pair | {"id": f"A2-{batch}-{number}", "sku": f"SKU-{number}"})
+            sent |= {document["id"]: document for document in prices}
+            body = {"events": [envelope(document, "price.changed.v1") for document in prices]}
+            for web in webs:
+                status, answer, _ = web.call("POST", "/v1/events/batch", body)
+                assert (status, {item["status"] for item in answer["results"]}) == (200, {"accepted"})
+                for item, document in zip(answer["results"], prices, strict=True):
+                    assert web.call("GET", f"/v1/messages/{item['message_id']}")[1]["document"] == document
+        heard: dict[str, Any] = {}
+        until = time.monotonic() + 60
+        while len(heard) < len(sent) and time.monotonic() < until:
+            _, _, content = channel.basic_get(queue, auto_ack=True)
+            if content is None:
+                time.sleep(0.05)
+                continue
+            document = json.loads(content)["data"]
+            heard[document["id"]] = document
+    assert heard == sent
+    number = copy.deepcopy(EXAMPLES["price.changed.v1"]) | {"id": "A2-n", "after": {"amount": 9.5, "currency": "USD"}}
+    for web in webs:
+        assert web.call("POST", "/v1/events", envelope(number, "price.changed.v1"))[0] == 422
+
+
+def _declared(exchange: str) -> bool:
+    with _blocking() as connection:
+        try:
+            connection.channel().exchange_declare(exchange, passive=True)
+        except pika.exceptions.ChannelClosedByBroker:
+            return False
+    return True
