@@ -22,9 +22,11 @@ class Governance(Repository):
         self._c.execute(sa.insert(contract_proposal).values(dict(row)))
 
     def lock(self, proposal_id: str) -> Row | None:
-        """A proposal, whole; nobody else decides about it until this transaction ends."""
-        statement = sa.select(contract_proposal).where(contract_proposal.c.id == proposal_id)
-        return self._one(statement.with_for_update() if self._postgres else statement)
+        """A proposal, whole; nobody else decides about, or releases, any open one until this transaction ends."""
+        if self._postgres:
+            opened = sa.select(contract_proposal.c.id).where(contract_proposal.c.state == "open")
+            self._c.execute(opened.order_by(contract_proposal.c.id).with_for_update())
+        return self.get(proposal_id)
 
     def get(self, proposal_id: str) -> Row | None:
         return self._one(sa.select(contract_proposal).where(contract_proposal.c.id == proposal_id))

@@ -5,6 +5,7 @@ import json
 import re
 import shlex
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,9 @@ from canonical.examples import EXAMPLES
 from hub.bootstrap import utc_now
 from hub.cli import main
 from hub.contracts import document as documents
-from hub.contracts import releases
-from hub.identity.api_keys import create_key
+from hub.contracts import releases, review
+from hub.errors import HubError
+from hub.identity.api_keys import SCOPES, Client, create_key
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/howto/review-a-contract.md").read_text().partition("## In the running hub")[2]
@@ -248,3 +250,37 @@ def test_a_version_comes_after_the_last_and_a_withdrawn_one_is_over(team: Team) 
     assert team.call("ada", "POST", f"{path}/withdraw", {"reason": "it stays"})[1]["state"] == "withdrawn"
     assert team.release(proposal)[0] == 409
     assert [item["state"] for item in team.call("grace", "GET", "/v1/contracts/proposals")[1]["items"]] == ["withdrawn"]
+
+
+def test_two_versions_released_at_once_are_released_one_after_the_other(
+    make_shop: Callable[..., Shop], postgres_url: str
+) -> None:
+    """Both start from 0.1.0; whoever comes second finds that its base has moved."""
+    ctx = make_shop(database_url=postgres_url).hub.ctx
+    ada = Client("acme", "k", "ada", frozenset(SCOPES))
+    own = releases.working(ctx.plugins.connectors)
+    text = json.dumps(documents.document(), default=str)
+    identities = []
+    for version in ("0.2.0", "0.3.0", "0.4.0", "0.5.0"):
+        with ctx.store.begin() as uow:
+            body = {"version": version, "reason": "r", "openapi": text}
+            identities.append(review.propose(uow, ada, body, own, utc_now()))
+    start, said = threading.Barrier(len(identities)), []
+
+    def release(identity: str) -> None:
+        start.wait()
+        try:
+            with ctx.store.begin() as uow:
+                review.release(uow, ada, identity, utc_now())
+            said.append("released")
+        except HubError as error:
+            said.append(error.errors[0]["message"])
+
+    threads = [threading.Thread(target=release, args=(identity,)) for identity in identities]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert said.count("released") == 1
+    assert sum("was released since" in text for text in said) == 3
