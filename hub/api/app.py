@@ -138,6 +138,8 @@ def _operation(
 ) -> Callable[..., Any]:
     def shown(result: Any) -> Any:
         """A result as the operation's version shows it."""
+        if isinstance(result, flask.Response):
+            return result
         return (answered(result[0]), result[1]) if isinstance(result, tuple) else answered(result)
 
     @wraps(handler)
@@ -191,6 +193,8 @@ def request_fingerprint(path: str, body: bytes) -> str:
 
 def _json(result: Any) -> flask.Response:
     """A handler's result (content, or content and status) as a response."""
+    if isinstance(result, flask.Response):
+        return result
     content, status = result if isinstance(result, tuple) else (result, 200)
     return flask.Response(_Json.dumps(content), status, {"Content-Type": "application/json"})
 

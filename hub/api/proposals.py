@@ -3,11 +3,13 @@
 from datetime import timedelta
 from typing import Any
 
+import flask
+
 from hub.api.paging import after, after_id, page
 from hub.contracts import review as steps
 from hub.contracts.document import document
 from hub.contracts.impact import Touched, touched
-from hub.contracts.lifecycle import endings
+from hub.contracts.lifecycle import endings, icalendar
 from hub.contracts.releases import digest_of, numbers, versions, working
 from hub.errors import NotFoundError
 from hub.flow.context import Context
@@ -107,12 +109,15 @@ def get_release(ctx: Context, client: Client, version: str) -> dict[str, Any]:
         return {"version": version} | vars(steps.released(uow, version))
 
 
-def calendar(ctx: Context, client: Client) -> dict[str, Any]:
-    """Deprecated operations and until when they work, soonest first."""
+def calendar(ctx: Context, client: Client) -> Any:
+    """Deprecated operations and until when they work, soonest first; as JSON or, if that is preferred, as an iCalendar."""
+    found = endings(document())
+    if flask.request.accept_mimetypes.best_match(["application/json", "text/calendar"]) == "text/calendar":
+        return flask.Response(icalendar(found), 200, {"Content-Type": "text/calendar; charset=utf-8"})
     items = [
         {"operation": f"{ending.method} {ending.path}", "deprecated_at": ending.deprecated_at, "sunset": ending.sunset,
          "successor": ending.successor or None}
-        for ending in endings(document())
+        for ending in found
     ]  # fmt: skip
     return {"items": items}
 

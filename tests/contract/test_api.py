@@ -288,6 +288,12 @@ def test_the_documentation_and_the_console_are_served(web: Web) -> None:
         assert (status, answer["code"], headers["allow"]) == (405, "method_not_allowed", allow)
 
 
+def test_the_calendar_is_json_or_an_icalendar_whichever_is_asked_for(web: Web) -> None:
+    assert web.call("GET", "/v2/contracts/calendar")[1] == {"items": []}
+    status, answer, headers = web.call("GET", "/v1/contracts/calendar", headers={"Accept": "text/calendar"})
+    assert (status, answer[:15], headers["content-type"]) == (200, b"BEGIN:VCALENDAR", "text/calendar; charset=utf-8")
+
+
 def test_what_clients_call_is_counted_from_the_first_request(web: Web) -> None:
     web.call("GET", "/v1/links")
 
