@@ -17,6 +17,7 @@ from hub.errors import PROBLEMS
 from hub.marketplace.catalogue import catalogue
 from hub.policies.dead_letter import REMEDIES
 from hub.runtime.plugins import load_plugins
+from hub.sdk.kit import RULES, TIERS
 from hub.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +33,7 @@ def pages() -> dict[Path, str]:
         folder / "cli.md": _cli(),
         folder / "connectors.md": _connectors(),
         folder / "contract-rules.md": _contract_rules(),
+        folder / "conformance.md": _conformance(),
         **{folder / f"rules/{rule.id}.md": _lint_rule(rule) for rule in ruleset()},
         **{ROOT / "openapi" / name: text for name, text in derived_files().items()},
         ROOT / "openapi/asyncapi.json": json.dumps(async_api(), indent=2, ensure_ascii=False) + "\n",
@@ -46,6 +48,18 @@ def _contract_rules() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _conformance() -> str:
+    lines = ["# The conformance kit", "", _HEADER, "", _KIT]
+    for tier in TIERS:
+        lines += ["", f"## {tier.capitalize()}", "", "| rule | what a connector does | says nothing without |", "|---|---|---|"]
+        lines += [f"| `{rule.id}` | {rule.title} | {', '.join(f'`{name}`' for name in rule.needs)} |"
+                  for rule in RULES.values() if rule.tier == tier]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+_KIT = """`hub plugin check NAME` asks every rule of an installed connector, beside a fresh simulated system for each trial.
+A tier is reached when its rules and those of every tier below hold; it is computed, never typed. Each rule has a breaker in
+`tests/unit/sdk/test_kit.py`: a connector that breaks exactly it and is caught by exactly it."""
 _CHANGES = """ERR breaks somebody who keeps to the old contract and needs two people's agreement, WARN may, INFO does not.
 `request-…`: callers write it; `response-…`: they read it. An event type is both: publishers write it, subscribers read it."""
 

@@ -12,6 +12,7 @@ import click
 from hub.cli.client import Api, api_options, fail, show
 from hub.cli.governance import contracts
 from hub.cli.language import canonical
+from hub.cli.plugins import plugin
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
@@ -27,6 +28,7 @@ def main() -> None:
 
 main.add_command(canonical)
 main.add_command(contracts)
+main.add_command(plugin)
 
 
 @main.command(epilog="Example: hub up --data-dir ./data --port 8700")

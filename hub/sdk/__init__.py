@@ -14,6 +14,7 @@ from hub.sdk.errors import (
 )
 from hub.sdk.hookspecs import hookimpl
 from hub.sdk.manifest import Manifest, load_manifest
+from hub.sdk.number import Number, number
 from hub.sdk.steps import Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Document",
     "Ignored",
     "Manifest",
+    "Number",
     "Page",
     "PermanentError",
     "RateLimitedError",
@@ -40,4 +42,5 @@ __all__ = [
     "Written",
     "hookimpl",
     "load_manifest",
+    "number",
 ]

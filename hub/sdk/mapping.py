@@ -2,7 +2,7 @@
 
 A template is JSON whose strings that begin with ``=`` are expressions; everything else is literal.
 Functions beyond JMESPath's own: `money(minor, currency)`, `decimal(x)`, `base64(s)`, `text(x)`, `gtin(x)` (null unless
-it is one: shops type anything into a bar code field).
+it is one: shops type anything into a bar code field), `number(x)` (a JSON number of exactly these digits).
 """
 
 import base64
@@ -18,6 +18,7 @@ from jmespath.exceptions import JMESPathError
 from canonical.identifiers import valid_key
 from canonical.money import from_minor
 from hub.sdk.errors import UntranslatableError
+from hub.sdk.number import Number, number
 
 #: An expression longer than this is a program, not a map.
 MAX_EXPRESSION = 2000
@@ -39,6 +40,10 @@ class _Functions(functions.Functions):
     @functions.signature({"types": []})
     def _func_text(self, value: Any) -> str | None:
         return None if value is None else str(value)
+
+    @functions.signature({"types": []})
+    def _func_number(self, value: Any) -> Number | None:
+        return None if value is None else number(value)
 
     @functions.signature({"types": []})
     def _func_gtin(self, value: Any) -> str | None:

@@ -56,6 +56,12 @@ class Load:
             thread.start()
         threading.Thread(target=self._tick, daemon=True).start()
 
+    def end(self) -> None:
+        """What was due is sent, nothing more; afterwards the counts stand still."""
+        self.stop.set()
+        for thread in self._threads:
+            thread.join()
+
     def _tick(self) -> None:
         following = time.monotonic()
         while not self.stop.is_set():
@@ -70,10 +76,12 @@ class Load:
     def _work(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        while not self.stop.is_set():
+        while True:
             try:
                 number = self._due.get(timeout=0.2)
             except queue.Empty:
+                if self.stop.is_set():
+                    return
                 continue
             name, at = f"P{number}", datetime.now(UTC).isoformat()
             said = f"Product {number}"
@@ -180,7 +188,7 @@ class Outage(Rig):
         rate = (self.books()["documents"] - applied) / (time.monotonic() - before)
         spent = {name: value - cpu.get(name, 0.0) for name, value in self.cpu().items()}
         done = self.books()["documents"] - applied
-        self.load.stop.set()
+        self.load.end()
         self.wait(60, lambda left: not left, "the rest")
         books = self.books()
         with self.store.read() as uow:

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.sdk import Connector, RejectedByTargetError, Request, Skipped, Steps, Written, load_manifest
+from hub.sdk import AmbiguousWriteError, Connector, RejectedByTargetError, Request, Skipped, Steps, Written, load_manifest
 
 JSON = Mapping[str, Any]
 
-_NOTE = re.compile(r"crossdock (?P<key>[A-Z0-9]+):(?P<part>in|out|count) at (?P<at>\S+)")
+_NOTE = re.compile(r"crossdock (?P<key>[^:\s]+):(?P<part>in|out|count) at (?P<at>\S+)")
 #: InvenTree's StockHistoryCode for a count by its own staff (InvenTree source, stock/status_codes.py).
 STOCK_COUNT = 10
 
@@ -73,7 +73,7 @@ class InvenTree(Connector):
                 field="/quantity", remedy="Count again, then discard this one.",
             )  # fmt: skip
         yield _adjust("count", {item: quantity}, key, document)
-        return Written((yield from self._done(key)).get("count", f"stockitem/{item}"))
+        return Written((yield from self._proven(key, ["count"]))["count"])
 
     def find_sale_completed(self, document: JSON, key: str) -> Steps[str | None]:
         return (yield from self._find(key, ("out",)))
@@ -109,14 +109,24 @@ class InvenTree(Connector):
             history = yield from self._history(items[sku])
             if any(entry.delta is None and entry.at >= at for entry in history):
                 counted.add(sku)
+        parts = []
         for part_name, verb, quantities in (("in", "add", back), ("out", "remove", out)):
             moving = {items[sku]: quantity for sku, quantity in quantities.items() if sku not in counted}
-            if moving and part_name not in done:
-                yield _adjust(verb, moving, key, document)
+            if moving:
+                parts.append(part_name)
+                if part_name not in done:
+                    yield _adjust(verb, moving, key, document)
         if counted == items.keys():
             return Skipped(f"counted after {document['occurred_at']}: the count has seen this movement already")
+        done = yield from self._proven(key, parts)
+        return Written(next(iter(done.values())))
+
+    def _proven(self, key: str, parts: Iterable[str]) -> Steps[dict[str, str]]:
+        """What is tracked under our key, each of ``parts`` in it: an answer alone proves nothing, a proxy's page is 200 too."""
         done = yield from self._done(key)
-        return Written(next(iter(done.values()), f"note/{key}"))
+        if missing := [part for part in parts if part not in done]:
+            raise AmbiguousWriteError(f"answered, but not tracked: {', '.join(missing)}", code="not_tracked")
+        return done
 
     # -- look-ups -----------------------------------------------------------------------------------------------
 

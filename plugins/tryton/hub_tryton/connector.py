@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.sdk import Connector, RejectedByTargetError, Steps, Written, load_manifest
+from hub.sdk import Connector, RejectedByTargetError, Steps, Written, load_manifest, number
 from hub_tryton.rpc import Json, Rpc
 
 JSON = Mapping[str, Any]
@@ -99,7 +99,7 @@ class Tryton(Connector):
                     "type": "line", "account": revenue,
                     **({"product": product, "unit": unit} if self.settings["link_products"] else {}),
                     "description": str(line.get("description", line["sku"])),
-                    "quantity": float(direction * Decimal(line["quantity"])), "unit_price": _net_price(line),
+                    "quantity": number(direction * Decimal(line["quantity"])), "unit_price": _net_price(line),
                 })  # fmt: skip
                 if off := _amount(line.get("discount")):
                     lines.append(_extra(f"Discount on {line['sku']}", revenue, -direction * off))
@@ -247,7 +247,7 @@ def _net_price(line: JSON) -> Decimal:
 
 
 def _extra(description: str, account: int, amount: Decimal) -> Json:
-    return {"type": "line", "description": description, "account": account, "quantity": 1.0, "unit_price": amount}
+    return {"type": "line", "description": description, "account": account, "quantity": 1, "unit_price": amount}
 
 
 def _entry(account: int, amount: Decimal) -> Json:

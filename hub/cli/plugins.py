@@ -1,0 +1,71 @@
+"""`hub plugin …`: for whoever writes a connector. Nothing here needs a running hub."""
+
+from importlib.metadata import entry_points
+from typing import Any
+
+import click
+
+from hub.cli.client import fail, show
+from hub.sdk.kit import RULES, TIERS, Report, Subject, judge
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
+_GROUP = "hub.kits"
+
+
+@click.group()
+def plugin() -> None:
+    """Write a connector: judge what it does by the conformance kit."""
+
+
+@plugin.command("check", epilog="Example: hub plugin check acme --tier gold")
+@click.argument("name")
+@click.option("--tier", "wanted", type=click.Choice(TIERS), default="bronze", show_default=True, help="Exit code 1 below it.")
+@click.option("--all", "everything", is_flag=True, help="Show rules that hold, too.")
+@_JSON
+def check(name: str, wanted: str, everything: bool, as_json: bool) -> None:
+    """Judge an installed connector by every rule of the kit; its tier follows from them."""
+    report = judge(_subject(name))
+    result = {
+        "connector": name, "tier": report.tier or None, "waivers": list(report.waivers),
+        "rules": [{"rule": item.rule.id, "tier": item.rule.tier, "outcome": item.outcome, "lines": list(item.lines)}
+                  for item in report.results],
+    }  # fmt: skip
+    show(result, as_json, lambda _: _text(name, report, everything))
+    reached = report.tier
+    raise SystemExit(0 if reached and TIERS.index(reached) >= TIERS.index(wanted) else 1)
+
+
+@plugin.command("rules", epilog="Example: hub plugin rules")
+@_JSON
+def rules(as_json: bool) -> None:
+    """List the rules of the kit."""
+    found = [{"rule": rule.id, "tier": rule.tier, "title": rule.title, "needs": list(rule.needs)}
+             for tier in TIERS for rule in RULES.values() if rule.tier == tier]  # fmt: skip
+    show(found, as_json, lambda rows: "\n".join(f"{row['tier']:9} {row['rule']:22} {row['title']}" for row in rows))
+
+
+def _subject(name: str) -> Subject:
+    points = {point.name: point for point in entry_points(group=_GROUP)}
+    if name not in points:
+        known = ", ".join(sorted(points)) or "none"
+        fail(4, f"no installed plugin names a kit for {name!r} (entry point group {_GROUP}); there is {known}")
+    found: Any = points[name].load()
+    subject = found() if callable(found) else found
+    if not isinstance(subject, Subject):
+        fail(4, f"{points[name].value} is no hub.sdk.kit.Subject")
+    return subject
+
+
+def _text(name: str, report: Report, everything: bool) -> str:
+    lines = []
+    for item in report.results:
+        if everything or item.outcome not in ("passed", "not applicable"):
+            lines.append(f"{item.outcome:14} {item.rule.tier:9} {item.rule.id}: {item.rule.title}")
+            lines += [f"                 {line}" for line in item.lines]
+    lines += list(report.waivers)
+    counted = ", ".join(
+        f"{sum(item.outcome == outcome for item in report.results)} {outcome}"
+        for outcome in ("passed", "failed", "not judged", "not applicable", "waived")
+        if any(item.outcome == outcome for item in report.results)
+    )
+    return "\n".join([*lines, f"{name}: {report.tier or 'no tier'} ({counted})"])

@@ -1,0 +1,48 @@
+"""What the conformance kit needs to judge this connector."""
+
+import base64
+import json
+from datetime import date
+
+from canonical.examples import EXAMPLES
+from hub.sdk.kit import Subject, System
+from hub.sdk.testing import SimRequest
+from hub_tryton.connector import Tryton
+from hub_tryton.simulator import TrytonSimulator
+
+_WRITES = ("sale.completed.v1", "return.completed.v1", "exchange.completed.v1")
+_ACCOUNTS = {
+    "receivable": "1.2.1", "revenue": "4.1.1", "tax": "2.2.4", "tip": "4.1.2", "service_charge": "4.1.2", "rounding": "6.1.1",
+    "cash": "1.1.1", "card": "1.1.2", "gift_card": "1.1.3",
+}  # fmt: skip
+
+
+def system() -> System:
+    """A database that knows the examples' articles, with the examples' year open."""
+    simulator = TrytonSimulator(today=lambda: date(2026, 11, 21))
+    for number in range(1, 10):
+        simulator.add_product(f"SKU-000{number}", f"Article {number}")
+    parameters = [simulator.username, {"password": simulator.password}, "en"]
+    body = json.dumps({"id": 1, "method": "common.db.login", "params": parameters}).encode()
+    user, token, _ = json.loads(simulator.handle(SimRequest("POST", "/tryton/rpc/", body=body)).content)["result"]
+    session = base64.b64encode(f"{simulator.username}:{user}:{token}".encode()).decode()
+    return System(
+        handle=simulator.handle,
+        headers={"authorization": f"Session {session}"},
+        settings={"database": "tryton", "currency": "USD", "accounts": _ACCOUNTS},
+        applied=lambda: len(simulator.invoices()),
+        secrets=[simulator.password, session],
+    )
+
+
+def subject() -> Subject:
+    """The connector with a document of every type it writes, and one that Tryton cannot take."""
+    unknown = EXAMPLES["sale.completed.v1"] | {
+        "lines": [line | {"sku": "SKU-9999"} for line in EXAMPLES["sale.completed.v1"]["lines"]]
+    }
+    return Subject(
+        connector=Tryton,
+        system=system,
+        documents={name: [EXAMPLES[name]] for name in _WRITES},
+        refused=[("sale.completed.v1", unknown)],
+    )
