@@ -1,12 +1,17 @@
 """`hub plugin …`: for whoever writes a connector. Nothing here needs a running hub."""
 
-from importlib.metadata import entry_points
+import sys
+import tomllib
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 import click
 
 from hub.cli.client import fail, show
 from hub.sdk.kit import RULES, TIERS, Report, Subject, judge
+from hub.sdk.manifest import KINDS
+from hub.sdk.scaffold import scaffold
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _GROUP = "hub.kits"
@@ -17,13 +22,29 @@ def plugin() -> None:
     """Write a connector: judge what it does by the conformance kit."""
 
 
-@plugin.command("check", epilog="Example: hub plugin check acme --tier gold")
+@plugin.command("new", epilog="Example: hub plugin new acme --kind pos")
+@click.argument("name")
+@click.option("--kind", type=click.Choice(KINDS), required=True, help="What the system is.")
+@click.option("--title", default="", help="Its name for people.")
+@click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where; default: a folder of that name.")
+@_JSON
+def new(name: str, kind: str, title: str, folder: Path | None, as_json: bool) -> None:
+    """Write a complete plugin that the kit judges platinum, for an invented system: replace it by yours, file by file."""
+    try:
+        files = scaffold(name, kind, title, folder or Path(name))
+    except ValueError as error:
+        fail(2, str(error))
+    following = f"next: pip install -e {folder or name}; hub plugin check {folder or name} --all"
+    show([str(file) for file in files], as_json, lambda rows: "\n".join([*rows, following]))
+
+
+@plugin.command("check", epilog="Example: hub plugin check acme --tier gold   or   hub plugin check ./acme")
 @click.argument("name")
 @click.option("--tier", "wanted", type=click.Choice(TIERS), default="bronze", show_default=True, help="Exit code 1 below it.")
 @click.option("--all", "everything", is_flag=True, help="Show rules that hold, too.")
 @_JSON
 def check(name: str, wanted: str, everything: bool, as_json: bool) -> None:
-    """Judge an installed connector by every rule of the kit; its tier follows from them."""
+    """Judge a connector, installed or in a folder, by every rule of the kit; its tier follows from them."""
     report = judge(_subject(name))
     result = {
         "connector": name, "tier": report.tier or None, "waivers": list(report.waivers),
@@ -45,7 +66,9 @@ def rules(as_json: bool) -> None:
 
 
 def _subject(name: str) -> Subject:
-    points = {point.name: point for point in entry_points(group=_GROUP)}
+    points = _folder_points(Path(name)) if Path(name).is_dir() else {p.name: p for p in entry_points(group=_GROUP)}
+    if Path(name).is_dir() and len(points) == 1:
+        (name,) = points
     if name not in points:
         known = ", ".join(sorted(points)) or "none"
         fail(4, f"no installed plugin names a kit for {name!r} (entry point group {_GROUP}); there is {known}")
@@ -54,6 +77,16 @@ def _subject(name: str) -> Subject:
     if not isinstance(subject, Subject):
         fail(4, f"{points[name].value} is no hub.sdk.kit.Subject")
     return subject
+
+
+def _folder_points(folder: Path) -> dict[str, EntryPoint]:
+    """The kits that a plugin's pyproject.toml names, importable from its folder."""
+    file = folder / "pyproject.toml"
+    if not file.is_file():
+        fail(4, f"{folder}: no pyproject.toml")
+    named = tomllib.loads(file.read_text("utf-8")).get("project", {}).get("entry-points", {}).get(_GROUP, {})
+    sys.path.insert(0, str(folder.resolve()))
+    return {name: EntryPoint(name, value, _GROUP) for name, value in named.items()}
 
 
 def _text(name: str, report: Report, everything: bool) -> str:

@@ -1,0 +1,61 @@
+"""`hub plugin new`: what it writes passes the kit and its own test as it is, and says what is wrong with a name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from hub.cli import main
+from hub.sdk.manifest import KINDS, parse_manifest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def _run(*words: str) -> tuple[int, str]:
+    done = CliRunner().invoke(main, ["plugin", *words])
+    return done.exit_code, done.output + done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_plugin_is_platinum_as_it_was_made(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"made_{kind}"
+    folder = tmp_path / name
+    monkeypatch.syspath_prepend(str(folder))
+
+    code, said = _run("new", name, "--kind", kind, "--dir", str(folder))
+
+    assert code == 0, said
+    assert parse_manifest((folder / f"hub_{name}/connector.yaml").read_text(), "connector.yaml").data["kind"] == kind
+    code, said = _run("check", str(folder), "--tier", "platinum")
+    assert code == 0, said
+    assert {path.name for path in folder.rglob("*") if path.is_file()} >= {
+        "pyproject.toml", "README.md", "CHANGELOG.md", "check.yaml", "connector.yaml", "connector.py", "simulator.py", "kit.py",
+        "test_conformance.py",
+    }  # fmt: skip
+
+
+def test_its_own_test_passes_and_its_code_is_clean(tmp_path: Path) -> None:
+    for kind in ("shop", "stock"):
+        folder = tmp_path / kind
+        assert _run("new", f"own_{kind}", "--kind", kind, "--title", "Own & Co", "--dir", str(folder))[0] == 0
+        environment = {**os.environ, "PYTHONPATH": str(folder), "MYPYPATH": str(ROOT)}
+        for command in (
+            ["pytest", "-q", "tests"],
+            ["ruff", "check", "--isolated", "--line-length", "128", "."],
+            ["mypy", f"hub_own_{kind}"],
+        ):
+            done = subprocess.run(
+                [sys.executable, "-m", *command], cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+
+
+def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
+    assert "lower-case letters" in _run("new", "Acme-POS", "--kind", "pos", "--dir", str(tmp_path / "a"))[1]
+    assert _run("new", "acme", "--kind", "nothing")[0] == 2
+    (tmp_path / "there").mkdir()
+    assert "exists already" in _run("new", "acme", "--kind", "pos", "--dir", str(tmp_path / "there"))[1]
+    assert "no pyproject.toml" in _run("check", str(tmp_path / "there"))[1]
