@@ -1,16 +1,21 @@
 """`hub plugin …`: for whoever writes a connector. Nothing here needs a running hub."""
 
+import json
 import sys
+import time
 import tomllib
+from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hub.cli.client import fail, show
+from hub.cli.client import fail, read_json, show
+from hub.sdk.errors import ConnectorError, ManifestError
 from hub.sdk.kit import RULES, TIERS, Report, Subject, judge
-from hub.sdk.manifest import KINDS
+from hub.sdk.kit.unmapped import mapped, vars_of
+from hub.sdk.manifest import KINDS, parse_manifest
 from hub.sdk.scaffold import scaffold
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -63,6 +68,49 @@ def rules(as_json: bool) -> None:
     found = [{"rule": rule.id, "tier": rule.tier, "title": rule.title, "needs": list(rule.needs)}
              for tier in TIERS for rule in RULES.values() if rule.tier == tier]  # fmt: skip
     show(found, as_json, lambda rows: "\n".join(f"{row['tier']:9} {row['rule']:22} {row['title']}" for row in rows))
+
+
+@plugin.command("map", epilog="Example: hub plugin map ./acme article record.json --watch")
+@click.argument("name")
+@click.argument("object_name", metavar="OBJECT")
+@click.argument("record", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--watch", is_flag=True, help="Again whenever connector.yaml or the record is saved, until Ctrl-C.")
+@_JSON
+def map_command(name: str, object_name: str, record: Path, watch: bool, as_json: bool) -> None:
+    """Show what a record becomes: the canonical documents, what is wrong with them, and every field left unmapped.
+
+    Exit code 1 if a document breaks the rules of its type.
+    """
+    subject = _subject(name)
+    package = subject.connector.__module__.partition(".")[0]
+    manifest = Path(str(resources.files(package) / "connector.yaml"))
+    seen: tuple[float, ...] = ()
+    while True:
+        now = tuple(path.stat().st_mtime for path in (manifest, record))
+        if now != seen:
+            seen, code = now, _show_map(subject, manifest, object_name, record, as_json)
+        if not watch:
+            raise SystemExit(code)
+        time.sleep(0.3)
+
+
+def _show_map(subject: Subject, manifest: Path, object_name: str, record: Path, as_json: bool) -> int:
+    try:
+        declared = parse_manifest(manifest.read_text("utf-8"), str(manifest))
+        if object_name not in declared.objects:
+            raise ManifestError(f"{manifest}: no object {object_name!r}; there is {', '.join(declared.objects) or 'none'}")
+        live = type(subject.connector.__name__, (subject.connector,), {"manifest": declared})
+        found = mapped(live(subject.system().settings), object_name, read_json(record))
+    except (ManifestError, ConnectorError) as error:
+        click.echo(str(error), err=True)
+        return 1
+    documents = [vars_of(document) for document in found.documents]
+    result = {"documents": documents, "problems": found.problems, "unmapped": found.unmapped}
+    lines = [json.dumps(document, indent=2, default=str, ensure_ascii=False) for document in documents]
+    lines += [f"wrong     {problem}" for problem in found.problems]
+    lines += [f"unmapped  {pointer}" for pointer in found.unmapped] or ["every field is mapped"]
+    show(result, as_json, lambda _: "\n".join(lines))
+    return 1 if found.problems else 0
 
 
 def _subject(name: str) -> Subject:

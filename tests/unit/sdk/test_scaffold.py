@@ -1,5 +1,6 @@
 """`hub plugin new`: what it writes passes the kit and its own test as it is, and says what is wrong with a name."""
 
+import json
 import os
 import subprocess
 import sys
@@ -59,3 +60,30 @@ def test_what_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     assert "exists already" in _run("new", "acme", "--kind", "pos", "--dir", str(tmp_path / "there"))[1]
     assert "no pyproject.toml" in _run("check", str(tmp_path / "there"))[1]
+
+
+def test_a_record_is_shown_beside_what_it_becomes_and_what_was_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "mapped"
+    monkeypatch.syspath_prepend(str(folder))
+    assert _run("new", "mapped_shop", "--kind", "shop", "--dir", str(folder))[0] == 0
+    article = {"id": "A1", "code": "C1", "title": "Coffee", "changed_at": "2026-11-21T10:00:00Z", "deleted": False,
+               "weight": {"value": "250", "unit": "g"}, "tags": ["new"]}  # fmt: skip
+    record = tmp_path / "record.json"
+    record.write_text(json.dumps(article))
+
+    code, said = _run("map", str(folder), "article", str(record), "--json")
+    result = json.loads(said)
+    assert code == 0
+    assert result["documents"][0]["data"]["sku"] == "C1"
+    assert result["unmapped"] == ["/deleted", "/weight/value", "/weight/unit", "/tags"], "absent and false are the same here"
+    manifest = folder / "hub_mapped_shop/connector.yaml"
+    manifest.write_text(manifest.read_text().replace('"= record.title"', '"= record.weight.value"'))
+    code, said = _run("map", str(folder), "article", str(record), "--json")
+    assert "/weight/value" not in json.loads(said)["unmapped"]
+    manifest.write_text(manifest.read_text().replace('name: "= record.weight.value"', 'name: "= record.tags"'))
+    code, said = _run("map", str(folder), "article", str(record))
+    assert code == 1
+    assert "wrong     /name" in said
+    assert "there is article" in _run("map", str(folder), "nothing", str(record))[1]
