@@ -12,7 +12,18 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.sdk import AmbiguousWriteError, Connector, RejectedByTargetError, Request, Skipped, Steps, Written, load_manifest
+from hub.sdk import (
+    AmbiguousWriteError,
+    Connector,
+    ConnectorError,
+    RejectedByTargetError,
+    Request,
+    Response,
+    Skipped,
+    Steps,
+    Written,
+    load_manifest,
+)
 
 JSON = Mapping[str, Any]
 
@@ -134,7 +145,7 @@ class InvenTree(Connector):
         """Part of our write (in, out, count) → tracking entry that proves it is applied."""
         response = yield Request("GET", "/api/stock/track/", params={"search": key, "limit": 100})
         found: dict[str, str] = {}
-        for row in response.json()["results"]:
+        for row in _rows(response):
             match = _NOTE.search(row.get("notes") or "")
             if match and match["key"] == key:
                 found.setdefault(match["part"], f"stocktracking/{row['pk']}")
@@ -142,7 +153,7 @@ class InvenTree(Connector):
 
     def _part(self, sku: str, pointer: str) -> Steps[int]:
         response = yield Request("GET", "/api/part/", params={"IPN": sku, "limit": 2})
-        rows = response.json()["results"]
+        rows = _rows(response)
         if not rows:
             raise RejectedByTargetError(
                 f"InvenTree has no part with IPN {sku!r}", code="unknown_sku", field=pointer, value=sku,
@@ -159,7 +170,7 @@ class InvenTree(Connector):
         """The stock item of a part at a location; an empty one is made where stock arrives for the first time."""
         params = {"part": part, "location": location, "limit": 1}
         response = yield Request("GET", "/api/stock/", params=params)
-        rows = response.json()["results"]
+        rows = _rows(response)
         if rows:
             return int(rows[0]["pk"])
         if not create:
@@ -168,14 +179,15 @@ class InvenTree(Connector):
                 remedy="Count the item there once (or book its receipt), then replay.",
             )  # fmt: skip
         made = (yield Request("POST", "/api/stock/", json={"part": part, "location": location, "quantity": 0})).json()
-        return int((made[0] if isinstance(made, list) else made)["pk"])
+        (row,) = _checked(made[:1] if isinstance(made, list) and made else [made])
+        return int(row["pk"])
 
     def _history(self, item: int) -> Steps[list[_Entry]]:
         """The item's tracking entries, newest first (the last 200)."""
         params = {"item": item, "ordering": "-date", "limit": 200}
         response = yield Request("GET", "/api/stock/track/", params=params)
         entries = []
-        for row in response.json()["results"]:
+        for row in _rows(response):
             match = _NOTE.search(row.get("notes") or "")
             deltas = row.get("deltas") or {}
             if match:
@@ -194,6 +206,18 @@ class InvenTree(Connector):
                 field="/location/code", value=code, remedy="Add it under settings.locations of the connection, then replay.",
             )  # fmt: skip
         return int(found)
+
+
+def _rows(response: Response) -> list[JSON]:
+    """The records of a list."""
+    body = response.json()
+    return _checked(body.get("results") if isinstance(body, dict) else None)
+
+
+def _checked(rows: Any) -> list[JSON]:
+    if not isinstance(rows, list) or not all(isinstance(row, dict) and isinstance(row.get("pk"), int) for row in rows):
+        raise ConnectorError("the answer is no list of records with a pk", code="unreadable_answer")
+    return rows
 
 
 def _adjust(verb: str, quantities: Mapping[int, Decimal], key: str, document: JSON) -> Request:

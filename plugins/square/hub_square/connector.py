@@ -35,6 +35,8 @@ _TENDERS = {
     "CASH": "cash", "CARD": "card", "THIRD_PARTY_CARD": "card", "SQUARE_GIFT_CARD": "gift_card",
     "BANK_ACCOUNT": "bank_transfer", "WALLET": "wallet",
 }  # fmt: skip
+#: What reading a body raises that is not as documented.
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 
 
 class Square(Connector):
@@ -43,6 +45,12 @@ class Square(Connector):
     manifest = load_manifest("hub_square")
 
     def receive(self, webhook: Webhook) -> Iterable[Change | Ignored]:
+        try:
+            return list(self._received(webhook))
+        except _MALFORMED as error:
+            raise _malformed("event", error) from error
+
+    def _received(self, webhook: Webhook) -> Iterable[Change | Ignored]:
         event = webhook.json()
         if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
             raise UntranslatableError("not a Square event: no data object", code="malformed_event")
@@ -75,6 +83,12 @@ class Square(Connector):
         return Change("order", str(order_id))
 
     def translate(self, change: Change) -> Steps[list[Document | Ignored]]:
+        try:
+            return (yield from self._translated(change))
+        except _MALFORMED as error:
+            raise _malformed("record", error) from error
+
+    def _translated(self, change: Change) -> Steps[list[Document | Ignored]]:
         if change.object == "inventory_count":
             return (yield from self._changes_behind_count(change))
         if change.object == "inventory_change" and change.record is not None:
@@ -256,6 +270,11 @@ class Square(Connector):
         hours, minutes = str(self.settings["business_day_start"]).split(":")
         local = datetime.fromisoformat(occurred_at).astimezone(ZoneInfo(str(self.settings["timezone"])))
         return (local - timedelta(hours=int(hours), minutes=int(minutes))).date().isoformat()
+
+
+def _malformed(what: str, error: Exception) -> UntranslatableError:
+    said = f"the {what} is not as Square documents it ({type(error).__name__}: {str(error)[:200]})"
+    return UntranslatableError(said, code=f"malformed_{what}")
 
 
 def _fact(record: JSON) -> JSON:
