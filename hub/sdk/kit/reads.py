@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from canonical.errors import InvalidDocumentError
 from canonical.registry import validate
 from hub.sdk.errors import ConnectorError, UntranslatableError
 from hub.sdk.kit.rules import GOLD, PLATINUM, InapplicableError, rule
-from hub.sdk.kit.subject import JSON, Subject, Trial
+from hub.sdk.kit.subject import JSON, Subject, Trial, crash_of
 from hub.sdk.steps import Change, Document, Ignored, Webhook
 
 _MOST_PAGES, _MOST_CURSOR = 200, 4096
@@ -53,11 +54,8 @@ def junk_records(subject: Subject) -> Iterator[str]:
         if change.record is None:
             continue
         for what, spoiled in _spoiled(change.record):
-            try:
-                _translated(trial, Change(change.object, change.ref, spoiled, change.detail))
-            except ConnectorError:
-                continue
-            except Exception as error:  # what a plugin does wrong is what this rule looks for
+            told = Change(change.object, change.ref, spoiled, change.detail)
+            if error := crash_of(partial(_translated, trial, told), ConnectorError):
                 yield f"{change.object} with {what}: {type(error).__name__}: {str(error)[:80]}; raise UntranslatableError"
                 break
 
@@ -123,11 +121,7 @@ def junk_webhooks(subject: Subject) -> Iterator[str]:
         parsed = json.loads(body)
         for what, spoiled in [("no JSON", None), *_spoiled(parsed)]:
             content = b"{" if spoiled is None else json.dumps(spoiled).encode()
-            try:
-                list(subject.trial().connector.receive(Webhook(content)))
-            except (UntranslatableError, ValueError):
-                continue
-            except Exception as error:  # what a plugin does wrong is what this rule looks for
+            if error := crash_of(partial(_received, subject.trial(), content), UntranslatableError, ValueError):
                 yield f"{what}: {type(error).__name__}: {str(error)[:80]}; raise UntranslatableError"
                 break
 
@@ -140,6 +134,10 @@ def _changes(trial: Trial) -> Sequence[Change]:
 
 def _translated(trial: Trial, change: Change) -> list[Document | Ignored]:
     return trial.perform(trial.connector.translate(change))
+
+
+def _received(trial: Trial, body: bytes) -> list[Change | Ignored]:
+    return list(trial.connector.receive(Webhook(body)))
 
 
 def _webhooks(subject: Subject) -> Sequence[bytes]:

@@ -142,6 +142,17 @@ class Trial:
         return None
 
 
+def crash_of(work: Callable[[], object], *allowed: type[Exception]) -> Exception | None:
+    """What a connector's code raises that it may not raise."""
+    try:
+        work()
+    except allowed:
+        return None
+    except Exception as error:  # whatever a plugin does wrong is what is looked for
+        return error
+    return None
+
+
 def lose(place: int, applied: bool) -> Spoil:
     """The answer to the request at ``place`` is lost, after or before it was applied."""
 

@@ -2,27 +2,21 @@
 
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from typing import Any
 
 from hub.sdk.errors import (
-    AmbiguousWriteError,
-    AuthenticationError,
     ConnectorError,
-    PermanentError,
-    RateLimitedError,
-    RetryableError,
 )
+from hub.sdk.kit import declared  # noqa: F401 - its rules come first
 from hub.sdk.kit.rules import BRONZE, PLATINUM, SILVER, InapplicableError, rule
-from hub.sdk.kit.subject import JSON, Spoil, Subject, Trial, instead, lose
+from hub.sdk.kit.subject import JSON, Spoil, Subject, Trial, lose
 from hub.sdk.number import Number
 from hub.sdk.steps import Request, Response, Written
 
 KEY = "XD0123456789ABCDEF01234567"
 #: As long as a key can be, and with every character it can have.
 LONG_KEY = "XDABCDEFGHIJKLMNOPQRSTUVWXYZ-0123456789z"
-_MOST_REQUESTS = 50
+MOST_REQUESTS = 50
 
 
 def _effects(subject: Subject, name: str, document: JSON) -> tuple[list[int], int]:
@@ -34,7 +28,8 @@ def _effects(subject: Subject, name: str, document: JSON) -> tuple[list[int], in
     return places, trial.system.applied() - before
 
 
-def _each(subject: Subject, once: bool = False) -> Iterator[tuple[str, JSON]]:
+def each(subject: Subject, once: bool = False) -> Iterator[tuple[str, JSON]]:
+    """Every sample, or those that are declared to be applied once. Raises InapplicableError if there is none."""
     found = subject.effect_once() if once else subject.writes()
     if not found:
         raise InapplicableError("no writes" if not once else "no write is declared to be applied once")
@@ -44,7 +39,7 @@ def _each(subject: Subject, once: bool = False) -> Iterator[tuple[str, JSON]]:
 @rule("is-applied", BRONZE, "has-samples")
 def is_applied(subject: Subject) -> Iterator[str]:
     """A sample is applied, under an id of the target's own."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         trial = subject.trial()
         before = trial.system.applied()
         try:
@@ -57,14 +52,14 @@ def is_applied(subject: Subject) -> Iterator[str]:
                 yield f"{name}: external id {result.external_id[:40]!r}: 1 to 255 characters"
             if trial.system.applied() <= before:
                 yield f"{name}: said to be written, and the target's books hold nothing new"
-        if len(trial.requests) > _MOST_REQUESTS:
+        if len(trial.requests) > MOST_REQUESTS:
             yield f"{name}: {len(trial.requests)} requests for one document"
 
 
 @rule("paths-below-base", BRONZE, "is-applied")
 def paths_below_base(subject: Subject) -> Iterator[str]:
     """Every path stays below the connection's base URL."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         trial = subject.trial()
         trial.write(name, document, KEY)
         for request in trial.requests:
@@ -76,7 +71,7 @@ def paths_below_base(subject: Subject) -> Iterator[str]:
 @rule("exact-amounts", BRONZE, "is-applied")
 def exact_amounts(subject: Subject) -> Iterator[str]:
     """No number with a fraction is sent as a binary float."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         trial = subject.trial()
         trial.write(name, document, KEY)
         for request in trial.requests:
@@ -98,7 +93,7 @@ def _floats(value: Any, place: str = "") -> Iterator[str]:
 @rule("effects-declared", BRONZE, "is-applied")
 def effects_declared(subject: Subject) -> Iterator[str]:
     """A request that is declared harmless changes nothing."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         trial = subject.trial()
         changed: list[str] = []
 
@@ -118,7 +113,7 @@ def effects_declared(subject: Subject) -> Iterator[str]:
 @rule("same-requests", SILVER, "is-applied")
 def same_requests(subject: Subject) -> Iterator[str]:
     """The same document under the same key makes the same requests."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         seen = []
         for _ in range(2):
             trial = subject.trial()
@@ -159,7 +154,7 @@ def _looked_up(subject: Subject) -> Iterator[tuple[str, JSON]]:
 @rule("applied-once", SILVER, "is-applied", "found-after", "effects-declared")
 def applied_once(subject: Subject) -> Iterator[str]:
     """The same delivery twice is applied once, and both times has the same id."""
-    for name, document in _each(subject, once=True):
+    for name, document in each(subject, once=True):
         _, per_write = _effects(subject, name, document)
         trial = subject.trial()
         before = trial.system.applied()
@@ -182,7 +177,7 @@ def _again(trial: Trial, name: str, document: JSON) -> str | None:
 
 
 def _recovers(subject: Subject, spoils: Callable[[int], Spoil], what: str) -> Iterator[str]:
-    for name, document in _each(subject, once=True):
+    for name, document in each(subject, once=True):
         places, per_write = _effects(subject, name, document)
         for place in places:
             trial = subject.trial()
@@ -216,7 +211,7 @@ class _CrashError(Exception):
 @rule("restarts-anywhere", SILVER, "lost-answer")
 def restarts_anywhere(subject: Subject) -> Iterator[str]:
     """A worker that dies between any two requests doubles and loses nothing."""
-    for name, document in _each(subject, once=True):
+    for name, document in each(subject, once=True):
         _, per_write = _effects(subject, name, document)
         rehearsal = subject.trial()
         rehearsal.write(name, document, KEY)
@@ -263,7 +258,7 @@ def two_keys(subject: Subject) -> Iterator[str]:
 @rule("long-key", SILVER, "applied-once", "two-keys")
 def long_key(subject: Subject) -> Iterator[str]:
     """A key of 40 characters is kept whole."""
-    for name, document in _each(subject, once=True):
+    for name, document in each(subject, once=True):
         _, per_write = _effects(subject, name, document)
         if subject.connector.manifest.writes[name]["idempotency"] == "upsert":
             continue
@@ -275,114 +270,10 @@ def long_key(subject: Subject) -> Iterator[str]:
             yield f"{name}: two keys of {len(LONG_KEY)} characters that differ in their last were taken for one"
 
 
-def _told(subject: Subject, response: Response, effects_only: bool = True, applied: bool = False) -> Iterator[tuple[str, Any]]:
-    """(type, what came of a write whose effects are answered with ``response``)."""
-    for name, document in _each(subject):
-        trial = subject.trial()
-        try:
-            yield name, trial.write(name, document, KEY, instead(response, effects_only, applied))
-        except ConnectorError as error:
-            yield name, error
-
-
-@rule("throttled-waits", SILVER, "is-applied", "effects-declared")
-def throttled_waits(subject: Subject) -> Iterator[str]:
-    """429 with Retry-After means: not before then, and nothing was applied."""
-    soon = datetime.now(UTC) + timedelta(seconds=90)
-    for said, least, most in (("7", 7.0, 7.0), (format_datetime(soon, usegmt=True), 60.0, 95.0)):
-        response = Response(429, {"retry-after": said, "content-type": "application/json"}, b'{"detail":"slow down"}')
-        for name, result in _told(subject, response):
-            if not isinstance(result, RateLimitedError):
-                yield f"{name}: 429 became {_called(result)}"
-            elif result.retry_after is None or not least <= result.retry_after <= most:
-                yield f"{name}: Retry-After {said} became {result.retry_after}"
-
-
-@rule("outage-waits", SILVER, "is-applied", "effects-declared")
-def outage_waits(subject: Subject) -> Iterator[str]:
-    """503 is an outage: tried again, never for good."""
-    for effects_only in (True, False):
-        for name, result in _told(subject, Response(503, {}, b"<html>Service Unavailable</html>"), effects_only):
-            if not isinstance(result, RetryableError | AmbiguousWriteError):
-                yield f"{name}: 503 became {_called(result)}"
-
-
-@rule("unclear-is-ambiguous", SILVER, "is-applied", "effects-declared")
-def unclear_is_ambiguous(subject: Subject) -> Iterator[str]:
-    """500 to an effect may have been applied: it is looked for, not repeated blindly."""
-    for name, result in _told(subject, Response(500, {}, b"Internal Server Error"), applied=True):
-        if not isinstance(result, AmbiguousWriteError):
-            yield f"{name}: 500 became {_called(result)}"
-
-
-@rule("refused-credentials", SILVER, "is-applied")
-def refused_credentials(subject: Subject) -> Iterator[str]:
-    """401 pauses the connection."""
-    for name, result in _told(subject, Response(401, {}, b'{"detail":"token"}'), effects_only=False):
-        if not isinstance(result, AuthenticationError):
-            yield f"{name}: 401 became {_called(result)}"
-
-
-@rule("page-is-no-success", SILVER, "is-applied", "effects-declared")
-def page_is_no_success(subject: Subject) -> Iterator[str]:
-    """An HTML page with status 200 is not taken for an answer."""
-    for name, result in _told(subject, Response(200, {"content-type": "text/html"}, b"<html><body>Welcome</body></html>")):
-        if not isinstance(result, ConnectorError):
-            yield f"{name}: an HTML page became {_called(result)}"
-
-
-@rule("half-is-no-success", SILVER, "page-is-no-success")
-def half_is_no_success(subject: Subject) -> Iterator[str]:
-    """An answer that stops half-way is not taken for one."""
-    for name, document in _each(subject):
-        genuine: list[Response] = []
-
-        def keep(
-            _: int, request: Request, answer: Callable[[], Response], genuine: list[Response] = genuine
-        ) -> Response:  # fmt: skip
-            response = answer()
-            if request.mutates:
-                genuine.append(response)
-            return response
-
-        subject.trial().write(name, document, KEY, keep)
-        for response in genuine[:1]:
-            if len(response.content) < 2:
-                continue
-            half = Response(response.status, response.headers, response.content[: len(response.content) // 2])
-            try:
-                result = subject.trial().write(name, document, KEY, instead(half, applied=False))
-            except ConnectorError:
-                continue
-            if isinstance(result, Written):
-                yield f"{name}: half an answer became {_called(result)}, and nothing was applied"
-
-
-@rule("refusal-is-final", SILVER, "is-applied")
-def refusal_is_final(subject: Subject) -> Iterator[str]:
-    """What the target refuses says code, cause and remedy, and changes nothing."""
-    if not subject.refused:
-        raise InapplicableError("no sample that the target refuses")
-    for name, document in subject.refused:
-        trial = subject.trial()
-        before = trial.system.applied()
-        try:
-            result = trial.write(name, document, KEY)
-        except PermanentError as error:
-            if not (error.code and error.message and error.remedy):
-                yield f"{name}: refused as {error.code!r} without a remedy; say what a person has to do"
-        except ConnectorError as error:
-            yield f"{name}: refused as {_called(error)}; it would be tried again for ever"
-        else:
-            yield f"{name}: {_called(result)}, though the target refuses it"
-        if trial.system.applied() != before:
-            yield f"{name}: refused, and something was applied all the same"
-
-
 @rule("keeps-nothing", PLATINUM, "applied-once", "two-keys")
 def keeps_nothing(subject: Subject) -> Iterator[str]:
     """Two writes at once on one instance do not mix."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         _, per_write = _effects(subject, name, document)
         if subject.connector.manifest.writes[name]["idempotency"] == "upsert":
             continue
@@ -408,47 +299,9 @@ def keeps_nothing(subject: Subject) -> Iterator[str]:
 @rule("secrets-stay-secret", PLATINUM, "is-applied")
 def secrets_stay_secret(subject: Subject) -> Iterator[str]:
     """No credential is in a request that the connector makes, or in what it says."""
-    for name, document in _each(subject):
+    for name, document in each(subject):
         trial = subject.trial()
         trial.write(name, document, KEY)
         said = [repr(trial.connector), repr(vars(trial.connector)), *(repr(request) for request in trial.requests)]
         if any(secret in text for secret in trial.system.secrets for text in said):
             yield f"{name}: a credential is where the connector can see it; declare it under auth.headers"
-
-
-_HOSTILE: tuple[bytes, ...] = (
-    b"null", b"[]", b"{}", b'"x"', b"7", b"[[]]", b'{"id":null}', b'{"items":null,"results":null,"data":null,"id":{}}',
-    b'{"items":[null],"results":[null],"data":[1],"id":[]}', b'{"id":1e999}', b"[" * 500 + b"]" * 500,
-    b'{"id":"' + b"x" * 100_000 + b'"}', b"\xff\xfe", b'{"id":"\\ud800"}',
-)  # fmt: skip
-
-
-@rule("hostile-answers", PLATINUM, "is-applied")
-def hostile_answers(subject: Subject) -> Iterator[str]:
-    """Whatever a target answers, the connector ends with a result or an error of the SDK."""
-    for name, document in _each(subject):
-        for content in _HOSTILE:
-            for effects_only in (True, False):
-                trial = subject.trial()
-                response = Response(200, {"content-type": "application/json"}, content)
-                try:
-                    trial.write(name, document, KEY, _bounded(instead(response, effects_only, applied=False)))
-                except ConnectorError:
-                    continue
-                except _CrashError:
-                    yield f"{name}: {content[:40]!r} keeps it asking for ever"
-                except Exception as error:  # what a plugin does wrong is what this rule looks for
-                    yield f"{name}: {content[:40]!r} raises {type(error).__name__}: {str(error)[:80]}"
-
-
-def _bounded(spoil: Spoil) -> Spoil:
-    def counted(number: int, request: Request, answer: Callable[[], Response]) -> Response | None:
-        if number >= _MOST_REQUESTS:
-            raise _CrashError
-        return spoil(number, request, answer)
-
-    return counted
-
-
-def _called(result: Any) -> str:
-    return f"{type(result).__name__} ({result.code})" if isinstance(result, ConnectorError) else type(result).__name__

@@ -17,6 +17,7 @@ from kit_model import Model, ModelSystem, declared, subject, system
 from hub.cli import main
 from hub.sdk import AmbiguousWriteError, Change, Document, Request, TargetUnavailableError, Written
 from hub.sdk.kit import RULES, Subject, judge
+from hub.sdk.scaffold import scaffold
 from hub.sdk.testing import route
 
 BREAKERS: dict[str, Callable[..., Subject]] = {}
@@ -314,22 +315,31 @@ def test_a_waiver_needs_a_reason_and_ends_with_its_need() -> None:
 
 
 @pytest.mark.parametrize("point", sorted(entry_points(group="hub.kits")), ids=lambda point: point.name)
-def test_the_connectors_here_are_gold_without_a_waiver(point: Any) -> None:
+def test_the_connectors_here_are_platinum_without_a_waiver(point: Any) -> None:
     report = judge(point.load()())
 
-    assert [(item.rule.id, list(item.lines)) for item in report.failed if item.rule.tier != "platinum"] == []
-    assert report.tier in ("gold", "platinum")
+    assert [(item.rule.id, list(item.lines)) for item in report.failed] == []
+    assert report.tier == "platinum"
+    assert not point.load()().waivers
 
 
-def test_the_command_shows_what_fails_and_exits_by_the_tier_that_is_asked_for() -> None:
+def test_the_command_shows_what_fails_and_exits_by_the_tier_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(main, ["plugin", *words])
         return done.exit_code, done.output
 
-    assert run("check", "square", "--tier", "gold")[0] == 0
-    code, said = run("check", "square", "--tier", "platinum")
+    assert run("check", "square", "--tier", "platinum")[0] == 0
+    assert scaffold("broken_erp", "erp", "", tmp_path / "broken")
+    manifest = tmp_path / "broken/hub_broken_erp/connector.yaml"
+    manifest.write_text(manifest.read_text().replace("errors:\n", 'errors:\n  - {when: "status == `429`", then: retry}\n'))
+    monkeypatch.syspath_prepend(str(tmp_path / "broken"))
+    code, said = run("check", str(tmp_path / "broken"), "--tier", "silver")
     assert code == 1
-    assert "junk-records" in said
+    assert "throttled-waits" in said
+    assert "429 became" in said
+    assert run("check", str(tmp_path / "broken"))[0] == 0, "bronze it is"
     assert json.loads(run("check", "tryton", "--json")[1])["tier"] == "platinum"
     assert run("check", "nobody")[0] == 4
     assert len(run("rules")[1].splitlines()) == len(RULES)
