@@ -251,6 +251,7 @@ def test_an_amount_survives_api_stores_and_broker_unchanged(
         queue = channel.queue_declare("", exclusive=True).method.queue
         channel.queue_bind(queue, events, "acme.price.changed.v1")
         sent: dict[str, Any] = {}
+        heard: dict[str, Any] = {}
         for batch in range(TIMES):
             chance, prices = random.Random(batch), []
             for number in range(300):
@@ -264,19 +265,23 @@ def test_an_amount_survives_api_stores_and_broker_unchanged(
                 assert (status, {item["status"] for item in answer["results"]}) == (200, {"accepted"})
                 for item, document in zip(answer["results"], prices, strict=True):
                     assert web.call("GET", f"/v1/messages/{item['message_id']}")[1]["document"] == document
-        heard: dict[str, Any] = {}
-        until = time.monotonic() + 60
-        while len(heard) < len(sent) and time.monotonic() < until:
-            _, _, content = channel.basic_get(queue, auto_ack=True)
-            if content is None:
-                time.sleep(0.05)
-                continue
-            document = json.loads(content)["data"]
-            heard[document["id"]] = document
+            _listen(channel, queue, heard, len(sent))
     assert heard == sent
     number = copy.deepcopy(EXAMPLES["price.changed.v1"]) | {"id": "A2-n", "after": {"amount": 9.5, "currency": "USD"}}
     for web in webs:
         assert web.call("POST", "/v1/events", envelope(number, "price.changed.v1"))[0] == 422
+
+
+def _listen(channel: Any, queue: str, heard: dict[str, Any], wanted: int) -> None:
+    """Take announced documents until there are as many as wanted."""
+    until = time.monotonic() + 60
+    while len(heard) < wanted and time.monotonic() < until:
+        _, _, content = channel.basic_get(queue, auto_ack=True)
+        if content is None:
+            time.sleep(0.05)
+            continue
+        document = json.loads(content)["data"]
+        heard[document["id"]] = document
 
 
 def _declared(exchange: str) -> bool:
