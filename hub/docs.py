@@ -60,13 +60,14 @@ def _conformance() -> str:
 _KIT = """`hub plugin check NAME` asks every rule of an installed connector, beside a fresh simulated system for each trial.
 A tier is reached when its rules and those of every tier below hold; it is computed, never typed. Each rule has a breaker in
 `tests/unit/sdk/test_kit.py`: a connector that breaks exactly it and is caught by exactly it."""
+_KINDS = {"openapi": "OpenAPI documents", "event": "event types", "connector": "connectors"}
 _CHANGES = """ERR breaks somebody who keeps to the old contract and needs two people's agreement, WARN may, INFO does not.
 `request-…`: callers write it; `response-…`: they read it. An event type is both: publishers write it, subscribers read it."""
 
 
 def _lint_rule(rule: Rule) -> str:
     sides = ["Keeps it:", "", "```text", rule.good, "```", "", "Breaks it:", "", "```text", rule.bad, "```"]
-    looks = f"Severity {rule.severity}. Looks at `{rule.given}`."
+    looks = f"Severity {rule.severity}. Of {_KINDS[rule.of]}. Looks at `{rule.given}`."
     lines = [
         f"# {rule.id}",
         "",

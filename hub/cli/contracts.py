@@ -13,7 +13,7 @@ from hub.contracts.diff import compare
 from hub.contracts.document import contract_folder, document
 from hub.contracts.impact import impact
 from hub.contracts.lifecycle import endings, icalendar
-from hub.contracts.lint import lint_text, ruleset
+from hub.contracts.lint import lint_others, lint_text, ruleset
 from hub.contracts.releases import Approval, approvals, load, release, since, tampered, unapproved, versions, working
 from hub.errors import HubError
 
@@ -31,13 +31,19 @@ def contracts() -> None:
 @click.option("--least", type=float, default=0.0, help="Exit code 1 below this score too.")
 @_JSON
 def lint(files: tuple[Path, ...], least: float, as_json: bool) -> None:
-    """Lint OpenAPI documents (default: this project's). Exit code 1 if a rule of severity error is broken."""
+    """Lint OpenAPI documents (default: this project's, with its event types and connectors).
+
+    Exit code 1 if a rule of severity error is broken.
+    """
     found, bad = [], False
-    for file in files or (contract_folder() / "hub.yaml",):
-        report = _told(lint_text, file.read_text("utf-8"))
+    reports = [(str(file), _told(lint_text, file.read_text("utf-8"))) for file in files or (contract_folder() / "hub.yaml",)]
+    if not files:
+        mine = _working()
+        reports.append(("events and connectors", lint_others(mine.events, mine.connectors)))
+    for name, report in reports:
         bad = bad or report.score < least or any(item.severity == "error" for item in report.findings)
         found.append({
-            "file": str(file), "score": report.score, "findings": [vars(item) for item in report.findings],
+            "file": name, "score": report.score, "findings": [vars(item) for item in report.findings],
             "rules": {name: {"checked": checked, "failed": report.failed[name]} for name, checked in report.checked.items()},
         })  # fmt: skip
 
@@ -137,7 +143,9 @@ def check(proposal: str | None, folder: Path | None, url: str, key: str, as_json
     agreed = agreements(Api(url, key), proposal) if proposal else _told(approvals, folder)
     missing = unapproved(changes, agreed)
     report = _told(lint_text, ((folder or contract_folder()) / "hub.yaml").read_text("utf-8"))
-    errors = [item for item in report.findings if item.severity == "error"]
+    mine = _working()
+    others = lint_others(mine.events, mine.connectors)
+    errors = [item for item in [*report.findings, *others.findings] if item.severity == "error"]
     touched = tampered(folder)
     result = {
         "release": known[-1] if known else None, "touched": touched, "score": report.score,

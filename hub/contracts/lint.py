@@ -6,7 +6,7 @@ Each finding has its rule, JSON pointer and line; the score is the share of chec
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -24,9 +24,12 @@ _TOKEN = re.compile(r"\.\.(?P<deep>[\w$*-]+)|\.(?P<name>[\w$-]+)|\[(?P<any>\*)\]
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule: where it looks (``given``), what must hold there (``then``), how bad it is, and why, for its page."""
+    """One rule: of which documents (``openapi``, ``event``, ``connector``), where it looks (``given``), what must hold there
+    (``then``), how bad it is, and why, for its page.
+    """
 
     id: str
+    of: str
     severity: str
     given: str
     then: tuple[Mapping[str, Any], ...]
@@ -69,8 +72,8 @@ def ruleset() -> tuple[Rule, ...]:
     """The rules, in the order of the file."""
     loaded = yaml.safe_load((Path(__file__).parent / "ruleset.yaml").read_text("utf-8"))["rules"]
     return tuple(
-        Rule(name, said["severity"], said["given"], tuple(said["then"]), said["message"], said["why"], str(said["good"]),
-             str(said["bad"]))
+        Rule(name, said.get("of", "openapi"), said["severity"], said["given"], tuple(said["then"]), said["message"],
+             said["why"], str(said["good"]), str(said["bad"]))
         for name, said in loaded.items()
     )  # fmt: skip
 
@@ -85,10 +88,24 @@ def lint_text(text: str) -> Report:
     return lint(parsed, lambda pointer: _line(tree, pointer))
 
 
-def lint(document: Json, line: Callable[[str], int] = lambda pointer: 0) -> Report:
-    """Lint a parsed document."""
+def lint_others(events: Mapping[str, Json], connectors: Mapping[str, Json]) -> Report:
+    """Lint what else others rely on: event types (JSON Schemas) and connectors (as `described`); pointers as in changes."""
+    report = Report()
+    for of, prefix, documents in (("event", "events", events), ("connector", "connectors", connectors)):
+        for name, document in sorted(documents.items()):
+            found = lint(document, of=of)
+            report.findings += [replace(item, pointer=f"{prefix}#/{escape(name)}{item.pointer}") for item in found.findings]
+            report.checked += found.checked
+            report.failed += found.failed
+    return report
+
+
+def lint(document: Json, line: Callable[[str], int] = lambda pointer: 0, of: str = "openapi") -> Report:
+    """Lint a parsed document by the rules for its kind."""
     report, whole = Report(), Document(document)
     for rule in ruleset():
+        if rule.of != of:
+            continue
         seen: set[str] = set()
         for node in _given(Node(document, ""), _tokens(rule.given)):
             for then in rule.then:

@@ -16,7 +16,7 @@ import yaml
 
 from hub.contracts.changes import ERR, INFO, Change
 from hub.contracts.impact import Impact, impact
-from hub.contracts.lint import Report, lint_text
+from hub.contracts.lint import Report, lint_others, lint_text
 from hub.contracts.releases import PEOPLE, REMOVALS, Contract, follows, load, numbers, since, versions
 from hub.errors import HubError, NotFoundError
 from hub.identity.api_keys import Client
@@ -106,7 +106,15 @@ def _read(body: Mapping[str, Any], own: Contract) -> tuple[Contract, Report]:
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise _invalid("/openapi", f"cannot be read as OpenAPI: {type(error).__name__} {str(error)[:200]}") from None
     openapi.setdefault("paths", {})
-    return Contract(openapi, body.get("events", own.events), body.get("connectors", own.connectors)), report
+    contract = Contract(openapi, body.get("events", own.events), body.get("connectors", own.connectors))
+    try:
+        others = lint_others(contract.events, contract.connectors)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise _invalid("/events", f"cannot be read as JSON Schemas: {type(error).__name__} {str(error)[:200]}") from None
+    report.findings += others.findings
+    report.checked += others.checked
+    report.failed += others.failed
+    return contract, report
 
 
 def _invalid(field: str, message: str) -> HubError:

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from hub.cli import main
 from hub.contracts.document import contract_folder
-from hub.contracts.lint import Report, lint, lint_text, ruleset
+from hub.contracts.lint import Report, lint, lint_others, lint_text, ruleset
 from hub.errors import HubError
 
 GOOD = """\
@@ -65,6 +65,24 @@ components:
 """
 
 
+OTHERS = {
+    "event": """\
+title: stock.counted.v1
+description: An article was counted.
+type: object
+additionalProperties: false
+properties:
+  counted_at: {type: string, format: date-time}
+  value: {type: object, properties: {amount: {type: string}}}
+""",
+    "connector": """\
+version: 1.0.0
+hosts: [https://api.example.com]
+writes: {sale.completed.v1: effect-once}
+""",
+}
+
+
 def _broken(report: Report) -> set[str]:
     return {finding.rule for finding in report.findings}
 
@@ -75,7 +93,10 @@ def test_a_good_document_breaks_no_rule_and_scores_a_hundred() -> None:
     assert report.findings == []
     assert report.score == 100.0
     # Nothing is deprecated in it, so that rule has nothing to check.
-    assert {rule.id for rule in ruleset()} - set(report.checked) == {"deprecated-with-sunset"}
+    assert {rule.id for rule in ruleset() if rule.of == "openapi"} - set(report.checked) == {"deprecated-with-sunset"}
+    for kind, document in OTHERS.items():
+        report = lint(yaml.safe_load(document), of=kind)
+        assert (report.findings, set(report.checked)) == ([], {rule.id for rule in ruleset() if rule.of == kind})
 
 
 def _get(document: Any) -> Any:
@@ -119,15 +140,24 @@ BREAKERS: dict[str, Any] = {
     "reference-resolves": lambda d: d["components"]["schemas"]["Page"]["properties"].update(x={"$ref": "#/components/schemas/No"}),
     "reference-alone": lambda d: d["components"]["schemas"]["Page"]["properties"].update(
         x={"$ref": "#/components/schemas/Page", "description": "x"}),
+    "event-type-name": lambda d: d.update(title="StockCounted"),
+    "event-described": lambda d: d.pop("description"),
+    "event-closed": lambda d: d.pop("additionalProperties"),
+    "event-time-has-format": lambda d: d["properties"]["counted_at"].pop("format"),
+    "event-money-is-no-number": lambda d: d["properties"]["value"]["properties"]["amount"].update(type="number"),
+    "connector-version": lambda d: d.update(version="v1"),
+    "connector-host-https": lambda d: d["hosts"].append("http://api.example.com"),
+    "connector-guarantee": lambda d: d["writes"].update({"product.v1": "at-least-once"}),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", [rule.id for rule in ruleset()])
 def test_each_rule_is_broken_by_exactly_one_change(rule: str) -> None:
-    document = yaml.safe_load(GOOD)
+    of = next(item.of for item in ruleset() if item.id == rule)
+    document = yaml.safe_load(GOOD if of == "openapi" else OTHERS[of])
     BREAKERS[rule](document)
 
-    report = lint(document)
+    report = lint(document, of=of)
 
     assert _broken(report) == {rule}
     assert report.score < 100.0
@@ -163,3 +193,15 @@ def test_every_rule_says_why_and_shows_both_sides() -> None:
         assert rule.severity in ("error", "warn", "hint")
         assert len(rule.why) > 10
         assert rule.good != rule.bad
+
+
+def test_events_and_connectors_are_linted_with_the_pointers_of_changes() -> None:
+    events = {"stock.counted.v1": yaml.safe_load(OTHERS["event"]) | {"additionalProperties": True}}
+    connectors = {"acme": yaml.safe_load(OTHERS["connector"]) | {"version": "one"}}
+
+    report = lint_others(events, connectors)
+
+    assert {(item.rule, item.pointer) for item in report.findings} == {
+        ("event-closed", "events#/stock.counted.v1/additionalProperties"), ("connector-version", "connectors#/acme/version"),
+    }  # fmt: skip
+    assert 0 < report.score < 100
