@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from hub.cli.client import fail, read_json, show
+from hub.sdk.editor import manifest_schema
 from hub.sdk.errors import ConnectorError, ManifestError
 from hub.sdk.kit import RULES, TIERS, Report, Subject, judge
 from hub.sdk.kit.unmapped import mapped, vars_of
@@ -68,6 +69,12 @@ def rules(as_json: bool) -> None:
     found = [{"rule": rule.id, "tier": rule.tier, "title": rule.title, "needs": list(rule.needs)}
              for tier in TIERS for rule in RULES.values() if rule.tier == tier]  # fmt: skip
     show(found, as_json, lambda rows: "\n".join(f"{row['tier']:9} {row['rule']:22} {row['title']}" for row in rows))
+
+
+@plugin.command("schema", epilog="Example: hub plugin schema > connector.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of connector.yaml: an editor completes and checks with it."""
+    click.echo(json.dumps(manifest_schema(), indent=2))
 
 
 @plugin.command("map", epilog="Example: hub plugin map ./acme article record.json --watch")

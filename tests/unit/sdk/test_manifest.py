@@ -1,8 +1,12 @@
 """Manifests and the YAML they are written in: every problem at once, with file and line."""
 
+from pathlib import Path
+
+import jsonschema_rs
 import pytest
 from support import MANIFEST as GOOD
 
+from hub.sdk.editor import manifest_schema
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import parse_manifest
 from hub.sdk.mapping import check_template, render
@@ -50,3 +54,17 @@ def test_templates_leave_out_what_is_null_and_keep_literals() -> None:
 
     assert rendered == {"a": 1, "c": "plain", "d": [{"e": {"amount": "2.50", "currency": "USD"}}]}
     assert check_template({"a": ["= bad["]}) == [("/a/0", check_template({"a": ["= bad["]})[0][1])]
+
+
+CONNECTORS = sorted(Path(__file__).resolve().parents[3].glob("plugins/*/*/connector.yaml"))
+
+
+@pytest.mark.parametrize("file", CONNECTORS, ids=lambda file: file.parent.name)
+def test_an_editors_schema_takes_what_the_hub_takes(file: Path) -> None:
+    data = read_yaml(file.read_text(), file.name).data
+    schema = jsonschema_rs.validator_for(manifest_schema())
+
+    assert [f"{list(error.instance_path)}: {error.message}" for error in schema.iter_errors(data)] == []
+    for spoil in ({"kind": "till"}, {"surprise": 1}, {"canonical": "one"}, {"writes": {"sale.imagined.v1": {}}}):
+        assert not schema.is_valid({**data, **spoil}), spoil
+    assert not schema.is_valid({key: value for key, value in data.items() if key != "summary"})
