@@ -18,6 +18,7 @@ from hub.marketplace.catalogue import catalogue
 from hub.policies.dead_letter import REMEDIES
 from hub.runtime.plugins import load_plugins
 from hub.sdk.kit import RULES, TIERS
+from hub.sdk.surface import DOORS, digest, surface
 from hub.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,6 +35,7 @@ def pages() -> dict[Path, str]:
         folder / "connectors.md": _connectors(),
         folder / "contract-rules.md": _contract_rules(),
         folder / "conformance.md": _conformance(),
+        folder / "sdk.md": _sdk(),
         **{folder / f"rules/{rule.id}.md": _lint_rule(rule) for rule in ruleset()},
         **{ROOT / "openapi" / name: text for name, text in derived_files().items()},
         ROOT / "openapi/asyncapi.json": json.dumps(async_api(), indent=2, ensure_ascii=False) + "\n",
@@ -45,6 +47,20 @@ def _contract_rules() -> str:
     lines += [f"| [`{rule.id}`](rules/{rule.id}.md) | {rule.severity} | {rule.why} |" for rule in ruleset()]
     lines += ["", "## Changes", "", _CHANGES, "", "| rule | severity | what it means |", "|---|---|---|"]
     lines += [f"| `{name}` | {level} | {text} |" for name, (level, text) in all_rules().items()]
+    return "\n".join(lines) + "\n"
+
+
+def _sdk() -> str:
+    lines = [
+        "# The SDK",
+        "",
+        _HEADER,
+        "",
+        f"All that a plugin may rely on. Surface `{digest()}`; a change of it is in the changelog.",
+    ]
+    for door in DOORS:
+        lines += ["", f"## {door}", "", "| name | what it is |", "|---|---|"]
+        lines += [f"| `{said}` | {text.replace('|', chr(92) + '|')} |" for where, said, text in surface() if where == door]
     return "\n".join(lines) + "\n"
 
 

@@ -14,6 +14,7 @@ import hub.sdk
 from hub import docs
 from hub.errors import PROBLEMS
 from hub.runtime.plugins import load_plugins
+from hub.sdk import surface
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = [*ROOT.glob("hub/**/*.py"), *ROOT.glob("canonical/**/*.py"), *ROOT.glob("plugins/*/hub_*/*.py")]
@@ -95,6 +96,11 @@ def test_the_sdks_public_surface_is_what_it_lists() -> None:
     assert sorted(hub.sdk.__all__) == hub.sdk.__all__
     for name in hub.sdk.__all__:
         assert hasattr(hub.sdk, name)
+
+
+def test_the_sdks_surface_does_not_change_without_a_line_in_the_changelog() -> None:
+    assert f"SDK surface `{surface.digest()}`" in (ROOT / "CHANGELOG.md").read_text()
+    assert len(surface.surface()) > 100
 
 
 def test_a_broken_plugin_is_quarantined_with_its_reason_and_stops_nobody(
