@@ -77,6 +77,11 @@ class ModelSystem(Simulator):
                            "updated_at": f"2026-11-21T10:{self.minute:02}:00Z"})  # fmt: skip
         return identity
 
+    def remove(self, identity: str) -> str:
+        self.add(identity, same=False)
+        self.items[-1]["deleted"] = True
+        return identity
+
     def authenticate(self, request: SimRequest) -> Response | None:
         return None if request.headers.get("authorization") == f"Bearer {self.token}" else answer(401, {"detail": "token"})
 
@@ -177,7 +182,7 @@ def system(target: type[ModelSystem] = ModelSystem, **changes: Any) -> System:
         "webhooks": [json.dumps({"id": "e1", "kind": "changed", "item": "I-1"}).encode()],
         "changes": [Change("item", "I-1"), Change("item", "I-2", simulator.items[2])],
         "listed": {"item": lambda: {item["id"] for item in simulator.items}},
-        "touch": {"item": lambda: simulator.add("I-4")},
+        "touch": {"item": lambda: simulator.add("I-4")}, "delete": {"item": lambda: simulator.remove("I-3")},
     }  # fmt: skip
     return System(**{**found, **changes})
 

@@ -87,6 +87,24 @@ def misses_no_change(subject: Subject) -> Iterator[str]:
                 break
 
 
+@rule("deleted-is-tombstone", GOLD, "misses-no-change", "maps-are-valid")
+def deleted_is_tombstone(subject: Subject) -> Iterator[str]:
+    """A record that was deleted is seen once more, as a document that says so (`active` false)."""
+    found = [(name, trial) for name, trial in _readable(subject) if name in trial.system.delete]
+    if not found:
+        raise InapplicableError("System.delete says of nothing how it is deleted")
+    for name, trial in found:
+        _, cursor, _ = _read(trial, name, {})
+        deleted = trial.system.delete[name]()
+        page = trial.perform(trial.connector.read(name, cursor))
+        changes = [trial.connector.change_of(name, record) for record in page.records]
+        told = [d for change in changes if change.ref == deleted for d in _translated(trial, change) if isinstance(d, Document)]
+        if not told:
+            yield f"{name}: {deleted!r} was deleted, and nobody is told"
+        elif told[-1].data.get("active") is not False:
+            yield f"{name}: {deleted!r} was deleted, and is told as if it were there"
+
+
 @rule("small-cursor", GOLD, "reads-everything")
 def small_cursor(subject: Subject) -> Iterator[str]:
     """A cursor is JSON of a few kilobytes, and reading on from it is reading on."""

@@ -32,6 +32,7 @@ class System:
         changes: what happened in it, as `receive` or `read` would report it.
         listed: object → the refs of all records of it now.
         touch: object → changes one record, returns its ref.
+        delete: object → deletes one record, returns its ref.
     """
 
     handle: Callable[[SimRequest], Response]
@@ -43,6 +44,7 @@ class System:
     changes: Sequence[Change] = ()
     listed: Mapping[str, Callable[[], set[str]]] = field(default_factory=dict)
     touch: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    delete: Mapping[str, Callable[[], str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

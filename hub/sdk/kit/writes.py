@@ -11,7 +11,7 @@ from hub.sdk.kit import declared  # noqa: F401 - its rules come first
 from hub.sdk.kit.rules import BRONZE, PLATINUM, SILVER, InapplicableError, rule
 from hub.sdk.kit.subject import JSON, Spoil, Subject, Trial, lose
 from hub.sdk.number import Number
-from hub.sdk.steps import Request, Response, Written
+from hub.sdk.steps import Request, Response, Skipped, Written
 
 KEY = "XD0123456789ABCDEF01234567"
 #: As long as a key can be, and with every character it can have.
@@ -54,6 +54,15 @@ def is_applied(subject: Subject) -> Iterator[str]:
                 yield f"{name}: said to be written, and the target's books hold nothing new"
         if len(trial.requests) > MOST_REQUESTS:
             yield f"{name}: {len(trial.requests)} requests for one document"
+
+
+@rule("skips-with-reason", BRONZE, "is-applied")
+def skips_with_reason(subject: Subject) -> Iterator[str]:
+    """What is rightly not written says why."""
+    for name, document in each(subject):
+        result = subject.trial().write(name, document, KEY)
+        if isinstance(result, Skipped) and not result.reason.strip():
+            yield f"{name}: skipped without a reason; lineage would show nothing"
 
 
 @rule("paths-below-base", BRONZE, "is-applied")

@@ -38,6 +38,7 @@ def system() -> System:
             "inventory_change": lambda: _ref(simulator.count(coffee, 5, announce=False)),
             "item_variation": lambda: simulator.add_item("SKU-NEW", "New", 100, 0),
         },
+        delete={"item_variation": lambda: simulator.delete_item(mug)},
     )
 
 

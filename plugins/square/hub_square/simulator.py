@@ -66,6 +66,12 @@ class SquareSimulator(Simulator):
             self._change("PHYSICAL_COUNT", variation_id, opening, state="IN_STOCK")
         return variation_id
 
+    def delete_item(self, variation_id: str) -> str:
+        """Take a variation out of the catalogue: searches that include deleted objects still list it."""
+        self.variations[variation_id] |= {"is_deleted": True, "updated_at": self._now()}
+        self.variations[variation_id]["version"] += 1
+        return variation_id
+
     def ring_sale(
         self, lines: Iterable[tuple[str, int]], tender: str = "CARD", discount: int = 0, tip: int = 0, announce: bool = True,
         ticket: str = "",

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from kit_model import Model, ModelSystem, declared, subject, system
 
 from hub.cli import main
-from hub.sdk import AmbiguousWriteError, Change, Document, Request, TargetUnavailableError, Written
+from hub.sdk import AmbiguousWriteError, Change, Document, Request, Skipped, TargetUnavailableError, Written
 from hub.sdk.kit import RULES, Subject, judge
 from hub.sdk.scaffold import scaffold
 from hub.sdk.testing import route
@@ -107,6 +107,16 @@ class _Exclusive(Model):
         if not page.more:
             page.cursor["since"] = page.cursor["since"].replace(":00Z", ":01Z")
         return page
+
+
+_manifest("deleted-is-tombstone", 'active: "= !(record.deleted)"', "active: \"= type(record.deleted) == 'boolean'\"")
+
+
+@breaker("skips-with-reason")
+class _Silent(Model):
+    def write_sale_completed(self, document: Any, key: str) -> Any:
+        yield from super().write_sale_completed(document, key)
+        return Skipped("")
 
 
 @breaker("small-cursor")
@@ -287,7 +297,7 @@ def test_the_model_is_platinum_and_every_rule_is_asked() -> None:
 
 def test_every_rule_has_a_breaker() -> None:
     assert BREAKERS.keys() == RULES.keys()
-    assert len(RULES) >= 38
+    assert len(RULES) >= 40
 
 
 @pytest.mark.parametrize("rule", sorted(RULES))
