@@ -45,13 +45,13 @@ class Square(Connector):
     manifest = load_manifest("hub_square")
 
     def receive(self, webhook: Webhook) -> Iterable[Change | Ignored]:
+        event = webhook.json()
         try:
-            return list(self._received(webhook))
+            return list(self._received(event))
         except _MALFORMED as error:
             raise _malformed("event", error) from error
 
-    def _received(self, webhook: Webhook) -> Iterable[Change | Ignored]:
-        event = webhook.json()
+    def _received(self, event: Any) -> Iterable[Change | Ignored]:
         if not isinstance(event, dict) or not isinstance(event.get("data"), dict):
             raise UntranslatableError("not a Square event: no data object", code="malformed_event")
         kind, content = str(event.get("type")), event["data"].get("object", {})

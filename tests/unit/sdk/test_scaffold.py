@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from canonical.examples import EXAMPLES
 from hub.cli import main
+from hub.cli.plugins import _masked
 from hub.sdk.manifest import KINDS, parse_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -87,3 +89,25 @@ def test_a_record_is_shown_beside_what_it_becomes_and_what_was_left_out(
     assert code == 1
     assert "wrong     /name" in said
     assert "there is article" in _run("map", str(folder), "nothing", str(record))[1]
+
+
+def test_one_capability_is_run_and_each_request_is_shown_without_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "shown"
+    monkeypatch.syspath_prepend(str(folder))
+    assert _run("new", "shown_erp", "--kind", "erp", "--dir", str(folder))[0] == 0
+
+    code, said = _run("run", str(folder), "write", "sale.completed.v1")
+    assert code == 0
+    assert "1  POST /sales  [effect]" in said
+    assert "= Written(external_id='S1'" in said
+    assert _run("run", str(folder), "check")[1].splitlines()[-1] == "= 'answered 200'"
+    document = tmp_path / "sale.json"
+    sale = EXAMPLES["sale.completed.v1"]
+    document.write_text(json.dumps(sale | {"lines": [line | {"sku": "SKU-9999"} for line in sale["lines"]]}))
+    code, said = _run("run", str(folder), "write", "sale.completed.v1", str(document))
+    assert code == 1
+    assert "rejected_by_target: no article SKU-9999\nremedy: " in said
+    assert "one of sale.completed.v1" in _run("run", str(folder), "write", "product.v1")[1]
+    assert _masked("token abc", ["abc"]) == "token ***"
