@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import yaml
 
 from hub.cli.client import fail, read_json, show
 from hub.sdk.editor import manifest_schema
@@ -34,12 +35,18 @@ def plugin() -> None:
 @click.argument("name")
 @click.option("--kind", type=click.Choice(KINDS), required=True, help="What the system is.")
 @click.option("--title", default="", help="Its name for people.")
+@click.option("--from-openapi", "openapi", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="The vendor's OpenAPI file: connector.yaml is proposed from it.")  # fmt: skip
 @click.option("--dir", "folder", type=click.Path(path_type=Path), help="Where; default: a folder of that name.")
 @_JSON
-def new(name: str, kind: str, title: str, folder: Path | None, as_json: bool) -> None:
-    """Write a complete plugin that the kit judges platinum, for an invented system: replace it by yours, file by file."""
+def new(name: str, kind: str, title: str, openapi: Path | None, folder: Path | None, as_json: bool) -> None:
+    """Write a complete plugin that the kit judges platinum, for an invented system: replace it by yours, file by file.
+
+    With --from-openapi the manifest is proposed from the vendor's file, and UNDECIDED.md lists what it does not say.
+    """
     try:
-        files = scaffold(name, kind, title, folder or Path(name))
+        document = None if openapi is None else _parsed(openapi)
+        files = scaffold(name, kind, title, folder or Path(name), document)
     except ValueError as error:
         fail(2, str(error))
     following = f"next: pip install -e {folder or name}; hub plugin check {folder or name} --all"
@@ -189,6 +196,16 @@ def _subject(name: str) -> Subject:
     if not isinstance(subject, Subject):
         fail(4, f"{points[name].value} is no hub.sdk.kit.Subject")
     return subject
+
+
+def _parsed(file: Path) -> Any:
+    text = file.read_text("utf-8")
+    if file.suffix == ".json":
+        return read_json(file)
+    try:
+        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - a safe loader
+    except yaml.YAMLError as error:
+        fail(2, f"{file}: not YAML: {error}")
 
 
 def _folder_points(folder: Path) -> dict[str, EntryPoint]:

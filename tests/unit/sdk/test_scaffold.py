@@ -111,3 +111,77 @@ def test_one_capability_is_run_and_each_request_is_shown_without_secrets(
     assert "rejected_by_target: no article SKU-9999\nremedy: " in said
     assert "one of sale.completed.v1" in _run("run", str(folder), "write", "product.v1")[1]
     assert _masked("token abc", ["abc"]) == "token ***"
+
+
+SPECS = Path(__file__).resolve().parents[4] / "shared/specs"
+SMALL = {
+    "openapi": "3.0.3", "info": {"title": "Stockly"}, "servers": [{"url": "https://api.stockly.example/v1/"}],
+    "components": {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Key"}},
+                   "schemas": {"Part": {"type": "object", "properties": {
+                       "pk": {"type": "integer"}, "IPN": {"type": "string"}, "name": {"type": "string"}, "active": {"type": "boolean"},
+                       "updated_at": {"type": "string", "format": "date-time"}, "colour-code": {"type": "string"}}}}},
+    "paths": {
+        "/parts": {"get": {"parameters": [{"name": n, "in": "query"} for n in ("cursor", "limit", "updated_after")], "responses": {
+            "200": {"content": {"application/json": {"schema": {"type": "object", "properties": {
+                "parts": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}, "next_cursor": {"type": "string"}}}}}}}}},
+        "/parts/{id}": {"get": {"responses": {}}},
+        "/health": {"get": {"responses": {"200": {"content": {"application/json": {"schema": {"type": "object"}}}}}}},
+    },
+}  # fmt: skip
+
+
+def test_a_manifest_is_proposed_from_a_vendors_document_and_the_rest_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, folder = tmp_path / "stockly.json", tmp_path / "stockly"
+    file.write_text(json.dumps(SMALL))
+    monkeypatch.syspath_prepend(str(folder))
+
+    code, said = _run("new", "stockly", "--kind", "stock", "--from-openapi", str(file), "--dir", str(folder))
+
+    assert code == 0, said
+    manifest = parse_manifest((folder / "hub_stockly/connector.yaml").read_text(), "connector.yaml")
+    assert manifest.data["environments"] == {"production": {"base_url": "https://api.stockly.example/v1"}}
+    assert manifest.data["auth"]["headers"] == {"X-Key": "{key}"}
+    assert list(manifest.objects) == ["parts"]
+    read = manifest.objects["parts"]["read"]
+    assert read["request"]["params"] == {"cursor": "= page", "limit": "= limit", "updated_after": "= since"}
+    assert (read["records"], read["ref"], read["paging"]["token"], read["incremental"]) == (
+        "parts",
+        "text(pk)",
+        "next_cursor",
+        "updated_at",
+    )
+    assert manifest.objects["parts"]["fetch"]["path"] == "/parts/{ref}"
+    assert manifest.objects["parts"]["map"]["data"]["sku"] == "= record.IPN"
+    undecided = (folder / "UNDECIDED.md").read_text()
+    for what in ("limits:", "errors:", "writes:", "objects.parts.map: proposed by names only"):
+        assert f"- [ ] {what}" in undecided
+    record = tmp_path / "part.json"
+    part = {"pk": 7, "IPN": "C1", "name": "Coffee", "active": True, "updated_at": "2026-11-21T10:00:00Z", "colour-code": "x"}
+    record.write_text(json.dumps(part))
+    code, said = _run("map", str(folder), "parts", str(record), "--json")
+    assert (code, json.loads(said)["unmapped"]) == (0, ["/colour-code"])
+    code, said = _run("check", str(folder))
+    assert code == 1
+    assert "System.changes has none of parts" in said, "the kit is the list of what is to be done"
+    file.write_text(json.dumps({"swagger": "2.0"}))
+    assert (
+        "not an OpenAPI 3 document"
+        in _run("new", "old", "--kind", "stock", "--from-openapi", str(file), "--dir", str(tmp_path / "o"))[1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("file", "objects"), [("square/api.json", 20), ("xero/xero_accounting.yaml", 20), ("inventree/api-v534.yaml", 40)]
+)
+def test_real_vendors_documents_become_manifests_that_the_hub_takes(file: str, objects: int, tmp_path: Path) -> None:
+    if not (SPECS / file).exists():
+        pytest.skip(f"the vendor's own file {file} is not here")
+    code, said = _run("new", "vendor", "--kind", "other", "--from-openapi", str(SPECS / file), "--dir", str(tmp_path / "v"))
+
+    assert code == 0, said
+    manifest = parse_manifest((tmp_path / "v/hub_vendor/connector.yaml").read_text(), "connector.yaml")
+    assert len(manifest.objects) >= objects
+    assert any(item["map"] for item in manifest.objects.values())
+    assert (tmp_path / "v/UNDECIDED.md").read_text().count("- [ ]") > 10
