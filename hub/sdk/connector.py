@@ -58,6 +58,8 @@ class Connector:
             following = evaluate(paging["token"], body)
         elif paging["type"] == "offset" and len(records) >= paging["limit"]:
             following = (page or 0) + len(records)
+        elif paging["type"] == "page" and len(records) >= paging["limit"]:
+            following = (page or 1) + 1
         if following:
             return Page(records, {"since": since, "page": following, "high": high}, more=True)
         return Page(records, {"since": high}, more=False)

@@ -125,7 +125,7 @@ class _ErrorRuleSchema(_Strict):
 
 
 class _PagingSchema(_Strict):
-    type = fields.Str(required=True, validate=validate.OneOf(("cursor", "offset", "none")))
+    type = fields.Str(required=True, validate=validate.OneOf(("cursor", "offset", "page", "none")))
     token = fields.Str(load_default="")
     limit = fields.Int(load_default=100, validate=validate.Range(min=1))
 

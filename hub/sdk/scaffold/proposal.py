@@ -158,9 +158,11 @@ class _Reader:
             paging, params[cursor] = {"type": "cursor", "token": _expression(following)}, "= page"
         elif offset:
             paging, params[offset] = {"type": "offset"}, "= page || `0`"
+        elif number := next((key for key in query if key.lower() in _PAGES), None):
+            paging, params[number] = {"type": "page"}, "= page || `1`"
+            self._ask(f"objects.{name}.read.paging: {path} pages by number; how many records has a full page (paging.limit)?")
         else:
-            how = "pages by number" if any(key.lower() in _PAGES for key in query) else "does not say how it pages"
-            self._ask(f"objects.{name}.read.paging: {path} {how}")
+            self._ask(f"objects.{name}.read.paging: {path} does not say how it pages")
         if limit:
             params[limit] = "= limit"
         since, changed = next((key for key in query if _SINCE.fullmatch(key)), None), self._named(properties, _CHANGED)

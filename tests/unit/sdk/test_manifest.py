@@ -6,11 +6,13 @@ import jsonschema_rs
 import pytest
 from support import MANIFEST as GOOD
 
+from hub.sdk import Connector, Response
 from hub.sdk.editor import manifest_schema
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import parse_manifest
 from hub.sdk.mapping import check_template, render
 from hub.sdk.source import read_yaml
+from hub.sdk.testing import SimRequest, answer, drive
 
 
 def test_a_good_manifest_is_read_with_its_guarantee() -> None:
@@ -68,3 +70,30 @@ def test_an_editors_schema_takes_what_the_hub_takes(file: Path) -> None:
     for spoil in ({"kind": "till"}, {"surprise": 1}, {"canonical": "one"}, {"writes": {"sale.imagined.v1": {}}}):
         assert not schema.is_valid({**data, **spoil}), spoil
     assert not schema.is_valid({key: value for key, value in data.items() if key != "summary"})
+
+
+def test_pages_by_number_are_read_until_one_is_not_full() -> None:
+    declared = parse_manifest(GOOD + """\
+objects:
+  thing:
+    read:
+      request: {path: /things, params: {page: "= page || `1`", size: "= limit"}}
+      records: items
+      ref: id
+      paging: {type: page, limit: 2}
+""", "connector.yaml")  # fmt: skip
+    things = [{"id": f"T{number}"} for number in range(5)]
+
+    class Things(Connector):
+        manifest = declared
+
+    def handle(request: SimRequest) -> Response:
+        start, size = (int(request.params["page"]) - 1) * 2, int(request.params["size"])
+        return answer(200, {"items": things[start : start + size]})
+
+    connector, cursor, seen, more = Things({}), {}, [], True
+    while more:
+        page = drive(connector, connector.read("thing", cursor), handle)
+        seen += [record["id"] for record in page.records]
+        cursor, more = page.cursor, page.more
+    assert seen == ["T0", "T1", "T2", "T3", "T4"]
