@@ -5,6 +5,7 @@ from typing import Any
 
 import flask
 
+from canonical.registry import TYPES
 from hub.api.paging import after, after_id, page
 from hub.contracts import review as steps
 from hub.contracts.document import document
@@ -15,6 +16,7 @@ from hub.errors import NotFoundError
 from hub.flow.context import Context
 from hub.identity.api_keys import Client
 from hub.integrations.files import parse_integration
+from hub.sdk.errors import ManifestError
 from hub.store import UnitOfWork
 
 _BRIEF = ("id", "version", "base", "state", "owner", "reason", "digest", "score", "created_at", "released_by", "released_at")
@@ -141,7 +143,13 @@ def _touched(ctx: Context, uow: UnitOfWork, found: steps.Review) -> list[Touched
     for tenant_id in uow.tenants.ids():
         connections += [(tenant_id, row["connection_id"], row["connector"]) for row in uow.connections.all(tenant_id)]
         for row in uow.integrations.in_force(tenant_id):
-            for flow in parse_integration(row["source"], row["integration"]).flows:
+            try:
+                declared = parse_integration(row["source"], row["integration"]).flows
+            except ManifestError:  # in force since it could be read: whatever changes may concern it
+                name = f"{row['integration']} (cannot be read any more)"
+                flows.append((tenant_id, name, tuple(TYPES), "", ""))
+                continue
+            for flow in declared:
                 for target in flow.targets:
                     fields = " ".join([flow.where, target.where, *target.map.values()])
                     flows.append(

@@ -13,7 +13,7 @@ from typing import Any
 
 from hub.bootstrap import utc_now
 from hub.cli.client import Api
-from hub.identity.api_keys import SCOPES, create_key
+from hub.identity.api_keys import TENANT_SCOPES, create_key
 from hub.policies import audit
 from hub.sdk.testing import SimulatorServer, WebhookSender
 from hub.store import Store
@@ -150,7 +150,7 @@ def prepare(folder: Path) -> tuple[Store, str]:
     with store.begin() as uow:
         uow.tenants.add(TENANT, "Harbour Street Retail", now)
         audit.record(uow, TENANT, now, "demo", "tenant.created", f"tenant/{TENANT}")
-        return store, create_key(uow, TENANT, "demo", SCOPES, now)
+        return store, create_key(uow, TENANT, "demo", TENANT_SCOPES, now)
 
 
 def configure(stage: Stage) -> None:

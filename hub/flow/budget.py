@@ -93,6 +93,15 @@ class Budget:
         uow.budgets.save(row)
         return wait
 
+    async def give_back(self, holder: str) -> None:
+        """The place of a request that is not made now."""
+        await self._ctx.alone(lambda uow: self._give_back(uow, holder))
+
+    def _give_back(self, uow: UnitOfWork, holder: str) -> None:
+        row = uow.budgets.lock(self._session.tenant_id, self._session.connection_id)
+        rate_limit.release(row, holder)
+        uow.budgets.save(row)
+
     async def answered(self, error: ConnectorError | None, holder: str = "") -> None:
         """Learn from an answer; writes only if there is something to write."""
         bad = isinstance(error, RateLimitedError | TargetUnavailableError | AmbiguousWriteError)
@@ -147,7 +156,14 @@ class ReadBoundary:
     async def before_request(self, request: Request) -> None:
         self._holder = self._holder or new_id()  # a login within a request keeps the request's place
         await self._budget.reserve(self._holder)
-        await self._budget.depart()
+
+    async def before_read(self, request: Request) -> None:
+        try:
+            await self._budget.depart()
+        except ThrottledError:
+            holder, self._holder = self._holder, ""
+            await self._budget.give_back(holder)
+            raise
 
     async def before_effect(self, request: Request) -> None:
         raise RuntimeError(f"{request.method} {request.path} would change the target; only a delivery may write")

@@ -107,8 +107,9 @@ class Guard:
         if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 3:
             await self._held(_renew)
         await self._budget.reserve()
-        if not request.mutates:
-            await self._budget.depart()
+
+    async def before_read(self, request: Request) -> None:
+        await self._budget.depart()
 
     async def before_effect(self, request: Request) -> None:
         await self._held(_intend)

@@ -38,8 +38,11 @@ class Boundary(Protocol):
     async def before_request(self, request: Request) -> None:
         """Reserve budget; raises ThrottledError."""
 
+    async def before_read(self, request: Request) -> None:
+        """Right before a request leaves that changes nothing; raises ThrottledError."""
+
     async def before_effect(self, request: Request) -> None:
-        """Commit the intent and check the lease; raises LeaseLostError."""
+        """Right before one leaves that may change something: commit the intent, check the lease; raises LeaseLostError."""
 
     async def after_request(self, error: ConnectorError | None) -> None:
         """What the target answered: None is success. Called once for every `before_request` whose request was tried."""
@@ -49,6 +52,9 @@ class NoBoundary:
     """For reads outside the flow (checks): no budget, no lease."""
 
     async def before_request(self, request: Request) -> None:
+        return None
+
+    async def before_read(self, request: Request) -> None:
         return None
 
     async def before_effect(self, request: Request) -> None:
@@ -150,6 +156,8 @@ class Performer:
         if request.mutates:
             await boundary.before_effect(request)
             run.effects += 1
+        else:
+            await boundary.before_read(request)
 
     async def _login(self, session: Session, boundary: Boundary, expired: Mapping[str, str] | None = None) -> dict[str, str]:
         declared = session.manifest.data["auth"]["login"]
@@ -160,6 +168,7 @@ class Performer:
                 path = session.base_path(declared["request"]["path"])
                 request = Request(declared["request"]["method"], path, json=wanted.get("json"), effect=False)
                 await boundary.before_request(request)  # it counts like any other
+                await boundary.before_read(request)
                 response = await self._exchange(request, session, {}, "")
                 if response.status in (401, 403, 429) or response.status >= 500:
                     raise _login_error(response, self._clock())

@@ -18,7 +18,7 @@ from jmespath.exceptions import JMESPathError
 from canonical.identifiers import valid_key
 from canonical.money import from_minor
 from hub.sdk.errors import UntranslatableError
-from hub.sdk.number import Number, number
+from hub.sdk.numbers import Number, number
 
 #: An expression longer than this is a program, not a map.
 MAX_EXPRESSION = 2000

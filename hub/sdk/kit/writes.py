@@ -10,7 +10,7 @@ from hub.sdk.errors import (
 from hub.sdk.kit import declared  # noqa: F401 - its rules come first
 from hub.sdk.kit.rules import BRONZE, PLATINUM, SILVER, InapplicableError, rule
 from hub.sdk.kit.subject import JSON, Spoil, Subject, Trial, lose
-from hub.sdk.number import Number
+from hub.sdk.numbers import Number
 from hub.sdk.steps import Request, Response, Skipped, Written
 
 KEY = "XD0123456789ABCDEF01234567"

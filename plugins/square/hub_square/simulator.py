@@ -286,7 +286,9 @@ class SquareSimulator(Simulator):
     def search_catalog(self, request: SimRequest) -> Response:
         body = request.json()
         since = body.get("begin_time", "")
-        found = [item for item in self.variations.values() if wire.moment(item["updated_at"]) >= wire.moment(since)]
+        deleted = body.get("include_deleted_objects", False)
+        found = [item for item in self.variations.values()
+                 if wire.moment(item["updated_at"]) >= wire.moment(since) and (deleted or not item["is_deleted"])]  # fmt: skip
         return wire.page(body, found, "objects")
 
     @route("POST", "/v2/inventory/changes/batch-retrieve")

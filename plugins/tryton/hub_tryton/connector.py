@@ -247,7 +247,7 @@ def _net_price(line: JSON) -> Decimal:
 
 
 def _extra(description: str, account: int, amount: Decimal) -> Json:
-    return {"type": "line", "description": description, "account": account, "quantity": 1, "unit_price": amount}
+    return {"type": "line", "description": description, "account": account, "quantity": number(1), "unit_price": amount}
 
 
 def _entry(account: int, amount: Decimal) -> Json:
