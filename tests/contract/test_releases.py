@@ -152,5 +152,7 @@ def test_every_release_is_part_of_an_installation() -> None:
     """A running hub compares with what it came with; a version without its line here would be missing there."""
     data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
 
+    documents = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "openapi").glob("hub*.yaml"))
+    assert sorted(data["share/crossdock/openapi"]) == documents, "a hub that is installed reads every version's document"
     for version in versions():
         assert data[f"share/crossdock/openapi/releases/{version}"] == [f"openapi/releases/{version}/*.json"]
