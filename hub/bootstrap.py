@@ -38,8 +38,10 @@ from hub.identity.sessions import Sessions
 from hub.identity.vault import open_vault
 from hub.integrations.routes import Routes
 from hub.runtime.egress import Egress
+from hub.runtime.guest import Limits
+from hub.runtime.isolation import Guests
 from hub.runtime.loop import Loop
-from hub.runtime.plugins import Plugins, load_plugins
+from hub.runtime.plugins import Isolation, Plugins, load_plugins
 from hub.settings import Settings
 from hub.store import Configured, GroupCommit, Store, StoreClock, StoreUnavailableError, new_id
 from hub.sync.poll import Poller
@@ -71,7 +73,7 @@ class Hub:
         store = Store(settings.store_url)
         vault = open_vault(settings)
         telemetry = Telemetry(settings.otlp_endpoint, settings.trace_sample_ratio, exporter)
-        plugins = plugins or load_plugins()
+        plugins = plugins or load_plugins(isolation=isolation_of(settings))
         instance = f"{socket.gethostname()[:24]}-{os.getpid()}-{new_id()[-12:]}"
         prefix = settings.broker_prefix or (instance if settings.broker_url.startswith("memory:") else "")
         broker = open_broker(settings.broker_url, prefix, settings.confirm_seconds)
@@ -83,6 +85,8 @@ class Hub:
             Sessions(plugins, vault, configured), Routes(configured), telemetry,
             Loop(Egress(settings.egress_private_hosts), telemetry, now), now, instance,
         )  # fmt: skip
+        if plugins.guests is not None:
+            plugins.guests.tell = lambda incident: plugins.conduct.incident(incident, now())
         self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
         self._stop = threading.Event()
@@ -114,6 +118,7 @@ class Hub:
                 log.info("took back %d deliveries of a worker that died", recovered)
         self._declare()
         self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep, _GATHER_SECONDS)
+        self._run("conduct", self._record_conduct, threading.Event(), 1.0)
         if self._clock is not None:
             self._run("clock", self._anchor, threading.Event(), 15.0)
         if "work" in roles:
@@ -150,6 +155,17 @@ class Hub:
     def _anchor(self) -> int:
         assert self._clock is not None
         self._clock.anchor()
+        return 0
+
+    def _record_conduct(self) -> int:
+        """Store how connectors behaved since the last time."""
+
+        def write(incidents: list[dict[str, Any]], outcomes: list[dict[str, Any]]) -> None:
+            with self.ctx.store.begin() as uow:
+                uow.plugins.add_incidents(incidents)
+                uow.plugins.add_outcomes(outcomes)
+
+        self.ctx.plugins.conduct.flush(write)
         return 0
 
     def _on_input(self, _payload: Any, acknowledge: Callable[[], None]) -> None:
@@ -228,6 +244,13 @@ class Hub:
             log.warning("stopping with deliveries under way; their leases run out and they are taken back")
         for thread in self._threads:
             thread.join(10)
+        if self._threads:
+            try:
+                self._record_conduct()
+            except StoreUnavailableError as error:
+                log.warning("how connectors behaved lately could not be stored: %s", error)
+        if self.ctx.plugins.guests is not None:
+            self.ctx.loop.submit(self.ctx.plugins.guests.close()).result(10)
         self.ctx.loop.close()
         self.ctx.group.close()
         self._leadership.release()
@@ -242,6 +265,19 @@ class Hub:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.close()
+
+
+def isolation_of(settings: Settings) -> Isolation:
+    """How plugins that are not the hub's own are run, from the settings."""
+    limits = Limits(
+        memory=settings.plugin_memory_mb * 1024 * 1024, step_seconds=settings.plugin_step_seconds,
+        processes=settings.plugin_processes, fences=_listed(settings.plugin_fences),
+    )  # fmt: skip
+    return Isolation(settings.plugins_home, _listed(settings.in_process_plugins), (), Guests(limits))
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
 def _lock(path: Path) -> Any:

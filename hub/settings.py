@@ -50,6 +50,17 @@ class Settings:
     retry_horizon_days: int = _described(7, "How long a delivery may be retried, dead letters and replays included.")
     otlp_endpoint: str = _described("", "OTLP/HTTP endpoint for traces, e.g. http://jaeger:4318; empty: no export.")
     trace_sample_ratio: float = _described(1.0, "Share of new traces that are sampled (0 to 1).")
+    plugins_dir: str = _described("", "Folder of plugins from a catalogue and of isolated ones; empty: plugins in data_dir.")
+    in_process_plugins: str = _described(
+        "crossdock-*", "Comma-separated patterns of distributions, installed beside the hub, that run in its process; every "
+        "other plugin runs isolated.",
+    )  # fmt: skip
+    plugin_fences: str = _described(
+        "files,calls", "Kernel fences without which no isolated plugin is started: network, files, calls; empty: none needed."
+    )
+    plugin_memory_mb: int = _described(512, "Memory of an isolated plugin's process, in MiB.")
+    plugin_step_seconds: float = _described(10.0, "How long one step of an isolated plugin may take.")
+    plugin_processes: int = _described(64, "Processes of isolated plugins at the same time, one per connection in use.")
     vault_key: str = _described("", "Key that encrypts credentials (44 characters, base64); empty: a key file in data_dir.")
 
     def __post_init__(self) -> None:
@@ -71,6 +82,10 @@ class Settings:
     @property
     def store_url(self) -> str:
         return self.database_url or f"sqlite:///{self.data_dir / 'hub.sqlite'}"
+
+    @property
+    def plugins_home(self) -> Path:
+        return Path(self.plugins_dir) if self.plugins_dir else self.data_dir / "plugins"
 
     @property
     def base_url(self) -> str:

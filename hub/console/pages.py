@@ -1,4 +1,4 @@
-"""The console: three read-only pages over the same functions as the API. A key in the form opens a tenant; it is kept in a
+"""The console: read-only pages over the same functions as the API. A key in the form opens a tenant; it is kept in a
 session cookie that scripts cannot read.
 """
 
@@ -15,6 +15,7 @@ from hub.flow.context import Context
 from hub.flow.lineage import lineage, public_delivery
 from hub.flow.status import status
 from hub.identity.api_keys import Client, authenticate
+from hub.marketplace.catalogue import catalogue, page
 
 
 def create_console(ctx: Context) -> Any:
@@ -70,5 +71,14 @@ def create_console(ctx: Context) -> Any:
         except NotFoundError as error:
             return flask.render_template("lineage.html", who=who, text=text, history=None, error=error.detail), 404
         return flask.render_template("lineage.html", who=who, text=text, history=history, error="")
+
+    @app.get("/console/connectors")
+    def connectors() -> Any:
+        who = client()
+        if who is None:
+            return flask.render_template("sign_in.html", wrong=False)
+        with ctx.store.read() as uow:
+            pages = [page(uow, ctx.plugins, who.tenant_id, item["connector"]) for item in catalogue(ctx.plugins)]
+        return flask.render_template("connectors.html", who=who, pages=pages)
 
     return WSGIMiddleware(app)

@@ -238,6 +238,7 @@ class _Desk:
             for claim, result in zip(group, results, strict=True):
                 decision = outcome.decide(ctx, claim.row, claim.write, result, run, self._random)
                 state = decision.state if decision else "lost"
+                ctx.plugins.conduct.outcome(claim.session, state, result, ctx.clock())
                 with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
                     commits.append(self._commit(claim, decision, run))
             for done in await asyncio.gather(*commits, return_exceptions=True):

@@ -28,7 +28,7 @@ from hub.policies.dead_letter import backoff_seconds, remedy_for
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
-from hub.sdk.steps import Change, Document, Ignored, Request, Webhook
+from hub.sdk.steps import Document, Ignored, Request, Webhook
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
@@ -137,19 +137,8 @@ class Translator:
     async def _documents(self, row: Row, session: Session, parent: str) -> list[Document | Ignored]:
         boundary = _RawBoundary(self._ctx, session, row)
         body = row["body"] if row["corrected"] is None else row["corrected"]
-        if row["kind"] == "poll":
-            record = Webhook(body).json()
-            changes: list[Change | Ignored] = [session.connector.change_of(row["object"], record)]
-        else:
-            changes = list(session.connector.receive(Webhook(body, row["headers"])))
-        documents: list[Document | Ignored] = []
-        for change in changes:
-            if isinstance(change, Ignored):
-                documents.append(change)
-                continue
-            steps = session.connector.translate(change)
-            documents += await self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
-        return documents
+        steps = session.connector.interpret(Webhook(body, row["headers"]), row["object"] if row["kind"] == "poll" else "")
+        return await self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
 
     def _commit(self, row: Row, session: Session, documents: Sequence[Document | Ignored], traceparent: str) -> None:
         ctx, now = self._ctx, self._ctx.clock()

@@ -5,6 +5,7 @@ from typing import Any
 
 from hub.errors import NotFoundError
 from hub.identity.vault import Vault, load_credentials
+from hub.runtime.isolation import IsolatedConnector
 from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
 from hub.store import Configured, UnitOfWork
@@ -35,6 +36,8 @@ class Sessions:
             if known is not None and known.version == version:
                 return known
             connector = self._plugins.get(row["connector"])(row["settings"].get("settings", {}))
+            if isinstance(connector, IsolatedConnector):
+                connector.owner = (tenant_id, connection_id)
             session = Session(
                 tenant_id, connection_id, connector, row["base_url"],
                 load_credentials(uow, self._vault, tenant_id, connection_id),

@@ -2,8 +2,11 @@
 
 from typing import Any
 
+from hub.errors import NotFoundError
+from hub.runtime.isolation import IsolatedConnector
 from hub.runtime.plugins import Plugins
 from hub.sdk.connector import Connector
+from hub.store import UnitOfWork
 
 
 def catalogue(plugins: Plugins) -> list[dict[str, Any]]:
@@ -16,6 +19,20 @@ def catalogue(plugins: Plugins) -> list[dict[str, Any]]:
             "webhooks": False,
         })  # fmt: skip
     return sorted(entries, key=lambda entry: entry["connector"])
+
+
+def page(uow: UnitOfWork, plugins: Plugins, tenant_id: str, name: str) -> dict[str, Any]:
+    """All there is to know about one connector; raises NotFoundError. Incidents and outcomes are the tenant's own."""
+    entry = next((item for item in catalogue(plugins) if item["connector"] == name), None)
+    if entry is None:
+        raise NotFoundError("connector", name)
+    found = plugins.connectors.get(name)
+    incidents = [{key: value for key, value in row.items() if key not in ("tenant_id", "connector")}
+                 for row in uow.plugins.incidents(tenant_id, name)]  # fmt: skip
+    return {
+        "connector": entry, "isolated": found is not None and issubclass(found, IsolatedConnector),
+        "incidents": incidents, "outcomes": uow.plugins.outcomes(name, tenant_id),
+    }  # fmt: skip
 
 
 def _entry(plugins: Plugins, name: str, connector: type[Connector]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from yarl import URL
 
 from hub.policies import redaction, tracing
 from hub.runtime.egress import Egress, connector_for
+from hub.runtime.guest import Done
+from hub.runtime.isolation import RemoteSteps
 from hub.runtime.session import Session
 from hub.sdk.answers import classify, retry_after, said_at
 from hub.sdk.errors import (
@@ -30,6 +32,8 @@ from hub.sdk.steps import Request, Response, Steps
 from hub.telemetry import SpanKind, Telemetry, fail, traceparent_of
 
 T = TypeVar("T")
+#: A credential shorter than this is not looked for in answers: it would be found everywhere.
+_SECRET_LENGTH = 8
 
 
 class Boundary(Protocol):
@@ -90,19 +94,22 @@ class Performer:
 
     async def perform(self, steps: Steps[T], session: Session, boundary: Boundary, run: Run, parent: str = "") -> T:
         """The generator's result. Errors are thrown into it first; what it does not handle is raised here."""
+        remote = steps if isinstance(steps, RemoteSteps) else None
+        response: Response | None = None
+        error: ConnectorError | None = None
         try:
-            request = next(steps)
             while True:
-                error: ConnectorError | None = None
-                response: Response | None = None
+                following = _advance(steps, response, error) if remote is None else await remote.advance(response, error)
+                if isinstance(following, Done):
+                    result: T = following.value
+                    return result
+                response = error = None
                 try:
-                    response = await self._step(request, session, boundary, run, parent)
+                    response = await self._step(following, session, boundary, run, parent)
                 except ConnectorError as caught:
                     error = caught
-                request = steps.throw(error) if error is not None else steps.send(response)  # type: ignore[arg-type]
-        except StopIteration as done:
-            result: T = done.value
-            return result
+                if remote is not None and response is not None:
+                    response = _without_secrets(response, session)
         finally:
             steps.close()
 
@@ -203,6 +210,24 @@ class Performer:
             if request.mutates:
                 raise AmbiguousWriteError(f"{what}; it may have been applied") from error
             raise TargetUnavailableError(what) from error
+
+
+def _advance(steps: Steps[Any], response: Response | None, error: ConnectorError | None) -> Request | Done:
+    try:
+        return steps.throw(error) if error is not None else steps.send(response)  # type: ignore[arg-type]
+    except StopIteration as done:
+        return Done(done.value)
+
+
+def _without_secrets(response: Response, session: Session) -> Response:
+    """For an isolated connector: a system that echoes what it was sent must not hand over the credentials."""
+    secrets = [secret for secret in (*session.credentials.values(), session.login_value) if len(secret) >= _SECRET_LENGTH]
+    content = response.content
+    for secret in secrets:
+        content = content.replace(secret.encode(), b"***")
+    return Response(
+        response.status, {name: redaction.text(value, secrets) for name, value in response.headers.items()}, content
+    )
 
 
 def _text(value: Any) -> str:

@@ -71,6 +71,17 @@ class Connector:
             raise UntranslatableError(f"{object_name}: record without an id", code="record_without_id")
         return Change(object_name, str(ref), record)
 
+    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Ignored]]:
+        """Canonical documents of raw input: of a webhook, or (with ``object_name``) of one record that `read` returned."""
+        changes = [self.change_of(object_name, raw.json())] if object_name else self.receive(raw)
+        documents: list[Document | Ignored] = []
+        for change in changes:
+            if isinstance(change, Ignored):
+                documents.append(change)
+            else:
+                documents += yield from self.translate(change)
+        return documents
+
     def translate(self, change: Change) -> Steps[list[Document | Ignored]]:
         """Canonical documents of a change; fetches the record first if the change is thin."""
         record = change.record

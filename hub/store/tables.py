@@ -213,6 +213,18 @@ usage_field = sa.Table(
     sa.PrimaryKeyConstraint("tenant_id", "client", "operation", "field"),
 )  # fmt: skip
 
+plugin_incident = sa.Table(
+    "plugin_incident", metadata, _tenant(), _text("connector", 64), _text("version", 32), _text("connection_id", 64),
+    _text("kind", 40), _text("detail", 1000), sa.Column("count", sa.BigInteger, nullable=False), _time("first_at"),
+    _time("last_at"), sa.PrimaryKeyConstraint("tenant_id", "connector", "version", "connection_id", "kind"),
+)  # fmt: skip
+
+plugin_outcome = sa.Table(
+    "plugin_outcome", metadata, _tenant(), _text("connector", 64), _text("version", 32), _text("day", 10),
+    _text("outcome", 16), sa.Column("count", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint("tenant_id", "connector", "version", "day", "outcome"),
+)  # fmt: skip
+
 # The contract is the hub's, not one tenant's: here `tenant_id` says whose key acted (or, of a notice, who is told).
 contract_proposal = sa.Table(
     "contract_proposal", metadata, _tenant(), _id(), _text("version", 32), _text("base", 32), _text("state", 16),

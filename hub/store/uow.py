@@ -10,6 +10,7 @@ from hub.store.deliveries import Attempts, Deliveries
 from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Cursors, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
+from hub.store.plugins import PluginRecords
 
 
 class UnitOfWork:
@@ -81,6 +82,10 @@ class UnitOfWork:
     @cached_property
     def governance(self) -> Governance:
         return Governance(self._connection)
+
+    @cached_property
+    def plugins(self) -> PluginRecords:
+        return PluginRecords(self._connection)
 
     @cached_property
     def usage(self) -> Usage:

@@ -135,7 +135,12 @@ class World:
                 body = body | {"fingerprints": [c["fingerprint"] for c in proposal["changes"] if c["severity"] == "ERR"]}
         if short == "connections.put_credentials":
             body = {"token": self.shop.inventree.token}
-        path = path.replace("{id}", identity).replace("{connection_id}", "stock").replace("{version}", "0.1.0")
+        path = (
+            path.replace("{id}", identity)
+            .replace("{connection_id}", "stock")
+            .replace("{version}", "0.1.0")
+            .replace("{connector}", "tryton")
+        )
         if short == "lineage.get_lineage":
             path += f"?of={self.message()}"
         status, answer, _ = self.web.call(operation["method"].upper(), path, body)

@@ -1,0 +1,36 @@
+"""How connectors behave: incidents of isolated ones, outcomes by version and day."""
+
+import sqlalchemy as sa
+from alembic import op
+
+from hub.store.tables import UtcTime
+
+revision = "0003"
+down_revision = "0002"
+
+
+def upgrade() -> None:
+    """Create the two tables."""
+    op.create_table(
+        "plugin_incident",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("connection_id", sa.String(length=64), nullable=False),
+        sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("detail", sa.String(length=1000), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("last_at", UtcTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "connector", "version", "connection_id", "kind", name=op.f("pk_plugin_incident")),
+    )
+    op.create_table(
+        "plugin_outcome",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("connector", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.String(length=32), nullable=False),
+        sa.Column("day", sa.String(length=10), nullable=False),
+        sa.Column("outcome", sa.String(length=16), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "connector", "version", "day", "outcome", name=op.f("pk_plugin_outcome")),
+    )
