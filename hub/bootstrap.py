@@ -37,6 +37,9 @@ from hub.identity.api_keys import Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import open_vault
 from hub.integrations.routes import Routes
+from hub.marketplace.client import Catalogue
+from hub.marketplace.installed import Installed
+from hub.marketplace.upkeep import Upkeep
 from hub.runtime.egress import Egress
 from hub.runtime.guest import Limits
 from hub.runtime.isolation import Guests
@@ -89,6 +92,12 @@ class Hub:
             plugins.guests.tell = lambda incident: plugins.conduct.incident(incident, now())
         self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
+        self.upkeep = Upkeep(
+            Installed(settings.plugins_home), catalogue_of(settings), plugins, store, now, settings.catalogue_seconds,
+            self._plugins_changed,
+        )  # fmt: skip
+        self._lanes: Collection[str] = ()
+        self._consuming: set[str] = set()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
         self._bells: list[threading.Event] = []
@@ -109,6 +118,7 @@ class Hub:
                 "HUB_DATABASE_URL, HUB_BROKER_URL",
                 "roles that run apart share a PostgreSQL and a broker; set both, or run `hub up`",
             )
+        self.upkeep.load()
         if unknown := sorted(set(connectors) - set(self.ctx.plugins.connectors)):
             raise MisconfiguredError("--connector", f"{', '.join(unknown)} is not installed")
         if settings.embedded:
@@ -118,15 +128,15 @@ class Hub:
                 log.info("took back %d deliveries of a worker that died", recovered)
         self._declare()
         self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep, _GATHER_SECONDS)
+        self._run("upkeep", self.upkeep.run, threading.Event(), 2.0)
         self._run("conduct", self._record_conduct, threading.Event(), 1.0)
         if self._clock is not None:
             self._run("clock", self._anchor, threading.Event(), 15.0)
         if "work" in roles:
             self._run("translate", self.translator.run_once, self.ctx.raw_arrived, sweep)
             chosen = sorted(connectors or self.ctx.plugins.connectors)
-            for lane in lanes:
-                if names := [queue_name(connector, lane) for connector in chosen]:
-                    self._consume(f"deliver-{lane}", names, self.deliverer.on_message)
+            self._lanes = lanes if not connectors else ()  # a worker for certain connectors takes up no others
+            self._consume_deliveries("", chosen, lanes)
             self._consume("inputs", [INPUTS], self._on_input)
         if "schedule" in roles:
             self._lead("sweep", self.relay.sweep, sweep)
@@ -137,6 +147,22 @@ class Hub:
             self._lead("poll", self.poller.run_due, sweep)
             if not settings.broker_url.startswith("memory:"):
                 self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)
+
+    def _consume_deliveries(self, name: str, connectors: Collection[str], lanes: Collection[str]) -> None:
+        self._consuming |= set(connectors)
+        for lane in lanes:
+            if names := [queue_name(connector, lane) for connector in sorted(connectors)]:
+                self._consume(f"deliver-{lane}{name}", names, self.deliverer.on_message)
+
+    def _plugins_changed(self, names: set[str]) -> None:
+        """What was made from a connector's class is made anew; a new one gets its queues, and somebody who listens to them."""
+        ctx = self.ctx
+        ctx.configured.forget()
+        if ctx.plugins.guests is not None:
+            ctx.loop.call(ctx.plugins.guests.end, lambda connector: not ctx.plugins.current(connector))
+        self._declare()
+        if new := (names & ctx.plugins.connectors.keys()) - self._consuming:
+            self._consume_deliveries(f"-{min(new)}", new, self._lanes)
 
     def _require_schema(self) -> None:
         state = self.ctx.store.reachable_schema()
@@ -267,13 +293,18 @@ class Hub:
         self.close()
 
 
+def catalogue_of(settings: Settings) -> Catalogue | None:
+    """The catalogue that the settings name."""
+    return Catalogue(settings.plugins_home, settings.catalogue) if settings.catalogue else None
+
+
 def isolation_of(settings: Settings) -> Isolation:
     """How plugins that are not the hub's own are run, from the settings."""
     limits = Limits(
         memory=settings.plugin_memory_mb * 1024 * 1024, step_seconds=settings.plugin_step_seconds,
         processes=settings.plugin_processes, fences=_listed(settings.plugin_fences),
     )  # fmt: skip
-    return Isolation(settings.plugins_home, _listed(settings.in_process_plugins), (), Guests(limits))
+    return Isolation(settings.plugins_home, _listed(settings.in_process_plugins), Guests(limits))
 
 
 def _listed(text: str) -> tuple[str, ...]:

@@ -51,6 +51,10 @@ class Settings:
     otlp_endpoint: str = _described("", "OTLP/HTTP endpoint for traces, e.g. http://jaeger:4318; empty: no export.")
     trace_sample_ratio: float = _described(1.0, "Share of new traces that are sampled (0 to 1).")
     plugins_dir: str = _described("", "Folder of plugins from a catalogue and of isolated ones; empty: plugins in data_dir.")
+    catalogue: str = _described(
+        "", "Catalogue of plugins: a folder or http(s) URL; empty: none. Trust it once by `hub catalogue trust`."
+    )
+    catalogue_seconds: float = _described(60.0, "How often the catalogue is asked what was revoked.")
     in_process_plugins: str = _described(
         "crossdock-*", "Comma-separated patterns of distributions, installed beside the hub, that run in its process; every "
         "other plugin runs isolated.",

@@ -22,7 +22,7 @@ def list_integrations(ctx: Context, client: Client) -> dict[str, Any]:
 def apply(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
     """Put a file in force as a new revision."""
     try:
-        wanted = parse_integration(body["source"], body.get("name") or "integration.yaml", ctx.plugins)
+        wanted = parse_integration(body["source"], body.get("name") or "integration.yaml", ctx.plugins, client.tenant_id)
     except ManifestError as error:
         raise HubError("invalid_integration", errors=[_entry(line) for line in str(error).splitlines()]) from None
     with ctx.store.begin() as uow:

@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from hub.cli.catalogue import catalogue as catalogue_commands
 from hub.cli.client import Api, api_options, fail, show
 from hub.cli.governance import contracts
 from hub.cli.language import canonical
+from hub.cli.market import COMMANDS
 from hub.cli.plugins import plugin
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -29,6 +31,9 @@ def main() -> None:
 main.add_command(canonical)
 main.add_command(contracts)
 main.add_command(plugin)
+main.add_command(catalogue_commands)
+for command in COMMANDS:
+    plugin.add_command(command)
 
 
 @main.command(epilog="Example: hub up --data-dir ./data --port 8700")
@@ -243,10 +248,10 @@ def replay(delivery_id: str, reason: str, url: str, key: str, as_json: bool) -> 
 @_JSON
 def connectors(as_json: bool) -> None:
     """List installed connectors with what each write guarantees; exit code 1 if one is quarantined."""
+    from hub.cli.market import open_plugins
     from hub.marketplace.catalogue import catalogue
-    from hub.runtime.plugins import load_plugins
 
-    items = catalogue(load_plugins())
+    items = catalogue(open_plugins())
 
     def text(entries: Any) -> str:
         lines = []

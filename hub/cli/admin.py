@@ -13,11 +13,11 @@ from typing import Any
 from hub.bootstrap import ROLES, Hub, utc_now
 from hub.broker import LANES, open_broker, topology_for
 from hub.cli.client import fail
+from hub.cli.market import open_plugins
 from hub.errors import MisconfiguredError
 from hub.identity.api_keys import TENANT_SCOPES, create_key
 from hub.identity.vault import open_vault
 from hub.policies import audit
-from hub.runtime.plugins import load_plugins
 from hub.settings import Settings, from_environment
 from hub.store import Store
 
@@ -189,7 +189,7 @@ def examine() -> list[dict[str, Any]]:
         note("vault", True, "key can be read")
     except MisconfiguredError as error:
         note("vault", False, str(error))
-    plugins = load_plugins()
+    plugins = open_plugins(settings)
     for name, reason in plugins.quarantined.items():
         note(f"plugin {name}", False, reason)
     note("plugins", bool(plugins.connectors), ", ".join(sorted(plugins.connectors)) or "none installed")

@@ -230,9 +230,9 @@ def _parsed(file: Path) -> Any:
 
 
 def _working() -> Any:
-    from hub.runtime.plugins import load_plugins
+    from hub.cli.market import open_plugins
 
-    return working(load_plugins().connectors)
+    return working(open_plugins().connectors)
 
 
 def _told(call: Any, *arguments: Any) -> Any:

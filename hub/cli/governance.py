@@ -27,9 +27,9 @@ def propose(version: str, reason: str, file: Path | None, url: str, key: str, as
     """Propose a version to the hub: it is linted, compared with the newest release, and kept for review."""
     body: dict[str, Any] = {"version": version, "reason": reason}
     if file is None:
-        from hub.runtime.plugins import load_plugins
+        from hub.cli.market import open_plugins
 
-        mine = working(load_plugins().connectors)
+        mine = working(open_plugins().connectors)
         body |= {"openapi": orjson.dumps(mine.openapi).decode(), "events": mine.events, "connectors": mine.connectors}
     else:
         body["openapi"] = file.read_text("utf-8")

@@ -34,7 +34,6 @@ class Relay:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        self._declared = topology_for(ctx.plugins.connectors)
         self._full: dict[tuple[str, str], float] = {}
 
     def run_due(self) -> int:
@@ -91,7 +90,7 @@ class Relay:
                 if refused:
                     self._give_back([batch[position] for position in refused])
                     log.error("the broker has no queue for %d deliveries; declaring the topology again", len(refused))
-                    self._ctx.broker.declare(self._declared)
+                    self._ctx.broker.declare(topology_for(self._ctx.plugins.connectors))
         return len(taken)
 
     def _give_back(self, rows: Sequence[Row]) -> None:

@@ -26,6 +26,7 @@ from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
 from hub.runtime.performer import Run
+from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
 from hub.sdk.steps import Document, Ignored, Request, Webhook
@@ -194,6 +195,8 @@ class Translator:
         with ctx.store.begin() as uow:
             if isinstance(error, _EarlierFirstError):
                 self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 0.2, "earlier_first", "waits for its sale")
+            elif isinstance(error, NotInstalledError):
+                self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 15.0, "not_installed", str(error))
             elif isinstance(error, ThrottledError):
                 self._postpone(uow, row, error.wait_seconds, "throttled", str(error))
             elif isinstance(error, AuthenticationError):

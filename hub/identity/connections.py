@@ -24,7 +24,7 @@ def set_credentials(
     """Seal and store; a paused connection resumes. Raises ValueError for a name the connector does not declare."""
     row = uow.connections.get(tenant_id, connection_id)
     assert row is not None
-    declared = plugins.get(row["connector"]).manifest.data["credentials"]
+    declared = plugins.known(row["connector"]).manifest.data["credentials"]
     if unknown := sorted(set(values) - set(declared)):
         raise ValueError(f"unknown credential {', '.join(unknown)}; {row['connector']} declares {', '.join(sorted(declared))}")
     save_credentials(uow, vault, tenant_id, connection_id, values, now)
@@ -35,7 +35,7 @@ def set_credentials(
 
 def missing_credentials(uow: UnitOfWork, plugins: Plugins, connection: Row) -> list[str]:
     """Declared credentials that the connection does not have yet."""
-    declared = plugins.get(connection["connector"]).manifest.data["credentials"]
+    declared = plugins.known(connection["connector"]).manifest.data["credentials"]
     known = {row["name"] for row in uow.connections.credentials(connection["tenant_id"], connection["connection_id"])}
     return sorted(name for name, item in declared.items() if item["required"] and name not in known)
 

@@ -33,9 +33,10 @@ class Sessions:
         version = current_version(uow, row)
         with self._lock:
             known = self._open.get((tenant_id, connection_id))
-            if known is not None and known.version == version:
+            wanted = self._plugins.get(row["connector"], tenant_id)
+            if known is not None and known.version == version and type(known.connector) is wanted:
                 return known
-            connector = self._plugins.get(row["connector"])(row["settings"].get("settings", {}))
+            connector = wanted(row["settings"].get("settings", {}))
             if isinstance(connector, IsolatedConnector):
                 connector.owner = (tenant_id, connection_id)
             session = Session(

@@ -32,7 +32,7 @@ def apply_integration(
             return Applied(wanted.name, row["revision"], False, saved)
     for connection_id in saved:
         declared = wanted.connections[connection_id]
-        environments = plugins.get(declared["connector"]).manifest.data["environments"]
+        environments = plugins.get(declared["connector"], tenant_id).manifest.data["environments"]
         base_url = declared["base_url"] or environments[declared["environment"]]["base_url"]
         row = {
             "tenant_id": tenant_id, "connection_id": connection_id, "connector": declared["connector"],

@@ -91,17 +91,17 @@ class Integration:
     text: str
 
 
-def parse_integration(text: str, name: str, plugins: Plugins | None = None) -> Integration:
+def parse_integration(text: str, name: str, plugins: Plugins | None = None, tenant_id: str = "") -> Integration:
     """A checked integration; raises ManifestError with every problem as `file:line: field: problem`.
 
-    With ``plugins`` it is also checked against the connectors that are installed.
+    With ``plugins`` it is also checked against the connectors that are installed (and enabled for ``tenant_id``).
     """
     source = read_yaml(text, name)
     try:
         data = _FileSchema().load(source.data)
     except ValidationError as error:
         raise ManifestError("\n".join(source.error(p, m) for p, m in flatten(error.messages))) from None
-    problems = [*_expressions(data), *_references(data), *(_against(data, plugins) if plugins else ())]
+    problems = [*_expressions(data), *_references(data), *(_against(data, plugins, tenant_id) if plugins else ())]
     if problems:
         raise ManifestError("\n".join(source.error(pointer, problem) for pointer, problem in problems))
     return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text)
@@ -179,13 +179,13 @@ def _references(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return problems
 
 
-def _against(data: Mapping[str, Any], plugins: Plugins) -> list[tuple[str, str]]:
+def _against(data: Mapping[str, Any], plugins: Plugins, tenant_id: str) -> list[tuple[str, str]]:
     """What the installed connectors say: they exist, can write these types, have these objects, need these settings."""
     problems: list[tuple[str, str]] = []
     for alias, wanted in data["connections"].items():
         here = f"/connections/{alias}"
         try:
-            manifest = plugins.get(wanted["connector"]).manifest
+            manifest = plugins.get(wanted["connector"], tenant_id).manifest
         except KeyError as error:
             problems.append((f"{here}/connector", str(error.args[0])))
             continue

@@ -30,14 +30,39 @@ class Isolation:
     Attributes:
         home: folder of their environments.
         in_process: patterns of distributions that run in the hub's own process.
-        environments: what was installed from a catalogue, verified.
         guests: their processes.
     """
 
     home: Path
     in_process: Sequence[str] = ("crossdock-*",)
-    environments: Sequence[Environment] = ()
     guests: Guests = field(default_factory=lambda: Guests(Limits()))
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """A connector from a catalogue, as the lock file has it.
+
+    Attributes:
+        connector: its name.
+        environment: its code, verified.
+        tenants: who may use it; None: every tenant.
+        canary, canary_tenants: another version, and who gets that one.
+        disabled: why none of its code runs; its manifest is still known, so that what arrives for it is kept.
+    """
+
+    connector: str
+    environment: Environment
+    tenants: frozenset[str] | None = None
+    canary: Environment | None = None
+    canary_tenants: frozenset[str] = frozenset()
+    disabled: str = ""
+
+
+class NotInstalledError(KeyError):
+    """No code of this connector runs here, or not for this tenant: what is for it waits."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass
@@ -49,14 +74,71 @@ class Plugins:
     quarantined: dict[str, str] = field(default_factory=dict)
     guests: Guests | None = None
     conduct: Conduct = field(default_factory=Conduct)
+    adopted: dict[str, Adopted] = field(default_factory=dict)
+    _classes: dict[str, type[Connector]] = field(default_factory=dict)
 
-    def get(self, name: str) -> type[Connector]:
-        """The connector class; raises KeyError whose text says what is installed."""
+    def known(self, name: str) -> type[Connector]:
+        """The connector class, to look at its manifest; raises NotInstalledError."""
         if name not in self.connectors:
             why = f" (quarantined: {self.quarantined[name]})" if name in self.quarantined else ""
             known = ", ".join(sorted(self.connectors)) or "none"
-            raise KeyError(f"connector {name!r} is not installed{why}; installed: {known}")
+            raise NotInstalledError(f"connector {name!r} is not installed{why}; installed: {known}")
         return self.connectors[name]
+
+    def get(self, name: str, tenant_id: str = "") -> type[Connector]:
+        """The connector class to run, of the version that is the tenant's; raises NotInstalledError, whose text says why."""
+        self.known(name)
+        adopted = self.adopted.get(name)
+        if adopted is None:
+            return self.connectors[name]
+        if adopted.disabled:
+            raise NotInstalledError(f"connector {name!r} is disabled: {adopted.disabled}")
+        if tenant_id and adopted.tenants is not None and tenant_id not in adopted.tenants:
+            raise NotInstalledError(
+                f"connector {name!r} is not enabled for {tenant_id}: `hub plugin enable {name} {tenant_id}`"
+            )
+        if adopted.canary is not None and tenant_id in adopted.canary_tenants:
+            return self._class(adopted.canary)
+        return self.connectors[name]
+
+    def adopt(self, wanted: Iterable[Adopted]) -> set[str]:
+        """Take these in place of what was adopted before; returns the names of connectors that are not what they were."""
+        before, self.adopted = self.adopted, {}
+        for item in wanted:
+            if item.connector in self.connectors and item.connector not in before:
+                self.quarantined[item.connector] = f"already carried by {self.distributions[item.connector]}"
+                continue
+            try:
+                self.connectors[item.connector] = self._class(item.environment)
+                if item.canary is not None:
+                    self._class(item.canary)
+            except (OSError, ValueError) as error:
+                self.connectors.pop(item.connector, None)
+                self.quarantined[item.connector] = f"{type(error).__name__}: {str(error)[:500]}"
+                continue
+            self.adopted[item.connector] = item
+            self.distributions[item.connector] = item.environment.distribution
+            self.quarantined.pop(item.connector, None)
+        for name in before.keys() - self.adopted.keys():
+            self.connectors.pop(name, None)
+        return {name for name in before.keys() | self.adopted.keys() if before.get(name) != self.adopted.get(name)}
+
+    def current(self, connector: Connector) -> bool:
+        """Whether an instance is of a class that is in use."""
+        kind, name = type(connector), connector.manifest.connector
+        adopted = self.adopted.get(name)
+        if adopted is None:
+            return self.connectors.get(name) is kind
+        classes = [self._classes.get(item.digest) for item in (adopted.environment, adopted.canary) if item is not None]
+        return not adopted.disabled and kind in classes
+
+    def _class(self, environment: Environment) -> type[Connector]:
+        """One class for one code, so that what runs goes on when something else changes."""
+        if environment.digest not in self._classes:
+            if self.guests is None:
+                raise ValueError("this process runs no isolated connectors")
+            self._classes[environment.digest] = _isolated(environment, self.guests)
+        return self._classes[environment.digest]
 
 
 def load_plugins(points: Iterable[EntryPoint] | None = None, isolation: Isolation | None = None) -> Plugins:
@@ -70,22 +152,17 @@ def load_plugins(points: Iterable[EntryPoint] | None = None, isolation: Isolatio
                 for connector in _connectors_of(point):
                     _accept(plugins, distribution, connector)
             else:
-                _accept(plugins, distribution, _isolated(of_package(isolation.home, distribution, point.value), isolation))
+                _accept(
+                    plugins, distribution, _isolated(of_package(isolation.home, distribution, point.value), isolation.guests)
+                )
         except (Exception, SystemExit) as error:
             plugins.quarantined[point.name] = f"{type(error).__name__}: {str(error)[:500]}"
-    if isolation is None:
-        return plugins
-    for environment in isolation.environments:
-        try:
-            _accept(plugins, environment.distribution, _isolated(environment, isolation))
-        except (OSError, ValueError) as error:
-            plugins.quarantined[environment.distribution.partition(" ")[0]] = f"{type(error).__name__}: {str(error)[:500]}"
     return plugins
 
 
-def _isolated(environment: Environment, isolation: Isolation) -> type[Connector]:
+def _isolated(environment: Environment, guests: Guests) -> type[Connector]:
     manifest = parse_manifest(environment.manifest.read_text("utf-8"), environment.manifest.name)
-    return isolated(environment, manifest, isolation.guests)
+    return isolated(environment, manifest, guests)
 
 
 def _connectors_of(point: EntryPoint) -> list[type[Connector]]:

@@ -16,6 +16,11 @@ class Configured:
         self._known: dict[str, tuple[int, dict[Hashable, Any]]] = {}
         self._lock = threading.Lock()
 
+    def forget(self) -> None:
+        """What is remembered was made from something that has changed in this process."""
+        with self._lock:
+            self._known = {}
+
     def get(self, uow: UnitOfWork, tenant_id: str, name: Hashable, read: Callable[[], T]) -> T:
         """What ``read`` returned since the tenant's configuration changed last. The result is shared: change nothing in it."""
         version = uow.version_of(tenant_id)

@@ -1,0 +1,114 @@
+"""Keeps a running hub true to its lock file and catalogue: what was revoked stops, what fails after an upgrade goes back."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from hub.identity.connections import resume
+from hub.marketplace.client import Catalogue, StaleError
+from hub.marketplace.installed import Installed
+from hub.marketplace.repository import CatalogueError
+from hub.policies import audit
+from hub.runtime.conduct import FAULT
+from hub.runtime.plugins import NotInstalledError, Plugins
+from hub.store import Store, UnitOfWork
+
+log = logging.getLogger(__name__)
+_PARKED = "plugin: "
+#: A new version goes back when at least so many tries were made, and so many of them ended by its own fault (or dead).
+_TRIES, _SHARE = 10, 0.2
+
+
+@dataclass
+class Upkeep:
+    """Run every few seconds by every process of a hub. ``changed`` is told the connectors that are not what they were."""
+
+    installed: Installed
+    catalogue: Catalogue | None
+    plugins: Plugins
+    store: Store
+    clock: Callable[[], datetime]
+    every_seconds: float
+    changed: Callable[[set[str]], None] = lambda names: None
+    _stamp: tuple[int, int] = (-1, -1)
+    _asked: float = field(default=-1e9)
+
+    def run(self) -> int:
+        """Ask the catalogue if it is time, judge new versions, and take up what the lock file says."""
+        if self.catalogue is not None and self.catalogue.trusted and time.monotonic() - self._asked >= self.every_seconds:
+            self._asked = time.monotonic()
+            self._poll(self.catalogue)
+        if self.plugins.adopted:
+            self._judge()
+        if self.installed.stamp() != self._stamp:
+            self.load()
+        return 0
+
+    def load(self) -> None:
+        """Adopt what the lock file names and the catalogue vouches for."""
+        self._stamp = self.installed.stamp()
+        adopted, refused = self.installed.adopted(self.catalogue)
+        for name, why in refused.items():
+            log.error("plugin %s is not run: %s", name, why)
+        names = self.plugins.adopt(adopted)
+        self.plugins.quarantined |= refused
+        if names:
+            self.changed(names)
+            with self.store.begin() as uow:
+                self._park(uow)
+
+    def _poll(self, catalogue: Catalogue) -> None:
+        try:
+            for name, why in self.installed.heed(catalogue.refresh()).items():
+                log.error("plugin %s is disabled: %s", name, why)
+        except StaleError as error:
+            log.error("%s", error)
+        except CatalogueError as error:
+            log.warning("the catalogue cannot be asked now: %s", error)
+
+    def _judge(self) -> None:
+        """Roll back a version that fails where the one before it did not."""
+        for name, held in self.installed.read().items():
+            newer, older = (held["canary"], held["current"]) if held["canary"] else (held["current"], held["previous"])
+            if not newer or not older or held["state"] != "installed":
+                continue
+            since = datetime.fromisoformat(newer["at"])
+            with self.store.read() as uow:
+                rows = uow.plugins.outcomes(name, since=since)
+            tries, failed = _share([row for row in rows if row["version"] == newer["version"]])
+            before, bad = _share([row for row in rows if row["version"] == older["version"]])
+            usual = bad / before if before else 0.0
+            if tries < _TRIES or failed / tries < max(_SHARE, 2 * usual):
+                continue
+            reason = f"{failed} of {tries} tries of {newer['version']} failed by its own fault"
+            back = self.installed.rollback(name, reason)
+            log.error("plugin %s goes back to %s: %s", name, back, reason)
+            with self.store.begin() as uow:
+                for tenant_id in uow.tenants.ids():
+                    if any(row["connector"] == name for row in uow.connections.all(tenant_id)):
+                        audit.record(uow, tenant_id, self.clock(), "upkeep", "plugin.rolled_back", f"connector/{name}",
+                                     left=newer["version"], to=back, reason=reason)  # fmt: skip
+
+    def _park(self, uow: UnitOfWork) -> None:
+        """Connections whose connector may not run pause, with what waits for them; they go on when it may again."""
+        now = self.clock()
+        for tenant_id in uow.tenants.ids():
+            for row in uow.connections.all(tenant_id):
+                name, connection = row["connector"], row["connection_id"]
+                try:
+                    self.plugins.get(name, tenant_id)
+                except NotInstalledError as error:
+                    why = f"{_PARKED}{error}"
+                    if row["state"] == "active" and uow.connections.set_state(tenant_id, connection, "paused", why, now):
+                        audit.record(uow, tenant_id, now, "upkeep", "connection.paused", f"connection/{connection}", reason=why)
+                    continue
+                if row["state"] == "paused" and row["state_reason"].startswith(_PARKED):
+                    resume(uow, tenant_id, connection, now, "upkeep", f"{name} may run again")
+
+
+def _share(rows: list[dict[str, object]]) -> tuple[int, int]:
+    """(tries that came to an end, those that failed)."""
+    counted = {str(row["outcome"]): int(str(row["count"])) for row in rows}
+    return sum(counted.values()), counted.get(FAULT, 0) + counted.get("dead", 0)
