@@ -16,7 +16,7 @@ import yaml
 from hub.cli.client import fail, read_json, show
 from hub.sdk.editor import manifest_schema
 from hub.sdk.errors import ConnectorError, ManifestError
-from hub.sdk.kit import RULES, TIERS, Report, Subject, judge
+from hub.sdk.kit import RULES, TIERS, Report, Subject, System, judge
 from hub.sdk.kit.unmapped import mapped, vars_of
 from hub.sdk.manifest import KINDS, parse_manifest
 from hub.sdk.scaffold import scaffold
@@ -152,6 +152,30 @@ def run(name: str, capability: str, what: str, file: Path | None, key: str) -> N
         click.echo(_masked(f"{type(error).__name__} {error.code}: {error.message}{remedy}", trial.system.secrets))
         raise SystemExit(1) from None
     click.echo(_masked(f"= {result!r}"[:2000], trial.system.secrets))
+
+
+@plugin.command("simulate", epilog="Example: hub plugin simulate ./acme --port 8791")
+@click.argument("name")
+@click.option("--port", default=0, help="Default: any free one.")
+def simulate(name: str, port: int) -> None:
+    """Serve the kit's system on a port of this machine, for a hub to talk to, until Ctrl-C; what it holds is gone then."""
+    from hub.sdk.testing import SimulatorServer
+
+    system = _subject(name).system()
+    with SimulatorServer(_Served(system), port) as server:
+        click.echo("\n".join([server.url, *(f"{header}: {value}" for header, value in system.headers.items())]))
+        while True:
+            time.sleep(3600)
+
+
+class _Served:
+    """A kit's system as something to serve."""
+
+    def __init__(self, system: System) -> None:
+        self.handle = system.handle
+
+    def throttled(self, seconds: int) -> Response:
+        return Response(429, {"retry-after": str(seconds)})
 
 
 def _short(content: bytes) -> str:

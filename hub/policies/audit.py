@@ -12,7 +12,8 @@ ACTIONS = frozenset({
     "webhook.refused", "raw.repeated", "raw.translated", "raw.quarantined", "raw.ignored", "raw.discarded", "raw.replayed",
     "message.accepted", "message.suspected", "message.released", "message.dropped",
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
-    "delivery.corrected", "connection.paused", "connection.resumed", "plugin.rolled_back", "connection.saved", "credential.saved",
+    "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
+    "plugin.rolled_back",
     "integration.applied", "tenant.created", "key.created", "key.revoked",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",
 })  # fmt: skip

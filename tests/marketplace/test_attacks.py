@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from marketplace.shelf import Shelf
 from tuf.api.metadata import Metadata, TargetFile, Targets
 
 from hub.marketplace.client import Catalogue, StaleError, chosen
@@ -22,6 +21,7 @@ from hub.marketplace.repository import CatalogueError, Repository, path_of, sign
 from hub.marketplace.review import decided
 from hub.marketplace.wheel import build
 from hub.runtime.download import MAX_BYTES, Download
+from marketplace.shelf import Shelf
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def test_endless_data(shelf: Shelf) -> None:
         while True:
             sent.append(connection.send(b"0" * 65536))
 
-    with _server(endless) as url, pytest.raises(CatalogueError, match="DownloadError|DownloadLengthMismatch"):
+    with _server(endless) as url, pytest.raises(CatalogueError, match=r"DownloadError|DownloadLengthMismatch"):
         _elsewhere(shelf, url).refresh()
     assert sum(sent) < 2 * MAX_BYTES
 

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from marketplace.shelf import Shelf
 
 from hub.marketplace.repository import CatalogueError
 from hub.marketplace.wheel import WheelRefusedError, build, inspect
+from marketplace.shelf import Shelf
 
 Files = dict[str, bytes]
 INFO = "hub_acme-0.1.0.dist-info"
