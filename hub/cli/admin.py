@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from hub.bootstrap import ROLES, Hub, utc_now
+from hub.bootstrap import ROLES, Hub, isolation_of, utc_now
 from hub.broker import LANES, open_broker, topology_for
 from hub.cli.client import fail
 from hub.cli.market import open_plugins
@@ -18,6 +18,7 @@ from hub.errors import MisconfiguredError
 from hub.identity.api_keys import TENANT_SCOPES, create_key
 from hub.identity.vault import open_vault
 from hub.policies import audit
+from hub.runtime.examination import missing_fences
 from hub.settings import Settings, from_environment
 from hub.store import Store
 
@@ -192,6 +193,13 @@ def examine() -> list[dict[str, Any]]:
     plugins = open_plugins(settings)
     for name, reason in plugins.quarantined.items():
         note(f"plugin {name}", False, reason)
+    missing = missing_fences()
+    needed = isolation_of(settings).guests.limits.fences
+    note(
+        "isolation",
+        not set(missing) & set(needed),
+        f"no fence {', '.join(missing)} on this machine" if missing else "all fences",
+    )
     note("plugins", bool(plugins.connectors), ", ".join(sorted(plugins.connectors)) or "none installed")
     broker = open_broker(settings.broker_url, settings.broker_prefix)
     problem = broker.problem()

@@ -4,7 +4,6 @@ import json
 import sys
 import time
 import tomllib
-from collections.abc import Callable, Sequence
 from importlib import resources
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -14,13 +13,14 @@ import click
 import yaml
 
 from hub.cli.client import fail, read_json, show
+from hub.cli.trials import CAPABILITIES, KEY, repl, stage
 from hub.sdk.editor import manifest_schema
 from hub.sdk.errors import ConnectorError, ManifestError
 from hub.sdk.kit import RULES, TIERS, Report, Subject, System, judge
 from hub.sdk.kit.unmapped import mapped, vars_of
 from hub.sdk.manifest import KINDS, parse_manifest
 from hub.sdk.scaffold import scaffold
-from hub.sdk.steps import Request, Response
+from hub.sdk.steps import Response
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 _GROUP = "hub.kits"
@@ -110,48 +110,50 @@ def map_command(name: str, object_name: str, record: Path, watch: bool, as_json:
         time.sleep(0.3)
 
 
-@plugin.command("run", epilog="Example: hub plugin run ./acme write sale.completed.v1")
+def _stage_options(command: Any) -> Any:
+    options = (
+        click.option("--record", type=click.Path(dir_okay=False, path_type=Path), help="Write each exchange to this cassette."),
+        click.option("--replay", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                     help="Answer from this cassette; exit code 1 if the connector asks for something else."),
+        click.option("--sandbox", default="", help="A real system: an environment of the manifest, or a base URL."),
+        click.option("--credential", "credentials", multiple=True, help="Of the sandbox: NAME=VALUE or NAME=@FILE; repeat."),
+        click.option("--setting", "settings", multiple=True, help="Of the sandbox: NAME=VALUE; repeat."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@plugin.command("run", epilog="Example: hub plugin run ./acme write sale.completed.v1 --record tests/cassettes/sale.json")
 @click.argument("name")
-@click.argument("capability", type=click.Choice(("check", "read", "write", "find")))
+@click.argument("capability", type=click.Choice(CAPABILITIES))
 @click.argument("what", default="")
 @click.argument("file", required=False, type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--key", default="XD0123456789ABCDEF01234567", show_default=True, help="Of a write: the hub's reference.")
-def run(name: str, capability: str, what: str, file: Path | None, key: str) -> None:
-    """Run one capability against the kit's fresh system; print each request and answer, secrets masked.
+@click.option("--key", default=KEY, show_default=True, help="Of a write: the hub's reference.")
+@_stage_options
+def run(
+    name: str, capability: str, what: str, file: Path | None, key: str, record: Path | None, replay: Path | None, sandbox: str,
+    credentials: tuple[str, ...], settings: tuple[str, ...],
+) -> None:  # fmt: skip
+    """Run one capability against the kit's fresh system, a cassette or a sandbox; print every exchange, secrets masked.
 
-    WHAT is the object that is read, or the type that is written; FILE a document (default: the kit's own sample).
-    Exit code 1 if it ends with an error.
+    WHAT is the object that is read, or the type that is written; FILE a document (default: the kit's own sample), or a
+    webhook's body. Exit code 1 if it ends with an error.
     """
-    subject = _subject(name)
-    trial = subject.trial()
-    manifest = subject.connector.manifest
-    known = manifest.objects if capability == "read" else manifest.writes
-    if capability != "check" and what not in known:
-        fail(2, f"{capability} what? one of {', '.join(known) or 'nothing'}")
-    if capability in ("write", "find") and file is None and not subject.documents.get(what):
-        fail(2, f"the kit has no sample of {what}; name a file")
-    document = read_json(file) if file else next(iter(subject.documents.get(what, ())), {})
-    capabilities: dict[str, Callable[[], Any]] = {
-        "check": lambda: trial.connector.check(), "read": lambda: trial.connector.read(what, {}),
-        "write": lambda: trial.connector.write(what, document, key), "find": lambda: trial.connector.find(what, document, key),
-    }  # fmt: skip
+    with stage(_subject(name), replay, record, sandbox, credentials, settings) as on:
+        well = on.run(capability, what, file, key)
+    raise SystemExit(0 if well else 1)
 
-    def told(number: int, request: Request, answer: Callable[[], Response]) -> Response:
-        params = "".join(f" {key}={value}" for key, value in request.params.items() if value is not None)
-        response = answer()
-        lines = [f"{number + 1}  {request.method} {request.path}{params}{'  [effect]' if request.mutates else ''}"]
-        lines += [f"   > {_short(body)}" for body in (request.body(),) if body]
-        lines += [f"   < {response.status} {_short(response.content)}"]
-        click.echo("\n".join(_masked(line, trial.system.secrets) for line in lines))
-        return response
 
-    try:
-        result = trial.perform(capabilities[capability](), told)
-    except ConnectorError as error:
-        remedy = f"\nremedy: {error.remedy}" if error.remedy else ""
-        click.echo(_masked(f"{type(error).__name__} {error.code}: {error.message}{remedy}", trial.system.secrets))
-        raise SystemExit(1) from None
-    click.echo(_masked(f"= {result!r}"[:2000], trial.system.secrets))
+@plugin.command("console", epilog="Example: hub plugin console ./acme")
+@click.argument("name")
+@_stage_options
+def console(
+    name: str, record: Path | None, replay: Path | None, sandbox: str, credentials: tuple[str, ...], settings: tuple[str, ...]
+) -> None:
+    """Run one capability after the other against the same system: write, find what was written, read on."""
+    with stage(_subject(name), replay, record, sandbox, credentials, settings) as on:
+        repl(on)
 
 
 @plugin.command("simulate", epilog="Example: hub plugin simulate ./acme --port 8791")
@@ -176,17 +178,6 @@ class _Served:
 
     def throttled(self, seconds: int) -> Response:
         return Response(429, {"retry-after": str(seconds)})
-
-
-def _short(content: bytes) -> str:
-    text = content.decode("utf-8", "replace")
-    return text if len(text) <= 500 else f"{text[:500]}… ({len(content)} bytes)"
-
-
-def _masked(text: str, secrets: Sequence[str]) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "***")
-    return text
 
 
 def _show_map(subject: Subject, manifest: Path, object_name: str, record: Path, as_json: bool) -> int:

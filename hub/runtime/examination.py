@@ -1,14 +1,22 @@
 """Judging a plugin by the kit in a process that can do no harm (`hub.sdk.guest.examine`)."""
 
 import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hub.runtime.environments import Environment
-from hub.sdk.guest import wire
+from hub.sdk.guest import fence, wire
 
 _BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from hub.sdk.guest.examine import main; main()"
+_PROBE = "import sys; from hub.sdk.guest import fence; print(*fence.raise_fence(sys.path, lambda *_: None))"
 _LIMITS = {"memory": 1024 * 1024 * 1024, "files": 64, "cpu": 300}
+
+
+def missing_fences() -> list[str]:
+    """The fences that this machine's kernel does not have, tried in a process that ends behind them."""
+    done = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.split() if done.returncode == 0 else list(fence.FENCES)
 
 
 def examine(environment: Environment, kit: str, fences: Sequence[str], seconds: float = 300.0) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 Only the standard library and the SDK; nothing here is used by a running hub.
 """
 
+from hub.sdk.testing.cassette import Cassette, CassetteError
 from hub.sdk.testing.drive import drive
 from hub.sdk.testing.faults import Fault, FaultPlan
 from hub.sdk.testing.forward import Forward
@@ -11,6 +12,8 @@ from hub.sdk.testing.simulator import SimRequest, Simulator, answer, route
 from hub.sdk.testing.webhooks import OutgoingWebhook, WebhookSender
 
 __all__ = [
+    "Cassette",
+    "CassetteError",
     "Fault",
     "FaultPlan",
     "Forward",

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from canonical.examples import EXAMPLES
 from hub.cli import main
-from hub.cli.plugins import _masked
+from hub.cli.trials import masked
 from hub.sdk.manifest import KINDS, parse_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -110,7 +110,7 @@ def test_one_capability_is_run_and_each_request_is_shown_without_secrets(
     assert code == 1
     assert "rejected_by_target: no article SKU-9999\nremedy: " in said
     assert "one of sale.completed.v1" in _run("run", str(folder), "write", "product.v1")[1]
-    assert _masked("token abc", ["abc"]) == "token ***"
+    assert masked("token abc", ["abc"]) == "token ***"
 
 
 SPECS = Path(__file__).resolve().parents[4] / "shared/specs"
