@@ -85,7 +85,7 @@ class Hub:
         now = clock or self._clock or utc_now
         self.ctx = Context(
             settings, store, GroupCommit(store), broker, plugins, vault, configured, Clients(configured),
-            Sessions(plugins, vault, configured), Routes(configured), telemetry,
+            Sessions(plugins, vault, configured, store), Routes(configured), telemetry,
             Loop(Egress(settings.egress_private_hosts), telemetry, now), now, instance,
         )  # fmt: skip
         if plugins.guests is not None:

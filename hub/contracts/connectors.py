@@ -15,13 +15,18 @@ def described(manifest: Manifest) -> dict[str, Any]:
     data = manifest.data
     return {
         "version": data["version"], "canonical": data["canonical"],
-        "hosts": sorted(environment["base_url"] for environment in data["environments"].values()),
+        "hosts": sorted({*(environment["base_url"] for environment in data["environments"].values()), *_token_hosts(data)}),
         "reads": sorted(name for name, item in manifest.objects.items() if item["read"]),
         "types": sorted({item["map"]["type"] for item in manifest.objects.values() if item["map"]}),
         "writes": {name: manifest.guarantee(name) for name in sorted(manifest.writes)},
         "credentials": sorted(data["credentials"]),
         "settings": {name: _must(said) for name, said in sorted(data["settings"].items())},
     }  # fmt: skip
+
+
+def _token_hosts(data: Mapping[str, Any]) -> list[str]:
+    oauth2 = data["auth"]["oauth2"]
+    return [url for url in (oauth2["token_url"], oauth2["authorize_url"]) if url] if oauth2 else []
 
 
 def _must(setting: Mapping[str, Any]) -> bool:

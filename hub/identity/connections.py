@@ -27,6 +27,7 @@ def set_credentials(
     declared = plugins.known(row["connector"]).manifest.data["credentials"]
     if unknown := sorted(set(values) - set(declared)):
         raise ValueError(f"unknown credential {', '.join(unknown)}; {row['connector']} declares {', '.join(sorted(declared))}")
+    uow.tokens.forget(tenant_id, connection_id)
     save_credentials(uow, vault, tenant_id, connection_id, values, now)
     audit.record(uow, tenant_id, now, actor, "credential.saved", f"connection/{connection_id}", names=sorted(values))
     if not missing_credentials(uow, plugins, row):

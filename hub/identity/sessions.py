@@ -4,19 +4,20 @@ import threading
 from typing import Any
 
 from hub.errors import NotFoundError
+from hub.identity.oauth import Tokens
 from hub.identity.vault import Vault, load_credentials
 from hub.runtime.isolation import IsolatedConnector
 from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
-from hub.store import Configured, UnitOfWork
+from hub.store import Configured, Store, UnitOfWork
 from hub.store.rows import Row
 
 
 class Sessions:
     """The open sessions of this process."""
 
-    def __init__(self, plugins: Plugins, vault: Vault, configured: Configured) -> None:
-        self._plugins, self._vault, self._configured = plugins, vault, configured
+    def __init__(self, plugins: Plugins, vault: Vault, configured: Configured, store: Store) -> None:
+        self._plugins, self._vault, self._configured, self._store = plugins, vault, configured, store
         self._open: dict[tuple[str, str], Session] = {}
         self._lock = threading.Lock()
 
@@ -44,6 +45,9 @@ class Sessions:
                 load_credentials(uow, self._vault, tenant_id, connection_id),
                 {**connector.manifest.limits, **row["settings"].get("limits", {})}, version,
             )  # fmt: skip
+            if declared := session.manifest.data["auth"]["oauth2"]:
+                session.tokens = Tokens(self._store, self._vault, tenant_id, connection_id, declared, session.credentials,
+                                        connector.settings)  # fmt: skip
             self._open[tenant_id, connection_id] = session
             return session
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from http.cookies import SimpleCookie
 from typing import Any, Protocol, TypeVar
 
 import aiohttp
@@ -136,7 +137,7 @@ class Performer:
                 return response
             except ConnectorError as error:
                 await boundary.after_request(error)
-                error.message = redaction.text(error.message, session.credentials.values())
+                error.message = redaction.text(error.message, session.secrets)
                 record["error"] = error.code
                 record["detail"] = error.message[:500]
                 fail(span, error.code)
@@ -147,16 +148,51 @@ class Performer:
     async def _send(
         self, request: Request, session: Session, boundary: Boundary, run: Run, traceparent: str
     ) -> Response:  # fmt: skip
-        """Log in first where that is needed; the lease is checked last, right before the bytes of an effect leave."""
-        logs_in = session.manifest.data["auth"]["login"] is not None
-        headers = await self._login(session, boundary) if logs_in else session.auth_headers()
+        """Authenticate first; the lease is checked last, right before the bytes of an effect leave."""
+        headers = await self._authenticate(session, boundary)
         await self._intend(request, boundary, run)
         response = await self._exchange(request, session, headers, traceparent)
-        if logs_in and response.status == 401:  # refused before anything was applied: the session ran out
-            headers = await self._login(session, boundary, expired=headers)
+        if self._expired(session, response):  # refused before anything was applied: session or token ran out
+            headers = await self._authenticate(session, boundary, refused=headers)
             await self._intend(request, boundary, run)
             response = await self._exchange(request, session, headers, traceparent)
         return response
+
+    async def _authenticate(
+        self, session: Session, boundary: Boundary, refused: Mapping[str, str] | None = None
+    ) -> dict[str, str]:  # fmt: skip
+        """The headers that a request carries. ``refused``: those that were not taken any more."""
+        auth = session.manifest.data["auth"]
+        if auth["login"] is not None:
+            return {**await self._login(session, boundary, refused), **session.auth_headers()}
+        if auth["oauth2"] is None:
+            return session.auth_headers()
+        declared = auth["oauth2"]
+        if session.tokens is None:
+            raise AuthenticationError(f"connection {session.connection_id} has nobody to get its tokens")
+        before = (refused or {}).get(declared["header"], "").removeprefix(f"{declared['scheme']} ")
+        session.access_token = await session.tokens.access(self._ask, before)
+        return {**session.auth_headers(), declared["header"]: f"{declared['scheme']} {session.access_token}".strip()}
+
+    @staticmethod
+    def _expired(session: Session, response: Response) -> bool:
+        auth = session.manifest.data["auth"]
+        if auth["login"] is not None and auth["login"]["expired"]:
+            context = {"status": response.status, "headers": dict(response.headers)}
+            return bool(evaluate(auth["login"]["expired"], context))
+        return response.status == 401 and (auth["login"] is not None or auth["oauth2"] is not None)
+
+    async def _ask(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+        """Post a form to a token endpoint."""
+        self._egress.check(url, url)
+        sent = {"Accept": "application/json", **headers}
+        timeout = aiohttp.ClientTimeout(total=20, sock_connect=10)
+        try:
+            async with self._http.post(url, data=dict(form), headers=sent, timeout=timeout, allow_redirects=False) as answer:
+                content = await _bounded(answer, 1024 * 1024)
+                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, content)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise TargetUnavailableError(f"the token endpoint cannot be asked: {type(error).__name__} {error}") from error
 
     @staticmethod
     async def _intend(request: Request, boundary: Boundary, run: Run) -> None:
@@ -166,24 +202,23 @@ class Performer:
         else:
             await boundary.before_read(request)
 
-    async def _login(self, session: Session, boundary: Boundary, expired: Mapping[str, str] | None = None) -> dict[str, str]:
+    async def _login(self, session: Session, boundary: Boundary, refused: Mapping[str, str] | None) -> dict[str, str]:
         declared = session.manifest.data["auth"]["login"]
         async with session.login_lock:
-            if not session.login_value or (expired or {}).get(declared["header"]) == session.login_value:
+            stale = refused is not None and all(refused.get(name) == value for name, value in session.login_headers.items())
+            if not session.login_headers or stale:
                 context = {"credentials": dict(session.credentials), "settings": dict(session.connector.settings)}
-                wanted = render({key: declared["request"][key] for key in ("json", "params")}, context)
+                wanted = render({key: declared["request"][key] for key in ("json", "params", "headers")}, context)
                 path = session.base_path(declared["request"]["path"])
-                request = Request(declared["request"]["method"], path, json=wanted.get("json"), effect=False)
+                request = Request(declared["request"]["method"], path, wanted.get("params") or {}, json=wanted.get("json"),
+                                  headers=wanted.get("headers") or {}, effect=False)  # fmt: skip
                 await boundary.before_request(request)  # it counts like any other
                 await boundary.before_read(request)
-                response = await self._exchange(request, session, {}, "")
+                response = await self._exchange(request, session, session.auth_headers(), "")
                 if response.status in (401, 403, 429) or response.status >= 500:
                     raise _login_error(response, self._clock())
-                value = evaluate(declared["value"][1:].strip(), {**context, "body": response.json()})
-                if not value:
-                    raise AuthenticationError("the login answered without a session", remedy="check the credentials")
-                session.login_value = str(value)
-            return {declared["header"]: session.login_value, **session.auth_headers()}
+                session.login_headers = _logged_in(declared, context, response)
+            return dict(session.login_headers)
 
     async def _exchange(self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str) -> Response:
         url = session.base_url.rstrip("/") + request.path
@@ -197,12 +232,17 @@ class Performer:
         params = {key: _text(value) for key, value in request.params.items() if value is not None}
         timeout = aiohttp.ClientTimeout(total=float(session.limits["timeout_seconds"]), sock_connect=10)
         target = URL(url, encoded=True).update_query(params) if params else URL(url, encoded=True)
+        if session.manifest.data["auth"]["oauth1"] is not None:  # each request is signed, and each try of it anew
+            sent["Authorization"] = session.oauth1_header(request.method, str(target))
         try:
             async with self._http.request(
                 request.method, target, data=body, headers=sent, timeout=timeout, allow_redirects=False
             ) as answer:
                 content = await _bounded(answer, int(session.limits["max_response_bytes"]))
-                return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, content)
+                headers = {name.lower(): value for name, value in answer.headers.items()}
+                if answer.cookies:  # each came in a header of its own
+                    headers["set-cookie"] = "; ".join(f"{item.key}={item.value}" for item in answer.cookies.values())
+                return Response(answer.status, headers, content)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise TargetUnavailableError(f"cannot connect to {session.base_url}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -221,7 +261,7 @@ def _advance(steps: Steps[Any], response: Response | None, error: ConnectorError
 
 def _without_secrets(response: Response, session: Session) -> Response:
     """For an isolated connector: a system that echoes what it was sent must not hand over the credentials."""
-    secrets = [secret for secret in (*session.credentials.values(), session.login_value) if len(secret) >= _SECRET_LENGTH]
+    secrets = [secret for secret in session.secrets if len(secret) >= _SECRET_LENGTH]
     content = response.content
     for secret in secrets:
         content = content.replace(secret.encode(), b"***")
@@ -232,6 +272,22 @@ def _without_secrets(response: Response, session: Session) -> Response:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _logged_in(declared: Mapping[str, Any], context: Mapping[str, Any], response: Response) -> dict[str, str]:
+    """What requests carry after a login; expressions see body, headers and cookies of its answer."""
+    try:
+        body = response.json()
+    except ConnectorError:
+        body = response.content.decode("utf-8", "replace")
+    cookies = {item.key: item.value for item in SimpleCookie(response.headers.get("set-cookie", "")).values()}
+    seen = {**context, "body": body, "headers": dict(response.headers), "cookies": cookies}
+    named = {**declared["headers"], **({declared["header"]: declared["value"]} if declared["header"] else {})}
+    found = {name: evaluate(text[1:].strip(), seen) if text.startswith("=") else text for name, text in named.items()}
+    if not all(found.values()):
+        lacking = ", ".join(name for name, value in found.items() if not value)
+        raise AuthenticationError(f"the login answered without {lacking}", remedy="check the credentials")
+    return {name: str(value) for name, value in found.items()}
 
 
 def _login_error(response: Response, now: datetime) -> ConnectorError:

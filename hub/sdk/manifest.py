@@ -3,7 +3,7 @@
 The shape is defined once, as marshmallow schemas; `docs/howto/write-a-connector.md` walks through it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -53,13 +53,49 @@ class _RequestSchema(_Strict):
 
 class _LoginSchema(_Strict):
     request = fields.Nested(_RequestSchema, required=True)
-    header = fields.Str(required=True)
-    value = fields.Str(required=True)
+    header = fields.Str(load_default="")
+    value = fields.Str(load_default="")
+    headers = fields.Dict(keys=fields.Str(), values=fields.Str(), load_default=dict)
+    expired = fields.Str(load_default="")
+
+
+class _AssertionSchema(_Strict):
+    private_key = fields.Str(required=True)
+    algorithm = fields.Str(load_default="RS256", validate=validate.OneOf(("RS256", "PS256", "ES256")))
+    claims = fields.Dict(keys=fields.Str(), values=fields.Str(), required=True)
+    header = fields.Dict(keys=fields.Str(), values=fields.Str(), load_default=dict)
+
+
+class _OAuth2Schema(_Strict):
+    grant = fields.Str(
+        required=True, validate=validate.OneOf(("client_credentials", "refresh_token", "jwt_bearer", "authorization_code"))
+    )
+    token_url = fields.Str(required=True, validate=validate.Regexp(r"^https?://"))
+    authorize_url = fields.Str(load_default="")
+    client_auth = fields.Str(load_default="basic", validate=validate.OneOf(("basic", "post", "jwt", "none")))
+    client_id = fields.Str(load_default="client_id")
+    client_secret = fields.Str(load_default="client_secret")
+    scopes = fields.List(fields.Str(), load_default=list)
+    params = fields.Dict(keys=fields.Str(), values=fields.Str(), load_default=dict)
+    assertion = fields.Nested(_AssertionSchema, load_default=None, allow_none=True)
+    header = fields.Str(load_default="Authorization")
+    scheme = fields.Str(load_default="Bearer")
+
+
+class _OAuth1Schema(_Strict):
+    consumer_key = fields.Str(load_default="consumer_key")
+    consumer_secret = fields.Str(load_default="consumer_secret")
+    token = fields.Str(load_default="token")
+    token_secret = fields.Str(load_default="token_secret")
+    algorithm = fields.Str(load_default="sha256", validate=validate.OneOf(("sha256", "sha1")))
+    realm = fields.Str(load_default="")
 
 
 class _AuthSchema(_Strict):
     headers = fields.Dict(keys=fields.Str(), values=fields.Str(), load_default=dict)
     login = fields.Nested(_LoginSchema, load_default=None)
+    oauth2 = fields.Nested(_OAuth2Schema, load_default=None, allow_none=True)
+    oauth1 = fields.Nested(_OAuth1Schema, load_default=None, allow_none=True)
 
 
 class _RateSchema(_Strict):
@@ -185,7 +221,7 @@ class ManifestSchema(_Strict):
     self_hosted = fields.Bool(load_default=False)
     settings = fields.Dict(keys=fields.Str(), values=fields.Nested(_DeclaredValueSchema), load_default=dict)
     credentials = fields.Dict(keys=fields.Str(), values=fields.Nested(_DeclaredValueSchema), load_default=dict)
-    auth = fields.Nested(_AuthSchema, load_default=lambda: {"headers": {}, "login": None})
+    auth = fields.Nested(_AuthSchema, load_default=lambda: _AuthSchema().load({}))
     limits = fields.Nested(_LimitsSchema, load_default=lambda: _LimitsSchema().load({}))
     webhooks = fields.Nested(_WebhooksSchema, load_default=None)
     errors = fields.List(fields.Nested(_ErrorRuleSchema), load_default=list)
@@ -313,7 +349,39 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         if declared["request"] and not declared["external_id"]:
             problems.append((f"{here}/external_id", "say where the answer carries the new record's id"))
         expression(f"{here}/external_id", declared["external_id"])
-    if data["auth"]["login"]:
-        problems += check_template(data["auth"]["login"]["request"], "/auth/login/request")
-        problems += check_template(data["auth"]["login"]["value"], "/auth/login/value")
-    return problems
+    return problems + list(_authentication(data["auth"], data["credentials"]))
+
+
+def _authentication(auth: Mapping[str, Any], credentials: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """At most one way to authenticate, and every credential that it names is declared."""
+    ways = [name for name in ("login", "oauth2", "oauth1") if auth[name]]
+    if len(ways) > 1:
+        yield "/auth", f"{' and '.join(ways)}: one of them"
+    if login := auth["login"]:
+        yield from check_template(login["request"], "/auth/login/request")
+        for name, text in {
+            "value": login["value"],
+            **{f"headers/{key}": value for key, value in login["headers"].items()},
+        }.items():
+            yield from check_template(text, f"/auth/login/{name}")
+        if login["expired"]:
+            yield from check_template(f"= {login['expired']}", "/auth/login/expired")
+        if bool(login["header"]) != bool(login["value"]) or not (login["header"] or login["headers"]):
+            yield "/auth/login", "say what each request carries: headers, or header and value"
+    named: dict[str, str] = {}
+    if oauth2 := auth["oauth2"]:
+        if oauth2["client_auth"] in ("basic", "post"):
+            named |= {"oauth2/client_id": oauth2["client_id"], "oauth2/client_secret": oauth2["client_secret"]}
+        if oauth2["assertion"]:
+            named["oauth2/assertion/private_key"] = oauth2["assertion"]["private_key"]
+        elif oauth2["grant"] == "jwt_bearer" or oauth2["client_auth"] == "jwt":
+            yield "/auth/oauth2/assertion", "say what is signed: private_key and claims"
+        if oauth2["grant"] in ("refresh_token", "authorization_code"):
+            named["oauth2/grant"] = "refresh_token"
+        if oauth2["grant"] == "authorization_code" and not oauth2["authorize_url"]:
+            yield "/auth/oauth2/authorize_url", "where does a person agree?"
+    if oauth1 := auth["oauth1"]:
+        named |= {f"oauth1/{name}": oauth1[name] for name in ("consumer_key", "consumer_secret", "token", "token_secret")}
+    for place, name in named.items():
+        if name not in credentials:
+            yield f"/auth/{place}", f"{name!r} is not among the credentials"

@@ -213,6 +213,12 @@ usage_field = sa.Table(
     sa.PrimaryKeyConstraint("tenant_id", "client", "operation", "field"),
 )  # fmt: skip
 
+oauth_token = sa.Table(
+    "oauth_token", metadata, _tenant(), _text("connection_id", 64), sa.Column("version", sa.Integer, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False), _time("expires_at"), _time("refreshing_until"),
+    _text("refreshing_by", 64), sa.PrimaryKeyConstraint("tenant_id", "connection_id"),
+)  # fmt: skip
+
 plugin_incident = sa.Table(
     "plugin_incident", metadata, _tenant(), _text("connector", 64), _text("version", 32), _text("connection_id", 64),
     _text("kind", 40), _text("detail", 1000), sa.Column("count", sa.BigInteger, nullable=False), _time("first_at"),

@@ -11,6 +11,7 @@ from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Cursors, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 from hub.store.plugins import PluginRecords
+from hub.store.tokens import Tokens
 
 
 class UnitOfWork:
@@ -82,6 +83,10 @@ class UnitOfWork:
     @cached_property
     def governance(self) -> Governance:
         return Governance(self._connection)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        return Tokens(self._connection)
 
     @cached_property
     def plugins(self) -> PluginRecords:

@@ -398,7 +398,7 @@ class SimHub:
         configured = Configured()
         self.ctx = Context(
             world.settings, store, InlineGroup(store), SimBroker(world, ports), plugins, vault,  # type: ignore[arg-type]
-            configured, Clients(configured), Sessions(plugins, vault, configured), Routes(configured), telemetry,
+            configured, Clients(configured), Sessions(plugins, vault, configured, store), Routes(configured), telemetry,
             self.loop, lambda: world.now, f"sim-{id(ports)}",  # type: ignore[arg-type]
         )  # fmt: skip
         self.relay, self.translator, self.deliverer = Relay(self.ctx), Translator(self.ctx), deliver.Deliverer(self.ctx)

@@ -1,4 +1,4 @@
-"""How connectors behave: incidents of isolated ones, outcomes by version and day."""
+"""How connectors behave (incidents of isolated ones, outcomes by version and day), and the access tokens of connections."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Create the two tables."""
+    """Create the three tables."""
     op.create_table(
         "plugin_incident",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
@@ -33,4 +33,15 @@ def upgrade() -> None:
         sa.Column("outcome", sa.String(length=16), nullable=False),
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "connector", "version", "day", "outcome", name=op.f("pk_plugin_outcome")),
+    )
+    op.create_table(
+        "oauth_token",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("connection_id", sa.String(length=64), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("sealed", sa.LargeBinary(), nullable=False),
+        sa.Column("expires_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("refreshing_until", UtcTime(timezone=True), nullable=False),
+        sa.Column("refreshing_by", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "connection_id", name=op.f("pk_oauth_token")),
     )
