@@ -7,6 +7,7 @@ A canonical event from the API is validated on the spot and becomes a message at
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -27,14 +28,20 @@ from hub.store import UnitOfWork, new_id
 from hub.telemetry import SpanKind, incoming, traceparent_of
 
 _ENVELOPE = EnvelopeSchema()
+#: Longest challenge of a vendor that is answered.
+_CHALLENGE = 1000
 
 
 @dataclass(frozen=True)
 class ReceivedWebhook:
-    """The raw input's id, and whether the source had sent the same event before."""
+    """The raw input's id, and whether the source had sent the same event before.
+
+    ``challenge``: it was no event but a vendor's question whether we are there; this is the answer, and nothing was stored.
+    """
 
     raw_id: str
     duplicate: bool
+    challenge: str | None = None
 
 
 def webhook_url(ctx: Context, tenant_id: str, connection_id: str) -> str:
@@ -51,7 +58,7 @@ def receive_webhook(
 
 
 def webhook_work(
-    ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes
+    ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes, query: str = ""
 ) -> Callable[[UnitOfWork], ReceivedWebhook | HubError]:
     """What `receive_webhook` does, as work for a group commit; a refusal is returned, so that it spoils nobody's commit."""
 
@@ -63,9 +70,14 @@ def webhook_work(
             manifest = ctx.plugins.connectors[connection["connector"]].manifest
         if manifest is None or manifest.signature is None:
             return NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
+        declared = manifest.data["webhooks"]
+        if declared["handshake"] is not None and (challenge := _challenge(declared["handshake"], query, body)):
+            audit.record(
+                uow, tenant_id, now, "webhook", "webhook.challenged", f"connection/{connection_id}", challenge=challenge
+            )
+            return ReceivedWebhook("", False, challenge)
         # Straight from the vault: making a session would run plugin code at the edge.
         credentials = load_credentials(uow, ctx.vault, tenant_id, connection_id)
-        declared = manifest.data["webhooks"]
         secret = credentials.get(declared["secret"])
         url = webhook_url(ctx, tenant_id, connection_id)
         refused = verify(manifest.signature, [secret] if secret else [], body, headers, url, now.timestamp())
@@ -97,6 +109,8 @@ def stored(ctx: Context, result: ReceivedWebhook | HubError) -> ReceivedWebhook:
     """After the commit: raise a refusal, or wake whoever translates."""
     if isinstance(result, HubError):
         raise result
+    if result.challenge is not None:
+        return result
     ctx.raw_arrived.set()
     ctx.due.add_input()
     return result
@@ -120,6 +134,19 @@ def _identify(declared: Mapping[str, Any], body: bytes) -> tuple[str, str]:
     except (orjson.JSONDecodeError, UntranslatableError):
         return body_digest(body), ""
     return str(event_id or body_digest(body))[:255], str(event_type or "")[:128]
+
+
+def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | None:
+    """What a vendor wants to hear before it sends events, by the manifest's handshake; short text, or nothing."""
+    found: Any = None
+    if declared["query"]:
+        found = next(iter(parse_qs(query).get(declared["query"], [])), None)
+    else:
+        try:
+            found = evaluate(declared["body"], orjson.loads(body))
+        except (orjson.JSONDecodeError, UntranslatableError):
+            return None
+    return found if isinstance(found, str) and 0 < len(found) <= _CHALLENGE and found.isprintable() else None
 
 
 def accept_event(ctx: Context, client: Client, envelope: Any, traceparent: str = "") -> Admitted:

@@ -69,7 +69,13 @@ class Gateway:
                 raise HubError("method_not_allowed", "webhooks are sent by POST")
             body = await _read(scope, receive, settings.max_body_bytes)
             headers = _headers(scope)
-            received = stored(self._ctx, await self._ctx.commit(webhook_work(self._ctx, match[1], match[2], headers, body)))
+            query = (scope.get("query_string") or b"").decode("latin-1")
+            work = webhook_work(self._ctx, match[1], match[2], headers, body, query)
+            received = stored(self._ctx, await self._ctx.commit(work))
+            if received.challenge is not None:
+                plain = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
+                await _send(send, 200, plain, received.challenge.encode())
+                return
             content = orjson.dumps({"id": received.raw_id, "duplicate": received.duplicate})
             await _send(send, 200, {"Content-Type": "application/json"}, content)
         elif path == "/" or path.startswith("/console"):

@@ -6,9 +6,10 @@ safe to run again from its beginning: the hub may drop a generator at any yield.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 from hub.sdk.errors import ConnectorError, ManifestError, UntranslatableError
 from hub.sdk.manifest import Manifest
@@ -47,22 +48,42 @@ class Connector:
         paging = declared["paging"]
         since, page = cursor.get("since", declared["since"]), cursor.get("page")
         context = {"since": since, "page": page, "limit": paging["limit"], "settings": self.settings}
-        response = yield _request(declared["request"], context)
+        request = _request(declared["request"], context)
+        if isinstance(page, dict):  # parameters of a URL that the system gave for the next page
+            request = replace(request, params=page)
+        response = yield request
         body = response.json()
         records = evaluate(declared["records"], body) or []
         high = cursor.get("high", since)
         if declared["incremental"]:
             high = max([high, *filter(None, (evaluate(declared["incremental"], r) for r in records))], key=_moment)
-        following: Any = None
-        if paging["type"] == "cursor":
-            following = evaluate(paging["token"], body)
-        elif paging["type"] == "offset" and len(records) >= paging["limit"]:
-            following = (page or 0) + len(records)
-        elif paging["type"] == "page" and len(records) >= paging["limit"]:
-            following = (page or 1) + 1
-        if following:
+        if paging["type"] == "version":
+            newest = evaluate(paging["token"], body)
+            return Page(records, {"since": since if newest is None else newest}, more=bool(records) and newest != since)
+        following = self._following(declared, response, body, records, page)
+        if following and (not paging["more"] or evaluate(paging["more"], body)):
             return Page(records, {"since": since, "page": following, "high": high}, more=True)
         return Page(records, {"since": high}, more=False)
+
+    @staticmethod
+    def _following(declared: JSON, response: Response, body: Any, records: Sequence[Any], page: Any) -> Any:
+        """What the next page is asked by; nothing after the last one."""
+        paging = declared["paging"]
+        full = len(records) >= paging["limit"] or bool(paging["more"])
+        match paging["type"]:
+            case "cursor":
+                return evaluate(paging["token"], body)
+            case "offset":
+                return (page or 0) + len(records) if full and records else None
+            case "page":
+                return (page or 1) + 1 if full and records else None
+            case "last":
+                return evaluate(declared["ref"], records[-1]) if full and records else None
+            case "link":
+                return _parameters(_next_link(response.headers.get("link", "")))
+            case "next_url":
+                return _parameters(evaluate(paging["token"], body))
+        return None
 
     def change_of(self, object_name: str, record: JSON) -> Change:
         """The change a read record stands for; its ``ref`` is the record's id as the manifest declares it."""
@@ -213,6 +234,21 @@ def _request(declared: Mapping[str, Any], context: JSON) -> Request:
 def _path(path: str, context: JSON) -> str:
     """`/v2/orders/{ref}`: names in braces are JMESPath expressions; their values are escaped for a path segment."""
     return re.sub(r"\{([^}]+)\}", lambda match: quote(str(evaluate(match[1], context)), safe=""), path)
+
+
+def _next_link(header: str) -> str | None:
+    """The URL of rel="next" in a Link header (RFC 8288)."""
+    for item in re.finditer(r"<([^>]*)>([^<]*)", header):
+        if re.search(r';\s*rel="?([^";]*\s)?next(\s[^";]*)?"?\s*(;|,|$)', item[2]):
+            return item[1]
+    return None
+
+
+def _parameters(url: Any) -> dict[str, str] | None:
+    """The query of a URL for the next page. Its host and path are not taken over: where a request goes is declared."""
+    if not isinstance(url, str) or not urlsplit(url).query:
+        return None
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
 
 
 def _moment(value: Any) -> Any:

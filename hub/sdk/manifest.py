@@ -136,14 +136,26 @@ class ConnectionLimitsSchema(_Strict):
 
 class _SignatureSchema(_Strict):
     header = fields.Str(required=True)
-    algorithm = fields.Str(load_default="sha256", validate=validate.OneOf(("sha256", "sha1")))
+    type = fields.Str(load_default="hmac", validate=validate.OneOf(("hmac", "static")))
+    algorithm = fields.Str(load_default="sha256", validate=validate.OneOf(("sha256", "sha1", "sha512")))
     encoding = fields.Str(load_default="base64", validate=validate.OneOf(("base64", "hex")))
-    over = fields.List(fields.Str(validate=validate.OneOf(("url", "body", "timestamp"))), load_default=lambda: ["body"])
+    over = fields.List(fields.Str(validate=validate.OneOf(("url", "body", "timestamp", "id"))), load_default=lambda: ["body"])
+    separator = fields.Str(load_default="")
+    format = fields.Str(load_default="plain", validate=validate.OneOf(("plain", "pairs", "list")))
+    prefix = fields.Str(load_default="")
+    key_encoding = fields.Str(load_default="text", validate=validate.OneOf(("text", "base64")))
     timestamp_header = fields.Str(load_default="")
+    id_header = fields.Str(load_default="")
     tolerance_seconds = fields.Int(load_default=300)
 
 
+class _HandshakeSchema(_Strict):
+    query = fields.Str(load_default="")
+    body = fields.Str(load_default="")
+
+
 class _WebhooksSchema(_Strict):
+    handshake = fields.Nested(_HandshakeSchema, load_default=None, allow_none=True)
     signature = fields.Nested(_SignatureSchema, required=True)
     secret = fields.Str(required=True)
     event_id = fields.Str(required=True)
@@ -160,9 +172,13 @@ class _ErrorRuleSchema(_Strict):
     retry_after = fields.Str(load_default="")
 
 
+PAGING = ("cursor", "offset", "page", "link", "next_url", "last", "version", "none")
+
+
 class _PagingSchema(_Strict):
-    type = fields.Str(required=True, validate=validate.OneOf(("cursor", "offset", "page", "none")))
+    type = fields.Str(required=True, validate=validate.OneOf(PAGING))
     token = fields.Str(load_default="")
+    more = fields.Str(load_default="")
     limit = fields.Int(load_default=100, validate=validate.Range(min=1))
 
 
@@ -317,6 +333,7 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             problems.append(("/webhooks/secret", f"{webhooks['secret']!r} is not among the credentials"))
         expression("/webhooks/event_id", webhooks["event_id"])
         expression("/webhooks/event_type", webhooks["event_type"])
+        problems += _webhook_problems(webhooks)
     for index, rule in enumerate(data["errors"]):
         for key in ("when", "message", "field", "retry_after"):
             expression(f"/errors/{index}/{key}", rule[key])
@@ -325,7 +342,11 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         if declared["read"]:
             for key in ("records", "ref", "incremental"):
                 expression(f"{here}/read/{key}", declared["read"][key])
-            expression(f"{here}/read/paging/token", declared["read"]["paging"]["token"])
+            paging = declared["read"]["paging"]
+            expression(f"{here}/read/paging/token", paging["token"])
+            expression(f"{here}/read/paging/more", paging["more"])
+            if paging["type"] in ("cursor", "next_url", "version") and not paging["token"]:
+                problems.append((f"{here}/read/paging/token", "where in the answer is what the next page is asked by?"))
             problems += check_template(declared["read"]["request"], f"{here}/read/request")
         if declared["fetch"]:
             problems += check_template(declared["fetch"], f"{here}/fetch")
@@ -350,6 +371,21 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             problems.append((f"{here}/external_id", "say where the answer carries the new record's id"))
         expression(f"{here}/external_id", declared["external_id"])
     return problems + list(_authentication(data["auth"], data["credentials"]))
+
+
+def _webhook_problems(webhooks: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    signature, handshake = webhooks["signature"], webhooks["handshake"]
+    here = "/webhooks/signature"
+    if "timestamp" in signature["over"] and signature["format"] != "pairs" and not signature["timestamp_header"]:
+        yield f"{here}/timestamp_header", "which header carries the timestamp?"
+    if "id" in signature["over"] and not signature["id_header"]:
+        yield f"{here}/id_header", "which header carries the id?"
+    if signature["type"] == "static" and signature["over"] != ["body"]:
+        yield f"{here}/over", "a static header covers nothing; leave it out"
+    if handshake is not None and bool(handshake["query"]) == bool(handshake["body"]):
+        yield "/webhooks/handshake", "query (a parameter) or body (an expression) whose value is answered: one of them"
+    if handshake is not None and handshake["body"]:
+        yield from check_template(f"= {handshake['body']}", "/webhooks/handshake/body")
 
 
 def _authentication(auth: Mapping[str, Any], credentials: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -110,14 +110,17 @@ def signature_covers_body(subject: Subject) -> Iterator[str]:
     scheme = subject.connector.manifest.signature
     if scheme is None:
         raise InapplicableError("no webhooks")
-    now = 1_700_000_000.0
+    if scheme.type == "static":
+        raise InapplicableError("the vendor signs no body: a secret in a header is all there is")
+    now, secret = 1_700_000_000.0, "czNjcmV0LW9mLXRoZS1raXQ="
     for body in subject.system().webhooks:
         headers = {scheme.timestamp_header: f"{now:.0f}"} if scheme.timestamp_header else {}
-        headers[scheme.header] = sign(scheme, "s3cret", body, "https://hub.example/w", f"{now:.0f}")
-        if reason := verify(scheme, ["s3cret"], body, headers, "https://hub.example/w", now):
+        headers |= {scheme.id_header: "msg_1"} if scheme.id_header else {}
+        headers[scheme.header] = sign(scheme, secret, body, "https://hub.example/w", f"{now:.0f}", "msg_1")
+        if reason := verify(scheme, [secret], body, headers, "https://hub.example/w", now):
             yield f"a webhook that is signed right is refused: {reason}"
         changed = bytes([body[0] ^ 1]) + body[1:] if body else b"x"
-        if verify(scheme, ["s3cret"], changed, headers, "https://hub.example/w", now) is None:
+        if verify(scheme, [secret], changed, headers, "https://hub.example/w", now) is None:
             yield "a changed body keeps its signature; put `body` under webhooks.signature.over"
 
 
