@@ -79,6 +79,32 @@ class Tokens:
                     )
                 await asyncio.sleep(0.05)
 
+    async def redeem(self, ask: Ask, code: str, verifier: str, redirect_uri: str) -> None:
+        """Tokens for the code that a person's agreement gave, in place of whatever was had before. Raises as `access`."""
+        async with self._lock:
+            loop, owner = asyncio.get_running_loop(), uuid.uuid4().hex
+            form, headers = self._client({
+                "grant_type": "authorization_code", "code": code, "code_verifier": verifier, "redirect_uri": redirect_uri,
+            })  # fmt: skip
+            found = self._understood(await ask(self.token_url, form, headers), None)
+            found.version = await loop.run_in_executor(None, self._take_over, owner) + 1
+            await loop.run_in_executor(None, self._commit, owner, found)
+            self._held = found
+
+    def _take_over(self, owner: str) -> int:
+        """The lease, from whoever refreshes now: what they get is worth nothing any more. Returns the version before."""
+        now = self._clock()
+        with self._store.begin() as uow:
+            row = uow.tokens.get(*self._key)
+            uow.tokens.forget(*self._key)
+            uow.tokens.take(*self._key, owner, now, now + _LEASE)
+        return int(row["version"]) if row else 0
+
+    @property
+    def token_url(self) -> str:
+        """Where tokens are had, filled in from the connection's settings."""
+        return str(self._declared["token_url"]).format_map(dict(self._settings))
+
     def _good(self, held: _Held, refused: str) -> bool:
         return bool(held.access) and held.access != refused and held.expires_at - _EARLY > self._clock()
 
@@ -110,8 +136,7 @@ class Tokens:
         loop = asyncio.get_running_loop()
         try:
             form, headers = self._request(held)
-            answer = await ask(str(self._declared["token_url"]).format_map(dict(self._settings)), form, headers)
-            found = self._understood(answer, held)
+            found = self._understood(await ask(self.token_url, form, headers), held)
         except BaseException:
             await loop.run_in_executor(None, self._give_back, owner)
             raise
@@ -132,7 +157,7 @@ class Tokens:
 
     def _request(self, held: _Held | None) -> tuple[dict[str, str], dict[str, str]]:
         """(form, headers) of the token request."""
-        declared, secret = self._declared, self._secret
+        declared = self._declared
         form = {
             name: str(value).format_map({**self._settings, **self._credentials}) for name, value in declared["params"].items()
         }
@@ -147,7 +172,12 @@ class Tokens:
             form |= {"grant_type": _JWT_BEARER, "assertion": self._assertion()}
         else:
             form["grant_type"] = "client_credentials"
-        headers = {}
+        return self._client(form)
+
+    def _client(self, form: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """The form with whatever tells who asks, and the headers that do."""
+        declared, secret = self._declared, self._secret
+        headers: dict[str, str] = {}
         match declared["client_auth"]:
             case "basic":
                 pair = f"{quote(secret(declared['client_id']), safe='')}:{quote(secret(declared['client_secret']), safe='')}"

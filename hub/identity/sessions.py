@@ -45,11 +45,17 @@ class Sessions:
                 load_credentials(uow, self._vault, tenant_id, connection_id),
                 {**connector.manifest.limits, **row["settings"].get("limits", {})}, version,
             )  # fmt: skip
-            if declared := session.manifest.data["auth"]["oauth2"]:
-                session.tokens = Tokens(self._store, self._vault, tenant_id, connection_id, declared, session.credentials,
-                                        connector.settings)  # fmt: skip
+            if session.manifest.data["auth"]["oauth2"]:
+                session.tokens = self.tokens_of(session)
             self._open[tenant_id, connection_id] = session
             return session
+
+    def tokens_of(self, session: Session) -> Tokens:
+        """The tokens of a session whose connector declares OAuth 2."""
+        declared, settings = session.manifest.data["auth"]["oauth2"], session.connector.settings
+        return Tokens(
+            self._store, self._vault, session.tenant_id, session.connection_id, declared, session.credentials, settings
+        )
 
 
 def current_version(uow: UnitOfWork, connection: Row) -> Any:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from hub.errors import MisconfiguredError
 from hub.settings import Settings
@@ -18,7 +20,11 @@ class Vault:
     """Seals and opens secrets. Each secret has its own data key, wrapped by the hub's key."""
 
     def __init__(self, key: bytes) -> None:
-        self._key = AESGCM(key)
+        self._key, self._raw = AESGCM(key), key
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for ``purpose``, the same in every process of the hub; they tell nothing of the vault's key (HKDF)."""
+        return HKDF(SHA256(), 32, None, purpose.encode()).derive(self._raw)
 
     def seal(self, secret: str, *bound_to: str) -> bytes:
         """Nonce + wrapped data key + nonce + ciphertext."""

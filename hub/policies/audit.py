@@ -13,7 +13,7 @@ ACTIONS = frozenset({
     "message.accepted", "message.suspected", "message.released", "message.dropped",
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
-    "plugin.rolled_back", "webhook.challenged",
+    "plugin.rolled_back", "webhook.challenged", "connection.authorized", "connection.authorization_refused",
     "integration.applied", "tenant.created", "key.created", "key.revoked",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",
 })  # fmt: skip

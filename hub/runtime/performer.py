@@ -171,7 +171,7 @@ class Performer:
         if session.tokens is None:
             raise AuthenticationError(f"connection {session.connection_id} has nobody to get its tokens")
         before = (refused or {}).get(declared["header"], "").removeprefix(f"{declared['scheme']} ")
-        session.access_token = await session.tokens.access(self._ask, before)
+        session.access_token = await session.tokens.access(self.ask, before)
         return {**session.auth_headers(), declared["header"]: f"{declared['scheme']} {session.access_token}".strip()}
 
     @staticmethod
@@ -182,7 +182,7 @@ class Performer:
             return bool(evaluate(auth["login"]["expired"], context))
         return response.status == 401 and (auth["login"] is not None or auth["oauth2"] is not None)
 
-    async def _ask(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Response:
+    async def ask(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Response:
         """Post a form to a token endpoint."""
         self._egress.check(url, url)
         sent = {"Accept": "application/json", **headers}

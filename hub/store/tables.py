@@ -219,6 +219,12 @@ oauth_token = sa.Table(
     _text("refreshing_by", 64), sa.PrimaryKeyConstraint("tenant_id", "connection_id"),
 )  # fmt: skip
 
+oauth_state = sa.Table(
+    "oauth_state", metadata, _tenant(), _text("digest", 64), _text("connection_id", 64), _text("browser", 64),
+    sa.Column("verifier", sa.LargeBinary, nullable=False), _text("actor", 128), _time("expires_at"), _time("used_at", True),
+    sa.PrimaryKeyConstraint("tenant_id", "digest"), sa.UniqueConstraint("digest"),
+)  # fmt: skip
+
 plugin_incident = sa.Table(
     "plugin_incident", metadata, _tenant(), _text("connector", 64), _text("version", 32), _text("connection_id", 64),
     _text("kind", 40), _text("detail", 1000), sa.Column("count", sa.BigInteger, nullable=False), _time("first_at"),

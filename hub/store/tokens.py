@@ -1,13 +1,13 @@
 """Access tokens of connections: sealed, shared by every process, refreshed by one at a time."""
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
 from hub.store.rows import Repository, Row
-from hub.store.tables import oauth_token
+from hub.store.tables import oauth_state, oauth_token
 
 
 class Tokens(Repository):
@@ -37,6 +37,18 @@ class Tokens(Repository):
             oauth_token.c.refreshing_by == owner,
         )  # fmt: skip
         return self._update(oauth_token, where, values) == 1
+
+    def begin(self, row: Mapping[str, Any], now: datetime) -> None:
+        """Somebody has gone to agree; what is long over is forgotten."""
+        self._c.execute(sa.delete(oauth_state).where(oauth_state.c.expires_at < now - timedelta(days=1)))
+        self._c.execute(sa.insert(oauth_state).values(dict(row)))
+
+    def redeem(self, digest: str, now: datetime) -> Row | None:
+        """The one use of a state; None if it is unknown or was used. The one look-up without a tenant: the state tells it."""
+        where = (oauth_state.c.digest == digest, oauth_state.c.used_at.is_(None))
+        if self._update(oauth_state, where, {"used_at": now}) != 1:
+            return None
+        return self._one(sa.select(oauth_state).where(oauth_state.c.digest == digest))
 
     def forget(self, tenant_id: str, connection_id: str) -> None:
         """New credentials were given: what was had by the old ones is not used any more."""

@@ -10,7 +10,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Create the three tables."""
+    """Create the four tables."""
     op.create_table(
         "plugin_incident",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),
@@ -44,4 +44,17 @@ def upgrade() -> None:
         sa.Column("refreshing_until", UtcTime(timezone=True), nullable=False),
         sa.Column("refreshing_by", sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "connection_id", name=op.f("pk_oauth_token")),
+    )
+    op.create_table(
+        "oauth_state",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("connection_id", sa.String(length=64), nullable=False),
+        sa.Column("browser", sa.String(length=64), nullable=False),
+        sa.Column("verifier", sa.LargeBinary(), nullable=False),
+        sa.Column("actor", sa.String(length=128), nullable=False),
+        sa.Column("expires_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("used_at", UtcTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "digest", name=op.f("pk_oauth_state")),
+        sa.UniqueConstraint("digest", name=op.f("uq_oauth_state_digest")),
     )
