@@ -25,6 +25,12 @@ webhooks:
   signature: {header: x-signature, over: [body]}
   secret: secret
   event_id: id
+describe:
+  request: {path: /fields}
+  records: fields
+  object: "= record.on"
+  name: "= record.name"
+  custom: "= record.own"
 errors:
   - {when: "status == `422`", then: rejected, code: refused, message: body.detail, remedy: Correct it and replay.}
   - {when: "status == `200` && type(body) != 'object' && effect", then: ambiguous, code: unreadable, message: "'no JSON object'"}
@@ -89,6 +95,10 @@ class ModelSystem(Simulator):
     def me(self, _: SimRequest) -> Response:
         return answer(200, {"name": "hub"})
 
+    @route("GET", "/fields")
+    def fields(self, _: SimRequest) -> Response:
+        return answer(200, {"fields": [{"on": "sale", "name": "ref"}, {"on": "sale", "name": "x_store", "own": True}]})
+
     @route("POST", "/sales")
     def sale(self, request: SimRequest) -> Response:
         body = request.json()
@@ -147,7 +157,8 @@ class Model(Connector):
     def sale(self, document: Any, key: str) -> Request:
         """What is sent for a sale."""
         lines = [{"sku": line["sku"], "quantity": line["quantity"]} for line in document["lines"]]
-        return Request("POST", "/sales", json={"ref": key, "total": document["total"]["amount"], "lines": lines})
+        own = document.get("extensions", {}).get("target", {})
+        return Request("POST", "/sales", json={"ref": key, "total": document["total"]["amount"], "lines": lines, **own})
 
     def write_sale_completed(self, document: Any, key: str) -> Any:
         body = (yield self.sale(document, key)).json()
@@ -182,6 +193,7 @@ def system(target: type[ModelSystem] = ModelSystem, **changes: Any) -> System:
         "webhooks": [json.dumps({"id": "e1", "kind": "changed", "item": "I-1"}).encode()],
         "changes": [Change("item", "I-1"), Change("item", "I-2", simulator.items[2])],
         "listed": {"item": lambda: {item["id"] for item in simulator.items}},
+        "stored": lambda identity, name: simulator.sales[identity.removeprefix("sale/")].get(name),
         "touch": {"item": lambda: simulator.add("I-4")}, "delete": {"item": lambda: simulator.remove("I-3")},
     }  # fmt: skip
     return System(**{**found, **changes})
@@ -192,7 +204,8 @@ def subject(connector: type[Connector] = Model, **changes: Any) -> Subject:
     sale = EXAMPLES["sale.completed.v1"]
     refused: Mapping[str, Any] = sale | {"lines": [line | {"sku": "SKU-9999"} for line in sale["lines"]]}
     documents = {name: [EXAMPLES[name]] for name in connector.manifest.writes}
-    found = {"connector": connector, "system": system, "documents": documents, "refused": [("sale.completed.v1", refused)]}
+    found = {"connector": connector, "system": system, "documents": documents, "refused": [("sale.completed.v1", refused)],
+             "custom": {"sale.completed.v1": {"x_store": "HARBOUR"}}}  # fmt: skip
     return Subject(**{**found, **changes})
 
 

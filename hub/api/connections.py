@@ -7,6 +7,8 @@ from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.identity import connections
 from hub.identity.api_keys import Client
+from hub.runtime.plugins import NotInstalledError
+from hub.runtime.session import Session
 from hub.store import UnitOfWork
 
 
@@ -52,10 +54,28 @@ def resume(ctx: Context, client: Client, connection_id: str, body: Any = None) -
 
 def check(ctx: Context, client: Client, connection_id: str) -> dict[str, Any]:
     """Ask the system."""
+    return connections.check(ctx.loop, _session(ctx, client, connection_id))
+
+
+def list_fields(ctx: Context, client: Client, connection_id: str) -> dict[str, Any]:
+    """Ask the system for the account's fields, and say which of those that flows set are not among them."""
+    found = connections.described(ctx.loop, _session(ctx, client, connection_id))
+    names = {field["name"] for field in found}
+    with ctx.store.read() as uow:
+        targets = [(name, target) for entry in ctx.routes.in_force(uow, client.tenant_id)
+                   for name, flow in entry.flows() for target in flow.targets]  # fmt: skip
+    unknown = [{"flow": flow, "field": field} for flow, target in targets if target.connection_id == connection_id
+               for field in target.map if field not in names]  # fmt: skip
+    return {"items": found, "unknown": unknown, "next_cursor": None}
+
+
+def _session(ctx: Context, client: Client, connection_id: str) -> Session:
     get_connection(ctx, client, connection_id)
     with ctx.store.read() as uow:
-        session = ctx.sessions.get(uow, client.tenant_id, connection_id)
-    return connections.check(ctx.loop, session)
+        try:
+            return ctx.sessions.get(uow, client.tenant_id, connection_id)
+        except NotInstalledError as error:
+            raise HubError("wrong_state", str(error)) from None
 
 
 def _public(uow: UnitOfWork, row: dict[str, Any]) -> dict[str, Any]:

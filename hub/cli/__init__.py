@@ -170,6 +170,27 @@ def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, a
     raise SystemExit(0 if result["ok"] else 1)
 
 
+@main.command(epilog="Example: hub fields erp")
+@click.argument("connection")
+@api_options
+def fields(connection: str, url: str, key: str, as_json: bool) -> None:
+    """List the fields of a connection's account, custom ones too; exit code 1 if a flow sets one that is not there."""
+    result = Api(url, key).call("GET", f"/v1/connections/{connection}/fields")
+
+    def text(found: Any) -> str:
+        lines = []
+        for field in found["items"]:
+            notes = [word for word in ("custom", "required") if field[word]]
+            lines.append(
+                " ".join([f"{field['object']:24} {field['name']:28} {field['type']:12}", *notes, field["label"]]).rstrip()
+            )
+        lines += [f"NOT THERE  {item['field']}, which {item['flow']} sets" for item in found["unknown"]]
+        return "\n".join(lines) or "no fields"
+
+    show(result, as_json, text)
+    raise SystemExit(1 if result["unknown"] else 0)
+
+
 @main.command(epilog="Example: hub send sale.json   or   hub send --example sale.completed.v1")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("--example", "type_name", help="Send the type's example document instead of a file.")

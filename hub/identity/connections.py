@@ -1,6 +1,7 @@
 """Connections' credentials and state, for the API and the CLI alike."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -59,6 +60,16 @@ def resume(uow: UnitOfWork, tenant_id: str, connection_id: str, now: datetime, a
         return False
     audit.record(uow, tenant_id, now, actor, "connection.resumed", f"connection/{connection_id}", reason=reason)
     return True
+
+
+def described(loop: Loop, session: Session) -> list[dict[str, Any]]:
+    """The fields of the connection's account; raises HubError that says why they cannot be told."""
+    steps = session.connector.describe()
+    try:
+        found = loop.submit(loop.performer.perform(steps, session, NoBoundary(), Run())).result(90)
+    except ConnectorError as error:
+        raise HubError("wrong_state", f"{error.code}: {error.message}") from None
+    return [asdict(field) for field in found]
 
 
 def check(loop: Loop, session: Session) -> dict[str, Any]:

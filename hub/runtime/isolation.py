@@ -18,7 +18,7 @@ from hub.runtime.guest import Done, Guest, Incident, Limits, Plan, PluginResting
 from hub.sdk.connector import Connector
 from hub.sdk.errors import ConnectorError
 from hub.sdk.guest import wire
-from hub.sdk.steps import Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+from hub.sdk.steps import AccountField, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -87,6 +87,9 @@ class IsolatedConnector(Connector):
 
     def check(self) -> Steps[str]:
         return RemoteSteps(self, "check", [])
+
+    def describe(self) -> Steps[Sequence[AccountField]]:
+        return RemoteSteps(self, "describe", [])
 
 
 class Guests:

@@ -15,9 +15,10 @@ from hub.sdk.errors import (
 from hub.sdk.hookspecs import hookimpl
 from hub.sdk.manifest import Manifest, load_manifest
 from hub.sdk.numbers import Number, number
-from hub.sdk.steps import Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+from hub.sdk.steps import AccountField, Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
 
 __all__ = [
+    "AccountField",
     "AmbiguousWriteError",
     "AuthenticationError",
     "Change",

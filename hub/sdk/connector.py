@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from hub.sdk.errors import ConnectorError, ManifestError, UntranslatableError
 from hub.sdk.manifest import Manifest
 from hub.sdk.mapping import evaluate, render
-from hub.sdk.steps import Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+from hub.sdk.steps import AccountField, Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
 
 JSON = Mapping[str, Any]
 
@@ -187,6 +187,25 @@ class Connector:
             return "nothing to check: the manifest declares no check"
         response = yield _request(declared["request"], {"settings": self.settings})
         return f"answered {response.status}"
+
+    def describe(self) -> Steps[Sequence[AccountField]]:
+        """The account's fields, its own and custom ones, by the manifest's ``describe``."""
+        declared = self.manifest.data["describe"]
+        if declared is None:
+            raise ConnectorError(f"{self.manifest.connector} does not describe its fields", code="no_describe")
+        body = (yield _request(declared["request"], {"settings": self.settings})).json()
+        found = []
+        for record in evaluate(declared["records"], body) or []:
+            context = {"record": record, "settings": self.settings}
+            said = {key: render(declared[key], context) for key in ("object", "name", "type", "label", "required", "custom")}
+            on, name, kind, label = (str(said[key] or "") for key in ("object", "name", "type", "label"))
+            found.append(AccountField(on, name, kind, label, bool(said["required"]), bool(said["custom"])))
+        return found
+
+    @property
+    def describes(self) -> bool:
+        """Whether `describe` has anything to say."""
+        return self.manifest.data["describe"] is not None or type(self).describe is not Connector.describe
 
     @classmethod
     def disagreements(cls) -> list[str]:

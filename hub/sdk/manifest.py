@@ -224,6 +224,17 @@ class _CheckSchema(_Strict):
     request = fields.Nested(_RequestSchema, required=True)
 
 
+class _DescribeSchema(_Strict):
+    request = fields.Nested(_RequestSchema, required=True)
+    records = fields.Str(required=True)
+    object = fields.Str(required=True)
+    name = fields.Str(required=True)
+    type = fields.Str(load_default="")
+    label = fields.Str(load_default="")
+    required = fields.Str(load_default="")
+    custom = fields.Str(load_default="")
+
+
 class ManifestSchema(_Strict):
     """The document as a whole."""
 
@@ -244,6 +255,7 @@ class ManifestSchema(_Strict):
     objects = fields.Dict(keys=fields.Str(), values=fields.Nested(_ObjectSchema), load_default=dict)
     writes = fields.Dict(keys=fields.Str(), values=fields.Nested(_WriteSchema), load_default=dict)
     check = fields.Nested(_CheckSchema, load_default=None)
+    describe = fields.Nested(_DescribeSchema, load_default=None, allow_none=True)
 
 
 @dataclass(frozen=True)
@@ -370,6 +382,11 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         if declared["request"] and not declared["external_id"]:
             problems.append((f"{here}/external_id", "say where the answer carries the new record's id"))
         expression(f"{here}/external_id", declared["external_id"])
+    if describe := data["describe"]:
+        problems += check_template(describe["request"], "/describe/request")
+        expression("/describe/records", describe["records"])
+        for key in ("object", "name", "type", "label", "required", "custom"):
+            problems += check_template(describe[key], f"/describe/{key}")
     return problems + list(_authentication(data["auth"], data["credentials"]))
 
 

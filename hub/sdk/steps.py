@@ -148,6 +148,26 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountField:
+    """A field of the account's own system, as `describe` reports it.
+
+    Attributes:
+        object: the system's object that has it, by the system's name.
+        name: its name there: what an integration's `map` may set.
+        type: the system's own word for what it holds.
+        label: its name for people.
+        required, custom: whether the system refuses a record without it; whether the account added it.
+    """
+
+    object: str
+    name: str
+    type: str = ""
+    label: str = ""
+    required: bool = False
+    custom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A verified webhook: ``body`` as received, ``headers`` with lower-case names."""
 
@@ -160,6 +180,7 @@ class Webhook:
 
 
 __all__ = [
+    "AccountField",
     "Change",
     "Document",
     "Ignored",

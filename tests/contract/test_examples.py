@@ -137,7 +137,7 @@ class World:
             body = {"token": self.shop.inventree.token}
         path = (
             path.replace("{id}", identity)
-            .replace("{connection_id}", "stock")
+            .replace("{connection_id}", "erp" if short == "connections.list_fields" else "stock")
             .replace("{version}", "0.1.0")
             .replace("{connector}", "tryton")
         )

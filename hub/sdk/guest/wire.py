@@ -34,7 +34,10 @@ MAX_FRAME_BYTES = 16 * 1024 * 1024
 HEAD = struct.Struct("!II")
 #: Marks what JSON has no form for. No vendor's key begins with a NUL.
 _MARK = "\0"
-_VALUES = {item.__name__: item for item in (steps.Document, steps.Ignored, steps.Page, steps.Skipped, steps.Written)}
+_VALUES = {
+    item.__name__: item
+    for item in (steps.AccountField, steps.Document, steps.Ignored, steps.Page, steps.Skipped, steps.Written)
+}
 _ERRORS: dict[str, type[errors.ConnectorError]] = {
     name: item for name, item in vars(errors).items() if isinstance(item, type) and issubclass(item, errors.ConnectorError)
 }
@@ -161,6 +164,7 @@ def _marked(value: Any) -> Any:
 
 _FIELDS: dict[str, dict[str, type]] = {
     "Document": {"type": str, "source_id": str, "data": dict}, "Ignored": {"reason": str}, "Skipped": {"reason": str},
+    "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},
     "Page": {"records": list, "cursor": dict, "more": bool}, "Written": {"external_id": str, "detail": dict},
 }  # fmt: skip
 

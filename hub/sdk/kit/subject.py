@@ -33,6 +33,7 @@ class System:
         listed: object → the refs of all records of it now.
         touch: object → changes one record, returns its ref.
         delete: object → deletes one record, returns its ref.
+        stored: (id of a write, field) → what the record has in a field of the account's own.
     """
 
     handle: Callable[[SimRequest], Response]
@@ -45,6 +46,7 @@ class System:
     listed: Mapping[str, Callable[[], set[str]]] = field(default_factory=dict)
     touch: Mapping[str, Callable[[], str]] = field(default_factory=dict)
     delete: Mapping[str, Callable[[], str]] = field(default_factory=dict)
+    stored: Callable[[str, str], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Subject:
         system: makes a fresh `System`.
         documents: canonical type → documents that a fresh system takes.
         refused: (canonical type, document) that it refuses for good.
+        custom: canonical type → field of the account's own → a value for it, as an integration's ``map`` sets them.
         waivers: rule → why it need not hold; one without a reason, or that is no longer needed, costs every tier.
     """
 
@@ -63,6 +66,7 @@ class Subject:
     system: Callable[[], System]
     documents: Mapping[str, Sequence[JSON]] = field(default_factory=dict)
     refused: Sequence[tuple[str, JSON]] = ()
+    custom: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     waivers: Mapping[str, str] = field(default_factory=dict)
 
     def trial(self) -> "Trial":

@@ -8,7 +8,7 @@ from hub.sdk.errors import (
     ConnectorError,
 )
 from hub.sdk.kit import declared  # noqa: F401 - its rules come first
-from hub.sdk.kit.rules import BRONZE, PLATINUM, SILVER, InapplicableError, rule
+from hub.sdk.kit.rules import BRONZE, GOLD, PLATINUM, SILVER, InapplicableError, rule
 from hub.sdk.kit.subject import JSON, Spoil, Subject, Trial, lose
 from hub.sdk.numbers import Number
 from hub.sdk.steps import Request, Response, Skipped, Written
@@ -314,3 +314,40 @@ def secrets_stay_secret(subject: Subject) -> Iterator[str]:
         said = [repr(trial.connector), repr(vars(trial.connector)), *(repr(request) for request in trial.requests)]
         if any(secret in text for secret in trial.system.secrets for text in said):
             yield f"{name}: a credential is where the connector can see it; declare it under auth.headers"
+
+
+@rule("custom-fields", GOLD, "applied-once")
+def custom_fields(subject: Subject) -> Iterator[str]:
+    """A field of the account's own that an integration sets is in the target's record afterwards."""
+    if not subject.custom:
+        raise InapplicableError("no samples of fields of the account's own (Subject.custom)")
+    for name, values in subject.custom.items():
+        for document in subject.documents.get(name, ())[:1]:
+            trial = subject.trial()
+            if trial.system.stored is None:
+                yield "System.stored does not say what a record has"
+                return
+            target = {**document.get("extensions", {}), "target": dict(values)}
+            result = trial.write(name, {**document, "extensions": target}, KEY)
+            if not isinstance(result, Written):
+                continue
+            for field, value in values.items():
+                if (found := trial.system.stored(result.external_id, field)) != value:
+                    yield f"{name}: {field} should be {value!r} and is {found!r}"
+
+
+@rule("tells-its-fields", GOLD)
+def tells_its_fields(subject: Subject) -> Iterator[str]:
+    """The account's fields are told, each by object and name, and those that samples set are among them."""
+    trial = subject.trial()
+    if not trial.connector.describes:
+        raise InapplicableError("it describes no fields")
+    found = trial.perform(trial.connector.describe())
+    if any(request.mutates for request in trial.requests):
+        yield "asking for fields is declared an effect"
+    if unnamed := [field for field in found if not field.object or not field.name]:
+        yield f"{len(unnamed)} fields without object or name"
+    names = {field.name for field in found}
+    for name, values in subject.custom.items():
+        if missing := sorted(set(values) - names):
+            yield f"{name}: {', '.join(missing)} is set and not told"

@@ -4,12 +4,12 @@ A write is create, post, pay, reconcile. It looks before each of them and goes o
 its start at any time. Returns are invoices with negative quantities, as Tryton writes credit notes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.sdk import Connector, RejectedByTargetError, Steps, Written, load_manifest, number
+from hub.sdk import AccountField, Connector, RejectedByTargetError, Steps, Written, load_manifest, number
 from hub_tryton.rpc import Json, Rpc
 
 JSON = Mapping[str, Any]
@@ -43,6 +43,17 @@ class Tryton(Connector):
 
     def find_exchange_completed(self, document: JSON, key: str) -> Steps[str | None]:
         return (yield from self._find(key))
+
+    def describe(self) -> Steps[Sequence[AccountField]]:
+        """The fields of the objects that are written, custom ones too (source: trytond/model/model.py, fields_get)."""
+        found = []
+        for model in ("account.invoice", "account.move"):
+            fields: Json = yield from self._rpc.call(model, "fields_get", None, effect=False)
+            for name, field in fields.items():
+                custom = name.startswith("x_")
+                found.append(AccountField(model, name, str(field.get("type", "")), str(field.get("string", "")),
+                                          bool(field.get("required")), custom))  # fmt: skip
+        return found
 
     def _find(self, key: str) -> Steps[str | None]:
         """The invoice if everything is done; a half-done one is left to the write, which goes on from there."""

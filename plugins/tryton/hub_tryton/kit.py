@@ -32,6 +32,7 @@ def system() -> System:
         settings={"database": "tryton", "currency": "USD", "accounts": _ACCOUNTS},
         applied=lambda: len(simulator.invoices()),
         secrets=[simulator.password, session],
+        stored=lambda identity, name: simulator.rows["account.invoice"][int(identity.partition(",")[2])].get(name),
     )
 
 
@@ -45,4 +46,5 @@ def subject() -> Subject:
         system=system,
         documents={name: [EXAMPLES[name]] for name in _WRITES},
         refused=[("sale.completed.v1", unknown)],
+        custom={"sale.completed.v1": {"comment": "Till receipt 7"}},
     )

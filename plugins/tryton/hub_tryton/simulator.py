@@ -134,7 +134,7 @@ class TrytonSimulator(Simulator):
             raise LookupError(method)
         arguments = parameters[:-1]  # the last one is the context
         handlers = {
-            "search_read": self._search_read, "create": self._create, "write": self._write,
+            "fields_get": self._fields_get, "search_read": self._search_read, "create": self._create, "write": self._write,
             "post": {"account.invoice": self._post_invoice, "account.move": self._post_move}.get(model),
         }  # fmt: skip
         handler = handlers.get(verb)
@@ -156,6 +156,18 @@ class TrytonSimulator(Simulator):
         found = [row for row in self.rows.get(model, {}).values() if all(_matches(row, clause) for clause in domain)]
         found = found[offset : None if limit is None else offset + limit]
         return [{"id": row["id"], **{name: self._value(model, row, name) for name in fields}} for row in found]
+
+    def _fields_get(self, model: str, names: list[str] | None) -> Json:
+        """Some fields of a model, in the form of trytond's `fields_get`: what kind, called what, needed or not."""
+        shown = {
+            "account.invoice": {"reference": "char", "description": "char", "comment": "text", "party": "many2one"},
+            "account.move": {"description": "char", "date": "date", "journal": "many2one"},
+        }.get(model, {})  # fmt: skip
+        return {
+            name: {"name": name, "type": kind, "string": name.capitalize(), "required": kind == "many2one", "readonly": False}
+            for name, kind in shown.items()
+            if names is None or name in names
+        }
 
     def _value(self, model: str, row: Json, name: str) -> Any:
         if model == "account.invoice":

@@ -53,6 +53,15 @@ class _Undeclared(Model):
         return (yield self.sale(document, key))
 
 
+_manifest("tells-its-fields", 'name: "= record.name"', 'name: "= record.on"')
+
+
+@breaker("custom-fields")
+class _DropsFields(Model):
+    def sale(self, document: Any, key: str) -> Request:
+        return super().sale({**document, "extensions": {}}, key)
+
+
 @breaker("has-samples")
 def _no_sample() -> Subject:
     whole = subject()
