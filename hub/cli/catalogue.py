@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import click
@@ -251,7 +252,8 @@ def _assessed(folder: Path, connector: str, version: str) -> dict[str, Any]:
     repository, settings = Repository(folder), from_environment()
     submission, wheel = told(lambda: repository.submitted(connector, version))
     fences = isolation_of(settings).guests.limits.fences
-    return assess(wheel, submission["publisher"], repository.records(), settings.plugins_home, fences)
+    with TemporaryDirectory() as home:
+        return assess(wheel, submission["publisher"], repository.records(), Path(home), fences)
 
 
 def _decide(folder: Path, keys: Path, connector: str, version: str, verdict: str, key_file: Path, by: str, reason: str) -> None:

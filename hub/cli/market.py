@@ -5,6 +5,7 @@ process of the hub takes up what changed there within seconds.
 import urllib.error
 import urllib.request
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -102,7 +103,8 @@ def publish(folder: Path, where: str, publisher_name: str, key_file: Path, as_js
     role, records = (
         _published(where, publisher_name) if served else told(lambda: Repository(Path(where)).published(publisher_name))
     )
-    record = assess(wheel, publisher_name, records, settings.plugins_home, isolation_of(settings).guests.limits.fences)
+    with TemporaryDirectory() as home:
+        record = assess(wheel, publisher_name, records, Path(home), isolation_of(settings).guests.limits.fences)
     if against := obstacles(record):
         show({**record, "obstacles": against}, as_json, lambda _: described(record, against))
         raise SystemExit(1)

@@ -57,7 +57,7 @@ class Upkeep:
         if names:
             self.changed(names)
             with self.store.begin() as uow:
-                self._park(uow)
+                self._park(uow, names)
 
     def _poll(self, catalogue: Catalogue) -> None:
         try:
@@ -91,12 +91,14 @@ class Upkeep:
                         audit.record(uow, tenant_id, self.clock(), "upkeep", "plugin.rolled_back", f"connector/{name}",
                                      left=newer["version"], to=back, reason=reason)  # fmt: skip
 
-    def _park(self, uow: UnitOfWork) -> None:
-        """Connections whose connector may not run pause, with what waits for them; they go on when it may again."""
+    def _park(self, uow: UnitOfWork, names: set[str]) -> None:
+        """Connections of these connectors pause where theirs may not run, with what waits for them, and go on when it may."""
         now = self.clock()
         for tenant_id in uow.tenants.ids():
             for row in uow.connections.all(tenant_id):
                 name, connection = row["connector"], row["connection_id"]
+                if name not in names:
+                    continue
                 try:
                     self.plugins.get(name, tenant_id)
                 except NotInstalledError as error:

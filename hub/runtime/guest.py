@@ -143,10 +143,11 @@ class Guest(asyncio.SubprocessProtocol):
         """Send a frame about ``call``; its answer."""
         if self.ended:
             raise PluginRestartedError(f"{self._plan.connector} was restarted", retry_after=0.5)
+        frame = wire.pack(message, blob)
         answer: asyncio.Future[Request | Done] = asyncio.get_running_loop().create_future()
         self.calls[call] = answer
         self._turns.append(call)
-        self._send(message, blob)
+        self._pipe.write(frame)
         if self._timer is None:
             self._watch()
         return await answer
@@ -187,10 +188,13 @@ class Guest(asyncio.SubprocessProtocol):
         except (wire.WireError, IndexError, TypeError, ValueError) as error:
             self._kill(f"protocol: {error}")
 
-    def process_exited(self) -> None:
-        assert self._transport is not None
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The process has ended, and every pipe to it is closed."""
         if not self.gone.done():
             self.gone.set_result(None)
+
+    def process_exited(self) -> None:
+        assert self._transport is not None
         code = self._transport.get_returncode() or 0
         words = one_line(self._last_words.decode("utf-8", "replace")[-300:])
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -24,6 +24,7 @@ from hub.runtime.isolation import Guests
 from hub.runtime.plugins import Isolation, load_plugins
 from hub.sdk import Response
 from hub.sdk.connector import Connector
+from hub.sdk.guest import wire
 from hub.sdk.testing import Simulator, SimulatorServer
 from hub.sdk.testing.simulator import SimRequest, answer
 from hub.settings import Settings
@@ -271,3 +272,25 @@ def test_the_kernel_ends_what_no_connector_does_by_mistake(code: str, tmp_path: 
 def test_a_plugin_is_not_started_where_a_needed_fence_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PluginRestartedError, match="moat missing"):
         run(tmp_path, monkeypatch, "unfenced", pack.GOOD, Limits(fences=("moat",)))
+
+
+def test_what_is_too_large_for_a_frame_costs_that_call_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pack.write(tmp_path / "code", "roomy")
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    isolation = Isolation(tmp_path / "plugins", guests=Guests(Limits(step_seconds=5.0)))
+    plugins = load_plugins([EntryPoint("roomy", "hub_roomy", "hub.connectors")], isolation)
+
+    async def ask() -> None:
+        connector = plugins.get("roomy")({})
+        waiting: Any = connector.write("product.v2", {"id": "1"}, "K")
+        await waiting.advance(None, None)
+        large: Any = connector.write("product.v2", {"id": "2", "text": "x" * (wire.MAX_FRAME_BYTES + 1)}, "L")
+        with pytest.raises(wire.WireError, match="more than a frame may have"):
+            await large.advance(None, None)
+        with pytest.raises(wire.WireError, match="more than a frame may have"):
+            await waiting.advance(Response(200, {}, b"x" * wire.MAX_FRAME_BYTES), None)
+        done = await waiting.advance(Response(200, {}, b"{}"), None)
+        assert done.value.external_id == "K"
+        await isolation.guests.close()
+
+    asyncio.run(ask())
