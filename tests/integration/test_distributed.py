@@ -17,7 +17,7 @@ from support import Shop, envelope
 
 from canonical.examples import EXAMPLES
 from canonical.money import from_minor
-from hub.broker import open_broker, queue_name
+from hub.broker import open_broker, queue_name, topology_for
 from hub.flow.ingest import accept_event
 from hub.identity.api_keys import SCOPES, Client
 from hub.integrations.files import parse_integration
@@ -49,7 +49,7 @@ def distributed(make_shop: Callable[..., Shop], postgres_url: str) -> Iterator[C
     yield make
     for shop in shops:
         shop.hub.close()
-        topology = shop.hub.relay._declared
+        topology = topology_for(shop.hub.ctx.plugins.connectors)
         prefix = shop.hub.settings.broker_prefix
         with _blocking() as connection:
             channel = connection.channel()
