@@ -294,3 +294,28 @@ def test_what_is_too_large_for_a_frame_costs_that_call_and_no_other(tmp_path: Pa
         await isolation.guests.close()
 
     asyncio.run(ask())
+
+
+def test_who_ends_the_process_pays_and_who_was_beside_it_does_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "        if document['id'] == 'bad':\n            os._exit(7)\n" + pack.GOOD
+    pack.write(tmp_path / "code", "shared", "", body)
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    isolation = Isolation(tmp_path / "plugins", guests=Guests(Limits(step_seconds=5.0)))
+    plugins = load_plugins([EntryPoint("shared", "hub_shared", "hub.connectors")], isolation)
+
+    async def ask() -> None:
+        connector = plugins.get("shared")({})
+        first: Any = connector.write("product.v2", {"id": "1"}, "K")
+        await first.advance(None, None)
+        bad: Any = connector.write("product.v2", {"id": "bad"}, "L")
+        behind: Any = connector.write("product.v2", {"id": "2"}, "M")
+        ends = await asyncio.gather(bad.advance(None, None), behind.advance(None, None), return_exceptions=True)
+        assert [type(end) for end in ends] == [PluginDiedError, PluginRestartedError]
+        assert "exit code 7" in str(ends[0])
+        with pytest.raises(PluginRestartedError):
+            await first.advance(Response(200, {}, b"{}"), None)
+        again: Any = connector.write("product.v2", {"id": "1"}, "K")
+        assert (await again.advance(None, None)).path == "/loot"
+        await isolation.guests.close()
+
+    asyncio.run(ask())

@@ -242,3 +242,32 @@ def test_the_lock_file_is_readable_by_people(shelf: Shelf) -> None:
 
     held = json.loads((shelf.home / "plugins.lock.json").read_text())["plugins"]["acme"]
     assert held["current"]["sha256"] == shelf.repository.records()[0]["sha256"]
+
+
+def test_a_stolen_publishers_key_changes_nothing_that_was_reviewed(shelf: Shelf) -> None:
+    """With the online key too: another wheel under the path and version that a reviewer has listed."""
+    poisoned = build(shelf.plugin(edit=poison))
+    role, _ = shelf.repository.published("acme-inc")
+    role.signed.targets[path_of(poisoned)] = TargetFile.from_data(path_of(poisoned), poisoned.content)
+    role.signed.version += 1
+    role.signatures.clear()
+    role.sign(shelf.publisher)
+    _inject(shelf, "publisher-acme-inc", role.to_bytes(), poisoned, record=False)
+
+    refused(shelf, "is not the wheel that was reviewed")
+
+
+def test_a_release_takes_nothing_back_and_changes_nothing(shelf: Shelf) -> None:
+    wheel, poisoned = build(shelf.plugin(version="0.2.0")), build(shelf.plugin(edit=poison))
+    for change in ("changed", "gone"):
+        role, _ = shelf.repository.published("acme-inc")
+        Metadata[Targets].from_bytes(sign_release(role, wheel, shelf.publisher, shelf.now + timedelta(days=1)))
+        if change == "changed":
+            role.signed.targets[path_of(poisoned)] = TargetFile.from_data(path_of(poisoned), poisoned.content)
+        else:
+            del role.signed.targets[path_of(poisoned)]
+        role.signatures.clear()
+        role.sign(shelf.publisher)
+        with pytest.raises(CatalogueError, match="is released and cannot be changed or taken away"):
+            shelf.repository.submit("acme-inc", role.to_bytes(), wheel.content, wheel.filename)
+    assert shelf.repository.queue() == []
