@@ -19,6 +19,8 @@ _OFFSETS = {"offset", "skip", "$skip", "start"}
 _PAGES = {"page", "page_number", "pagenumber"}
 _LIMITS = ("limit", "page_size", "pagesize", "per_page", "$top", "size", "count")
 _NEXT = ("cursor", "next_cursor", "next", "next_page_token", "continuation_token", "next_token")
+_NEXT_URLS = ("@odata.nextLink", "odata.nextLink", "next_url", "nextrecordsurl", "next_page_url")
+_LAST, _MORE = {"starting_after", "after"}, ("has_more", "hasmore")
 _SINCE = re.compile(r"(updated|modified|changed)_?(since|after|at_min|min|from|at__gte|at_gte)|begin_time|since", re.IGNORECASE)
 _CHANGED = (
     "updated_at",
@@ -106,11 +108,11 @@ class _Reader:
         for name, declared in schemes.items():
             scheme = self._resolved(declared)
             kind, way = scheme.get("type"), str(scheme.get("scheme", "")).lower()
-            if (kind == "http" and way == "bearer") or kind == "oauth2":
+            if kind == "oauth2" and self._oauth2(name, scheme.get("flows") or {}):
+                return
+            if kind == "http" and way == "bearer":
                 self._found.manifest |= {"credentials": {"token": {"description": f"Access token ({name})."}},
                                          "auth": {"headers": {"Authorization": "Bearer {token}"}}}  # fmt: skip
-                if kind == "oauth2":
-                    self._ask(f"auth: {name} is OAuth 2; the token has to be obtained and renewed outside, for now")
                 return
             if kind == "apiKey" and scheme.get("in") == "header":
                 self._found.manifest |= {"credentials": {"key": {"description": f"API key ({name})."}},
@@ -119,6 +121,28 @@ class _Reader:
                     self._ask(f"auth: {name} is sent as Authorization; does it need a prefix (Token, Bearer)?")
                 return
         self._ask(f"auth: none of {', '.join(schemes) or 'no scheme'} is a header that could be proposed")
+
+    def _oauth2(self, name: str, flows: Mapping[str, Json]) -> bool:
+        """By a person's agreement where there is that flow, else by the client's own credentials."""
+        client: dict[str, Json] = {
+            "client_id": {"description": f"Client id ({name})."},
+            "client_secret": {"description": "Client secret."},
+        }
+        for flow, grant in (("authorizationCode", "authorization_code"), ("clientCredentials", "client_credentials")):
+            declared = flows.get(flow)
+            if not isinstance(declared, Mapping) or not str(declared.get("tokenUrl", "")).startswith("https://"):
+                continue
+            oauth2: dict[str, Json] = {"grant": grant, "token_url": declared["tokenUrl"]}
+            if grant == "authorization_code":
+                oauth2["authorize_url"] = str(declared.get("authorizationUrl", ""))
+                client["refresh_token"] = {"description": "Refresh token; had by a person's agreement.", "required": False}
+            scopes = [str(scope) for scope in declared.get("scopes") or {}]
+            self._found.manifest |= {"credentials": client, "auth": {"oauth2": oauth2}}
+            self._ask(f"auth: which scopes does it need, as few as possible? {name} has {', '.join(scopes[:30]) or 'none'}")
+            self._ask(f"auth: {name} is asked with the client's secret in a Basic header; if the vendor wants it in the form: "
+                      "client_auth: post")  # fmt: skip
+            return True
+        return False
 
     def _objects(self) -> Iterator[tuple[str, dict[str, Json]]]:
         paths = self._root.get("paths") or {}
@@ -154,7 +178,15 @@ class _Reader:
         limit = next((key for key in query if key.lower() in _LIMITS), None)
         following = self._named(envelope, _NEXT)
         cursor, offset = (next((key for key in query if key.lower() in names), None) for names in (_CURSORS, _OFFSETS))
-        if cursor and following:
+        link = self._named(envelope, _NEXT_URLS)
+        if link is None and following and not offset and self._resolved(envelope[following]).get("format") == "uri":
+            link = following
+        more = self._named(envelope, _MORE)
+        if link:
+            paging = {"type": "next_url", "token": _expression(link)}
+        elif cursor and cursor.lower() in _LAST and more:
+            paging, params[cursor] = {"type": "last", "more": _expression(more)}, "= page"
+        elif cursor and following:
             paging, params[cursor] = {"type": "cursor", "token": _expression(following)}, "= page"
         elif offset:
             paging, params[offset] = {"type": "offset"}, "= page || `0`"

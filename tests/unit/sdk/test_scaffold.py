@@ -172,6 +172,42 @@ def test_a_manifest_is_proposed_from_a_vendors_document_and_the_rest_is_listed(
     )
 
 
+def test_agreement_and_paging_are_proposed_from_what_the_document_says(tmp_path: Path) -> None:
+    def listed(parameters: list[str], envelope: dict[str, object]) -> dict[str, object]:
+        rows = {"items": {"type": "array", "items": {"$ref": "#/components/schemas/Part"}}}
+        schema = {"type": "object", "properties": {**rows, **envelope}}
+        return {"get": {"parameters": [{"name": name, "in": "query"} for name in parameters],
+                        "responses": {"200": {"content": {"application/json": {"schema": schema}}}}}}  # fmt: skip
+
+    flow = {"authorizationUrl": "https://v.example/agree", "tokenUrl": "https://v.example/token", "scopes": {"a": "", "b": ""}}
+    document = {
+        **SMALL,
+        "components": {
+            **SMALL["components"],
+            "securitySchemes": {"o": {"type": "oauth2", "flows": {"authorizationCode": flow}}},
+        },  # type: ignore[dict-item]
+        "paths": {
+            "/odata": listed(["$filter"], {"@odata.nextLink": {"type": "string"}}),
+            "/charges": listed(["starting_after", "limit"], {"has_more": {"type": "boolean"}}),
+            "/pages": listed(["limit"], {"next": {"type": "string", "format": "uri"}}),
+        },
+    }
+    file = tmp_path / "v.json"
+    file.write_text(json.dumps(document))
+
+    assert _run("new", "vend", "--kind", "erp", "--from-openapi", str(file), "--dir", str(tmp_path / "v"))[0] == 0
+
+    manifest = parse_manifest((tmp_path / "v/hub_vend/connector.yaml").read_text(), "connector.yaml")
+    oauth2 = manifest.data["auth"]["oauth2"]
+    assert (oauth2["grant"], oauth2["authorize_url"], oauth2["scopes"]) == ("authorization_code", "https://v.example/agree", [])
+    assert "which scopes does it need, as few as possible? o has a, b" in (tmp_path / "v/UNDECIDED.md").read_text()
+    paging = {name: item["read"]["paging"] for name, item in manifest.objects.items()}
+    assert (paging["odata"]["type"], paging["odata"]["token"]) == ("next_url", '"@odata.nextLink"')
+    assert (paging["charges"]["type"], paging["charges"]["more"]) == ("last", "has_more")
+    assert (paging["pages"]["type"], paging["pages"]["token"]) == ("next_url", "next")
+    assert manifest.objects["charges"]["read"]["request"]["params"]["starting_after"] == "= page"
+
+
 @pytest.mark.parametrize(
     ("file", "objects"), [("square/api.json", 20), ("xero/xero_accounting.yaml", 20), ("inventree/api-v534.yaml", 40)]
 )
