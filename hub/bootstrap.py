@@ -31,6 +31,7 @@ from hub.errors import MisconfiguredError
 from hub.flow import deliver
 from hub.flow.context import Context
 from hub.flow.relay import Relay, SecondNet
+from hub.flow.replay import replay_delivery
 from hub.flow.translate import Translator
 from hub.gateway.edge import Gateway
 from hub.identity.api_keys import Clients
@@ -94,7 +95,7 @@ class Hub:
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
         self.upkeep = Upkeep(
             Installed(settings.plugins_home), catalogue_of(settings), plugins, store, now, settings.catalogue_seconds,
-            self._plugins_changed,
+            self._plugins_changed, self._replay,
         )  # fmt: skip
         self._lanes: Collection[str] = ()
         self._consuming: set[str] = set()
@@ -153,6 +154,9 @@ class Hub:
         for lane in lanes:
             if names := [queue_name(connector, lane) for connector in sorted(connectors)]:
                 self._consume(f"deliver-{lane}{name}", names, self.deliverer.on_message)
+
+    def _replay(self, tenant_id: str, delivery_id: str, reason: str) -> None:
+        replay_delivery(self.ctx, tenant_id, delivery_id, "upkeep", reason)
 
     def _plugins_changed(self, names: set[str]) -> None:
         """What was made from a connector's class is made anew; a new one gets its queues, and somebody who listens to them."""

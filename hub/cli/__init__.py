@@ -144,11 +144,16 @@ def tenant_revoke(tenant_id: str, prefix: str, as_json: bool) -> None:
 @click.option("--reason", default="", help="Kept with the revision.")
 @api_options
 def apply(file: Path, reason: str, url: str, key: str, as_json: bool) -> None:
-    """Put an integration file in force."""
-    body = {"source": file.read_text("utf-8"), "name": file.name, "reason": reason}
-    result = Api(url, key).call("POST", "/v1/integrations", body)
+    """Put an integration file in force; fields that it sets and an account does not have are named (exit code 1)."""
+    body, api = {"source": file.read_text("utf-8"), "name": file.name, "reason": reason}, Api(url, key)
+    result = api.call("POST", "/v1/integrations", body)
     word = "in force" if result["changed"] else "unchanged, still"
-    show(result, as_json, lambda r: f"{r['integration']} revision {r['revision']} {word}")
+    # An account that cannot be asked (no credentials yet, fields not told) is no reason to refuse: it is asked by `hub fields`.
+    told = [api.request("GET", f"/v1/connections/{name}/fields") for name in result["connections"]]
+    unknown = [item for status, found in told if status == 200 for item in found["unknown"]]
+    lines = [f"NOT THERE  {item['field']}, which {item['flow']} sets" for item in unknown]
+    show(result, as_json, lambda r: "\n".join([f"{r['integration']} revision {r['revision']} {word}", *lines]))
+    raise SystemExit(1 if unknown else 0)
 
 
 @main.command(epilog="Example: hub connect erp username=hub password=@secret.txt")

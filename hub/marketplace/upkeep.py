@@ -19,11 +19,14 @@ log = logging.getLogger(__name__)
 _PARKED = "plugin: "
 #: A new version goes back when at least so many tries were made, and so many of them ended by its own fault (or dead).
 _TRIES, _SHARE = 10, 0.2
+_REVIVED = 1000
 
 
 @dataclass
 class Upkeep:
-    """Run every few seconds by every process of a hub. ``changed`` is told the connectors that are not what they were."""
+    """Run every few seconds by every process of a hub. ``changed`` is told the connectors that are not what they were;
+    ``replay`` lets a dead letter (tenant, delivery, reason) try again.
+    """
 
     installed: Installed
     catalogue: Catalogue | None
@@ -32,6 +35,7 @@ class Upkeep:
     clock: Callable[[], datetime]
     every_seconds: float
     changed: Callable[[set[str]], None] = lambda names: None
+    replay: Callable[[str, str, str], object] = lambda tenant_id, delivery_id, reason: None
     _stamp: tuple[int, int] = (-1, -1)
     _asked: float = field(default=-1e9)
 
@@ -90,6 +94,15 @@ class Upkeep:
                     if any(row["connector"] == name for row in uow.connections.all(tenant_id)):
                         audit.record(uow, tenant_id, self.clock(), "upkeep", "plugin.rolled_back", f"connector/{name}",
                                      left=newer["version"], to=back, reason=reason)  # fmt: skip
+            self._revive(name, since, f"{name} {newer['version']} was rolled back")
+
+    def _revive(self, name: str, since: datetime, reason: str) -> None:
+        """What used up its tries on a version that was rolled back tries again; at most so many that a person may decide."""
+        with self.store.read() as uow:
+            rows = [row for tenant_id in uow.tenants.ids() for row in uow.deliveries.page(
+                tenant_id, None, 200, state="dead", connector=name, cause_code="attempts_exhausted")]  # fmt: skip
+        for row in [row for row in rows if row["settled_at"] >= since][:_REVIVED]:
+            self.replay(row["tenant_id"], row["id"], reason)
 
     def _park(self, uow: UnitOfWork, names: set[str]) -> None:
         """Connections of these connectors pause where theirs may not run, with what waits for them, and go on when it may."""

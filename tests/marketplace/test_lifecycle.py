@@ -46,12 +46,13 @@ class Counter(Simulator):
 class Running:
     """A hub whose plugins come from the shelf's catalogue."""
 
-    def __init__(self, folder: Path, shelf: Shelf, tenants: tuple[str, ...] = ("north", "south")) -> None:
+    def __init__(self, folder: Path, shelf: Shelf, tenants: tuple[str, ...] = ("north", "south"), **settings: Any) -> None:
         self.shelf, self.simulator = shelf, Counter()
         self.server = SimulatorServer(self.simulator)
         self.settings = Settings(
             data_dir=folder / "data", plugins_dir=str(shelf.home), catalogue=str(shelf.folder), catalogue_seconds=0.5, vault_key=VAULT_KEY,
             egress_private_hosts="127.0.0.1", sweep_seconds=0.05, retry_base_seconds=0.5, retry_cap_seconds=1.0, plugin_step_seconds=3.0,
+            **settings,
         )  # fmt: skip
         self.hub = Hub(self.settings, load_plugins((), isolation_of(self.settings)))
         self.hub.ctx.store.upgrade()
@@ -202,6 +203,33 @@ def test_a_version_that_fails_goes_back_by_itself_and_nothing_is_lost(running: R
         assert [
             row["detail"]["left"] for row in uow.audit.page("south", None, 200) if row["action"] == "plugin.rolled_back"
         ] == ["0.1.1"]
+
+
+@pytest.fixture
+def impatient(tmp_path: Path, shelf: Shelf) -> Iterator[Running]:
+    """Two tries, then a dead letter."""
+    running = Running(tmp_path, shelf, max_attempts=2)
+    yield running
+    running.close()
+
+
+def test_what_died_of_a_version_that_goes_back_tries_again(impatient: Running) -> None:
+    running = impatient
+    running.shelf.install("acme")
+    running.connect()
+    running.shelf.list(running.shelf.plugin(version="0.1.1", edit=breaks))
+    running.shelf.install("acme")
+    running.until(lambda: running.hub.ctx.plugins.get("acme", "south").manifest.data["version"] == "0.1.1")
+
+    running.count("south", 6)
+
+    running.until(lambda: running.states("south") == ["applied"] * 6, 60)
+    with running.hub.ctx.store.read() as uow:
+        replays = [
+            row["detail"]["reason"] for row in uow.audit.page("south", None, 200) if row["action"] == "delivery.replayed"
+        ]
+    assert replays
+    assert set(replays) == {"acme 0.1.1 was rolled back"}
 
 
 def test_revoked_it_stops_everywhere_and_what_is_for_it_waits(running: Running) -> None:
