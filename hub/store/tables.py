@@ -222,7 +222,7 @@ oauth_token = sa.Table(
 oauth_state = sa.Table(
     "oauth_state", metadata, _tenant(), _text("digest", 64), _text("connection_id", 64), _text("browser", 64),
     sa.Column("verifier", sa.LargeBinary, nullable=False), _text("actor", 128), _time("expires_at"), _time("used_at", True),
-    sa.PrimaryKeyConstraint("tenant_id", "digest"), sa.UniqueConstraint("digest"),
+    sa.PrimaryKeyConstraint("tenant_id", "digest"),
 )  # fmt: skip
 
 plugin_incident = sa.Table(

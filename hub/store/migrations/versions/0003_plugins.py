@@ -56,5 +56,4 @@ def upgrade() -> None:
         sa.Column("expires_at", UtcTime(timezone=True), nullable=False),
         sa.Column("used_at", UtcTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("tenant_id", "digest", name=op.f("pk_oauth_state")),
-        sa.UniqueConstraint("digest", name=op.f("uq_oauth_state_digest")),
     )
