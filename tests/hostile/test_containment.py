@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import VAULT_KEY
+from support import VAULT_KEY, Web
 
 from canonical.examples import EXAMPLES
 from hostile import pack
 from hub.bootstrap import Hub, utc_now
 from hub.flow.ingest import accept_event
-from hub.identity.api_keys import SCOPES, Client
+from hub.identity.api_keys import SCOPES, Client, create_key
 from hub.identity.connections import set_credentials
 from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
@@ -80,6 +80,7 @@ class Battle:
                             retry_base_seconds=0.2, retry_cap_seconds=0.5, max_attempts=4)  # fmt: skip
         self.hub = Hub(settings, self.plugins)
         self.hub.ctx.store.upgrade()
+        self.key = ""
         self._tenant("acme", self.names)
         self._tenant("rival", ["cross_tenant_cache"])
         self.hub.start()
@@ -94,6 +95,7 @@ class Battle:
         )
         with ctx.store.begin() as uow:
             uow.tenants.add(tenant, tenant, utc_now())
+            self.key = create_key(uow, tenant, "ops", SCOPES, utc_now()) if tenant == "acme" else self.key
             apply_integration(
                 uow, self.plugins, tenant, parse_integration(text, "all.yaml", self.plugins), "test", "", utc_now()
             )
@@ -193,6 +195,24 @@ def test_a_line_of_the_log_is_a_line_of_the_log(battle: Battle) -> None:
     printed = [record.getMessage() for record in battle.logged if "log_injection prints" in record.getMessage()]
     assert any("nothing happened" in line for line in printed)
     assert all(line.isprintable() and line.startswith("plugin log_injection prints:") for line in printed)
+
+
+def test_incidents_are_on_the_plugins_page_and_in_the_api(battle: Battle) -> None:
+    battle.until(lambda: battle.incidents("dns"))
+    web = Web(battle.hub, battle.key)
+    try:
+        status, page, _ = web.call("GET", "/v1/connectors/dns")
+        assert (status, page["isolated"]) == (200, True)
+        assert [item["kind"] for item in page["incidents"]] == ["network"]
+        assert "getaddrinfo" in page["incidents"][0]["detail"]
+        cookie = web.call("POST", "/console/sign-in", raw=f"key={battle.key}".encode(),
+                          headers={"Content-Type": "application/x-www-form-urlencoded"})[2]["set-cookie"]  # fmt: skip
+        shown = web.call("GET", "/console/connectors", headers={"Cookie": cookie.partition(";")[0]})[1].decode()
+        assert shown.count("<section") == len(battle.names)
+        assert "getaddrinfo" in shown
+        assert "\x1b" not in shown
+    finally:
+        web.close()
 
 
 def test_the_hub_itself_is_not_patched(battle: Battle) -> None:
