@@ -22,6 +22,14 @@ _BY = click.option("--by", required=True, help="Who decides, by name.")
 _REASON = click.option("--reason", required=True, help="Kept with the record, for everybody to read.")
 
 
+def _decision(command: Any) -> Any:
+    """The arguments of every command by which a reviewer decides about a version."""
+    arguments = (_FOLDER, click.argument("connector"), click.argument("version"), _KEY, _KEYS, _BY, _REASON)
+    for argument in reversed(arguments):
+        command = argument(command)
+    return command
+
+
 def told(work: Callable[[], T]) -> T:
     """What ``work`` returns; ends with its reason when it refuses."""
     from hub.marketplace.keys import KeyFileError
@@ -130,13 +138,7 @@ def show_submission(folder: Path, connector: str, version: str, as_json: bool) -
 
 @catalogue.command("approve", epilog="Example: hub catalogue approve ./catalogue acme 1.1.0 --key grace.key --keys ./keys "
                    "--by grace --reason 'hosts and scopes are what the vendor documents'")  # fmt: skip
-@_FOLDER
-@click.argument("connector")
-@click.argument("version")
-@_KEY
-@_KEYS
-@_BY
-@_REASON
+@_decision
 def approve(folder: Path, connector: str, version: str, key_file: Path, keys: Path, by: str, reason: str) -> None:
     """List a version: from now on hubs may install it. Refused while something stands against it."""
     _decide(folder, keys, connector, version, "listed", key_file, by, reason)
@@ -144,13 +146,7 @@ def approve(folder: Path, connector: str, version: str, key_file: Path, keys: Pa
 
 @catalogue.command("reject", epilog="Example: hub catalogue reject ./catalogue acme 1.1.0 --key grace.key --keys ./owner-keys "
                    "--by grace --reason 'asks for a scope that it does not use'")  # fmt: skip
-@_FOLDER
-@click.argument("connector")
-@click.argument("version")
-@_KEY
-@_KEYS
-@_BY
-@_REASON
+@_decision
 def reject(folder: Path, connector: str, version: str, key_file: Path, keys: Path, by: str, reason: str) -> None:
     """Refuse a version, with the reason for its publisher."""
     _decide(folder, keys, connector, version, "rejected", key_file, by, reason)
@@ -158,13 +154,7 @@ def reject(folder: Path, connector: str, version: str, key_file: Path, keys: Pat
 
 @catalogue.command("yank", epilog="Example: hub catalogue yank ./catalogue acme 1.1.0 --key grace.key --keys ./owner-keys "
                    "--by grace --reason 'loses tips; 1.1.1 mends it'")  # fmt: skip
-@_FOLDER
-@click.argument("connector")
-@click.argument("version")
-@_KEY
-@_KEYS
-@_BY
-@_REASON
+@_decision
 def yank(folder: Path, connector: str, version: str, key_file: Path, keys: Path, by: str, reason: str) -> None:
     """No new installations of a version; where it runs it goes on."""
     _mark(folder, keys, connector, version, "yanked", key_file, by, reason)
@@ -172,13 +162,7 @@ def yank(folder: Path, connector: str, version: str, key_file: Path, keys: Path,
 
 @catalogue.command("revoke", epilog="Example: hub catalogue revoke ./catalogue acme 1.1.0 --key grace.key --keys ./owner-keys "
                    "--by grace --reason 'sends card numbers in clear'")  # fmt: skip
-@_FOLDER
-@click.argument("connector")
-@click.argument("version")
-@_KEY
-@_KEYS
-@_BY
-@_REASON
+@_decision
 def revoke(folder: Path, connector: str, version: str, key_file: Path, keys: Path, by: str, reason: str) -> None:
     """Disable a version in every hub at its next look (HUB_CATALOGUE_SECONDS); what is for it waits there."""
     _mark(folder, keys, connector, version, "revoked", key_file, by, reason)

@@ -36,7 +36,7 @@ _CHALLENGE = 1000
 class ReceivedWebhook:
     """The raw input's id, and whether the source had sent the same event before.
 
-    ``challenge``: it was no event but a vendor's question whether we are there; this is the answer, and nothing was stored.
+    ``challenge``: a vendor asks whether we are there; this is the answer. Without a signature nothing is stored (no id).
     """
 
     raw_id: str
@@ -71,16 +71,16 @@ def webhook_work(
         if manifest is None or manifest.signature is None:
             return NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
         declared = manifest.data["webhooks"]
-        if declared["handshake"] is not None and (challenge := _challenge(declared["handshake"], query, body)):
-            audit.record(
-                uow, tenant_id, now, "webhook", "webhook.challenged", f"connection/{connection_id}", challenge=challenge
-            )
-            return ReceivedWebhook("", False, challenge)
+        challenge = _challenge(declared["handshake"], query, body) if declared["handshake"] is not None else None
         # Straight from the vault: making a session would run plugin code at the edge.
         credentials = load_credentials(uow, ctx.vault, tenant_id, connection_id)
         secret = credentials.get(declared["secret"])
         url = webhook_url(ctx, tenant_id, connection_id)
         refused = verify(manifest.signature, [secret] if secret else [], body, headers, url, now.timestamp())
+        if refused is not None and challenge is not None:
+            subject = f"connection/{connection_id}"
+            audit.record(uow, tenant_id, now, "webhook", "webhook.challenged", subject, challenge=challenge)
+            return ReceivedWebhook("", False, challenge)
         if refused is not None:
             audit.record(
                 uow, tenant_id, now, "webhook", "webhook.refused", f"connection/{connection_id}", reason=refused,
@@ -100,7 +100,8 @@ def webhook_work(
             if not created:
                 audit.record(uow, tenant_id, now, "webhook", "raw.repeated", f"raw/{raw_id}", event_id=event_id)
             span.set_attribute("hub.raw", raw_id)
-        return ReceivedWebhook(raw_id, not created)
+        # What is signed is stored, whatever it looks like: an event that resembles a challenge must not be lost.
+        return ReceivedWebhook(raw_id, not created, challenge)
 
     return work
 
@@ -109,7 +110,7 @@ def stored(ctx: Context, result: ReceivedWebhook | HubError) -> ReceivedWebhook:
     """After the commit: raise a refusal, or wake whoever translates."""
     if isinstance(result, HubError):
         raise result
-    if result.challenge is not None:
+    if not result.raw_id:
         return result
     ctx.raw_arrived.set()
     ctx.due.add_input()

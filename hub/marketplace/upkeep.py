@@ -38,6 +38,7 @@ class Upkeep:
     replay: Callable[[str, str, str], object] = lambda tenant_id, delivery_id, reason: None
     _stamp: tuple[int, int] = (-1, -1)
     _asked: float = field(default=-1e9)
+    _refused: dict[str, str] = field(default_factory=dict)
 
     def run(self) -> int:
         """Ask the catalogue if it is time, judge new versions, and take up what the lock file says."""
@@ -54,8 +55,12 @@ class Upkeep:
         """Adopt what the lock file names and the catalogue vouches for."""
         self._stamp = self.installed.stamp()
         adopted, refused = self.installed.adopted(self.catalogue)
+        if refused:  # looked at again: another process may just have been writing what we read
+            self._stamp = (-1, -1)
         for name, why in refused.items():
-            log.error("plugin %s is not run: %s", name, why)
+            if self._refused.get(name) != why:
+                log.error("plugin %s is not run: %s", name, why)
+        self._refused = refused
         names = self.plugins.adopt(adopted)
         self.plugins.quarantined |= refused
         if names:

@@ -9,6 +9,7 @@ from support import VAULT_KEY, Web
 
 from hub.bootstrap import Hub, utc_now
 from hub.identity.api_keys import SCOPES, create_key
+from hub.identity.connections import set_credentials
 from hub.runtime.plugins import Plugins
 from hub.sdk import Connector
 from hub.sdk.manifest import parse_manifest
@@ -48,6 +49,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
                     "tenant_id": "acme", "connection_id": name, "connector": name, "environment": "", "base_url": "https://x.test",
                     "settings": {}, "state": "active", "state_reason": "", "created_at": utc_now(), "updated_at": utc_now(),
                 })  # fmt: skip
+            set_credentials(uow, plugins, hub.ctx.vault, "acme", "body", {"code": "the-code"}, utc_now(), "test")
         web = Web(hub, key)
         yield web
         web.close()
@@ -70,6 +72,16 @@ def test_a_challenge_is_answered_as_plain_text(web: Web) -> None:
     records = web.call("GET", "/v1/audit?limit=50")[1]["items"]
     assert [row["detail"]["challenge"] for row in records if row["action"] == "webhook.challenged"] == ["3eZbrw1aB", "a<b> c"]
     assert web.call("GET", "/v1/status")[1]["raw"] == {}
+
+
+def test_a_signed_event_that_resembles_a_challenge_is_answered_and_stored(web: Web) -> None:
+    before = web.call("GET", "/v1/status")[1]["raw"]
+    signed = {"Content-Type": "application/json", "x-auth": "the-code"}
+
+    status, answer, _ = web.call("POST", "/webhooks/acme/body", headers=signed, raw=b'{"id": "E-1", "challenge": "abc"}')
+
+    assert (status, answer) == (200, b"abc")
+    assert sum(web.call("GET", "/v1/status")[1]["raw"].values()) == sum(before.values()) + 1
 
 
 @pytest.mark.parametrize(

@@ -256,6 +256,24 @@ def test_revoked_it_stops_everywhere_and_what_is_for_it_waits(running: Running) 
     assert running.connection("north")["state"] == "active"
 
 
+def test_what_cannot_be_verified_stops_and_goes_on_when_it_can(running: Running) -> None:
+    """Without a change of the lock file: the metadata may have been half written by another process of the hub."""
+    running.shelf.install("acme")
+    running.connect()
+    kept = running.shelf.home / "catalogue/targets/reviews.json"
+    signed = kept.read_bytes()
+    running.hub.upkeep.catalogue = running.shelf.catalogue()
+    running.hub.upkeep.every_seconds = 1e9  # nobody fetches it anew
+    time.sleep(2.5)
+    kept.write_bytes(b"{}")
+    running.hub.upkeep._stamp = (-1, -1)
+    running.until(lambda: running.connection("north")["state"] == "paused")
+    running.count("north")
+    kept.write_bytes(signed)
+
+    running.until(lambda: running.states("north") == ["applied"])
+
+
 def test_yanked_it_goes_on_where_it_is_and_is_installed_nowhere_else(running: Running) -> None:
     running.shelf.install("acme")
     running.connect()
