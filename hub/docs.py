@@ -1,5 +1,6 @@
 """Write the reference pages and the event contract that are derived from code: `python -m hub.docs [--check]`."""
 
+import inspect
 import json
 import sys
 from dataclasses import fields
@@ -17,6 +18,7 @@ from hub.errors import PROBLEMS
 from hub.marketplace.catalogue import catalogue
 from hub.policies.dead_letter import REMEDIES
 from hub.runtime.plugins import load_plugins
+from hub.sdk import functions
 from hub.sdk.kit import RULES, TIERS
 from hub.sdk.surface import DOORS, digest, surface
 from hub.settings import Settings
@@ -36,6 +38,7 @@ def pages() -> dict[Path, str]:
         folder / "contract-rules.md": _contract_rules(),
         folder / "conformance.md": _conformance(),
         folder / "sdk.md": _sdk(),
+        folder / "map-functions.md": f"# Functions of maps\n\n{inspect.getdoc(functions)}\n",
         **{folder / f"rules/{rule.id}.md": _lint_rule(rule) for rule in ruleset()},
         **{ROOT / "openapi" / name: text for name, text in derived_files().items()},
         ROOT / "openapi/asyncapi.json": json.dumps(async_api(), indent=2, ensure_ascii=False) + "\n",

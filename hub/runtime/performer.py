@@ -277,7 +277,7 @@ def _text(value: Any) -> str:
 def _logged_in(declared: Mapping[str, Any], context: Mapping[str, Any], response: Response) -> dict[str, str]:
     """What requests carry after a login; expressions see body, headers and cookies of its answer."""
     try:
-        body = response.json()
+        body = response.data()
     except ConnectorError:
         body = response.content.decode("utf-8", "replace")
     cookies = {item.key: item.value for item in SimpleCookie(response.headers.get("set-cookie", "")).values()}

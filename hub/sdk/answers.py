@@ -111,6 +111,6 @@ def retry_after(value: Any, now: datetime) -> float | None:
 
 def _body(response: Response) -> Any:
     try:
-        return response.json()
+        return response.data()
     except ConnectorError:
         return response.content[:2000].decode("utf-8", "replace")

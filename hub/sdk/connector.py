@@ -52,7 +52,7 @@ class Connector:
         if isinstance(page, dict):  # parameters of a URL that the system gave for the next page
             request = replace(request, params=page)
         response = yield request
-        body = response.json()
+        body = response.data()
         records = evaluate(declared["records"], body) or []
         high = cursor.get("high", since)
         if declared["incremental"]:
@@ -117,7 +117,7 @@ class Connector:
             raise UntranslatableError(f"{change.object} {change.ref}: thin change and no fetch declared")
         context = {"ref": change.ref, "detail": change.detail, "settings": self.settings}
         response = yield _request(declared["fetch"], context)
-        record: JSON = evaluate(declared["record"], response.json())
+        record: JSON = evaluate(declared["record"], response.data())
         return record
 
     def to_canonical(self, object_name: str, record: JSON) -> Iterable[Document | Ignored]:
@@ -166,14 +166,14 @@ class Connector:
             return result
         declared = self.manifest.writes[type_name]["find"]
         response = yield _request(declared["request"], self._outbound(document, key))
-        found = evaluate(declared["external_id"], response.json())
+        found = evaluate(declared["external_id"], response.data())
         return None if found is None else str(found)
 
     def _outbound(self, document: JSON, key: str) -> JSON:
         return {"document": document, "key": key, "settings": self.settings}
 
     def _id(self, expression: str, response: Response) -> Any:
-        found = evaluate(expression, response.json())
+        found = evaluate(expression, response.data())
         if found is None:
             raise ConnectorError(f"the answer carries no {expression!r}", code="unreadable_answer")
         return found
@@ -193,7 +193,7 @@ class Connector:
         declared = self.manifest.data["describe"]
         if declared is None:
             raise ConnectorError(f"{self.manifest.connector} does not describe its fields", code="no_describe")
-        body = (yield _request(declared["request"], {"settings": self.settings})).json()
+        body = (yield _request(declared["request"], {"settings": self.settings})).data()
         found = []
         for record in evaluate(declared["records"], body) or []:
             context = {"record": record, "settings": self.settings}

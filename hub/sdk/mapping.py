@@ -1,57 +1,24 @@
 """Field maps: JMESPath expressions, pure and bounded, with the few functions that retail data needs.
 
-A template is JSON whose strings that begin with ``=`` are expressions; everything else is literal.
-Functions beyond JMESPath's own: `money(minor, currency)`, `decimal(x)`, `base64(s)`, `text(x)`, `gtin(x)` (null unless
-it is one: shops type anything into a bar code field), `number(x)` (a JSON number of exactly these digits).
+A template is JSON whose strings that begin with ``=`` are expressions; everything else is literal. What they may call beyond
+JMESPath's own functions stands in `hub.sdk.functions`.
 """
 
-import base64
 from collections.abc import Mapping
-from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
 import jmespath
-from jmespath import functions
 from jmespath.exceptions import JMESPathError
 
-from canonical.identifiers import valid_key
-from canonical.money import from_minor
 from hub.sdk.errors import UntranslatableError
-from hub.sdk.numbers import Number, number
+from hub.sdk.functions import Functions
 
 #: An expression longer than this is a program, not a map.
 MAX_EXPRESSION = 2000
 
 
-class _Functions(functions.Functions):
-    @functions.signature({"types": []}, {"types": ["string"]})
-    def _func_money(self, minor: Any, currency: str) -> dict[str, str] | None:
-        return None if minor is None else from_minor(int(minor), currency)
-
-    @functions.signature({"types": []})
-    def _func_decimal(self, value: Any) -> str:
-        return format(Decimal(str(value)), "f")
-
-    @functions.signature({"types": ["string"]})
-    def _func_base64(self, value: str) -> str:
-        return base64.b64encode(value.encode()).decode()
-
-    @functions.signature({"types": []})
-    def _func_text(self, value: Any) -> str | None:
-        return None if value is None else str(value)
-
-    @functions.signature({"types": []})
-    def _func_number(self, value: Any) -> Number | None:
-        return None if value is None else number(value)
-
-    @functions.signature({"types": []})
-    def _func_gtin(self, value: Any) -> str | None:
-        text = str(value or "").strip()
-        return text if len(text) <= 14 and valid_key(text) else None
-
-
-_OPTIONS = jmespath.Options(custom_functions=_Functions())
+_OPTIONS = jmespath.Options(custom_functions=Functions())
 
 
 @lru_cache(maxsize=4096)
@@ -69,9 +36,9 @@ def evaluate(expression: str, data: Any) -> Any:
     """The value of ``expression`` in ``data``; raises UntranslatableError when it cannot be computed."""
     try:
         return compiled(expression).search(data, options=_OPTIONS)
-    except (JMESPathError, ValueError, ArithmeticError) as error:
+    except (JMESPathError, ValueError, ArithmeticError, KeyError, TypeError) as error:
         raise UntranslatableError(
-            f"map {expression!r}: {str(error).splitlines()[0]}",
+            f"map {expression!r}: {(str(error) or type(error).__name__).splitlines()[0]}",
             code="map_failed",
             remedy="correct the map, then replay",
         ) from None

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, TypeVar
 
 from hub.sdk.errors import ConnectorError
+from hub.sdk.xml import parse_xml
 
 T = TypeVar("T")
 
@@ -76,6 +77,15 @@ class Response:
         except ValueError as error:
             start = self.content[:80].decode("utf-8", "replace")
             raise ConnectorError(f"answer {self.status} is not JSON: {start!r}", code="unreadable_answer") from error
+
+    def data(self) -> Any:
+        """What the body stands for: JSON, or XML if it says so (`hub.sdk.xml.parse_xml`). Raises ConnectorError if neither."""
+        if "xml" not in self.headers.get("content-type", ""):
+            return self.json()
+        try:
+            return parse_xml(self.content)
+        except ValueError as error:
+            raise ConnectorError(f"answer {self.status}: {error}", code="unreadable_answer") from error
 
 
 Steps = Generator[Request, Response, T]

@@ -5,6 +5,19 @@ from hub.store.configured import Configured
 from hub.store.engine import Leadership, Store, StoreUnavailableError
 from hub.store.group import GroupCommit
 from hub.store.ids import new_id
+from hub.store.memory import InlineGroup, Memory, MemoryStore
 from hub.store.uow import UnitOfWork
 
-__all__ = ["Configured", "GroupCommit", "Leadership", "Store", "StoreClock", "StoreUnavailableError", "UnitOfWork", "new_id"]
+__all__ = [
+    "Configured",
+    "GroupCommit",
+    "InlineGroup",
+    "Leadership",
+    "Memory",
+    "MemoryStore",
+    "Store",
+    "StoreClock",
+    "StoreUnavailableError",
+    "UnitOfWork",
+    "new_id",
+]

@@ -181,9 +181,9 @@ def _chain_without_sequence(patch: pytest.MonkeyPatch) -> None:
 
 
 def _audit_after_commit(patch: pytest.MonkeyPatch) -> None:
-    from simulation.world import SimStore
+    from hub.store import MemoryStore
 
-    original = SimStore.begin
+    original = MemoryStore.begin
 
     def begin(self: Any, durable: bool = True) -> Any:
         import contextlib
@@ -199,7 +199,7 @@ def _audit_after_commit(patch: pytest.MonkeyPatch) -> None:
 
         return apart()
 
-    patch.setattr(SimStore, "begin", begin)
+    patch.setattr(MemoryStore, "begin", begin)
 
 
 def _limiter_fails_open(patch: pytest.MonkeyPatch) -> None:

@@ -37,7 +37,7 @@ class HubModel(RuleBasedStateMachine):
         self.hub = self.world.incarnation()
 
     def _again(self) -> None:
-        World._raw.rollback()
+        World.memory.crash()
         self.hub.end()
         self.hub = self.world.incarnation()
 

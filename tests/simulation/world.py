@@ -4,29 +4,19 @@ The hub's own code runs, single-threaded, on virtual time and an in-memory SQLit
 database, the broker's messages, the target); a `SimHub` is one incarnation of the process. `Crash` at a port ends it.
 """
 
-import asyncio
-import contextlib
-import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
-import sqlalchemy as sa
 
-from hub.flow import deliver, ingest
-from hub.flow.context import Context
-from hub.flow.relay import Relay
-from hub.flow.translate import Translator
-from hub.identity.api_keys import SCOPES, Client, Clients
-from hub.identity.sessions import Sessions
+from hub.flow import ingest
+from hub.identity.api_keys import SCOPES, Client
 from hub.identity.vault import open_vault, save_credentials
 from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
-from hub.integrations.routes import Routes
-from hub.runtime.egress import Egress
-from hub.runtime.performer import Performer
+from hub.rehearsal.incarnation import Incarnation
+from hub.rehearsal.ports import Crash, Ports
 from hub.runtime.plugins import Plugins
 from hub.sdk.connector import Connector
 from hub.sdk.errors import AmbiguousWriteError, RejectedByTargetError, TargetUnavailableError
@@ -34,9 +24,7 @@ from hub.sdk.manifest import parse_manifest
 from hub.sdk.steps import Change, Document, Request, Response, Webhook, Written
 from hub.sdk.webhook import sign
 from hub.settings import Settings
-from hub.store import Configured, Store
-from hub.store.engine import _begin_sqlite, _prepare_sqlite
-from hub.telemetry import Telemetry
+from hub.store import Memory, MemoryStore
 
 TENANT = "acme"
 SECRET = "webhook-secret"
@@ -127,30 +115,6 @@ CONNECTORS: dict[str, type[Connector]] = {
 }
 
 
-_TELEMETRY = Telemetry(sample_ratio=0.0)
-
-
-class Crash(BaseException):
-    """The process is gone, here."""
-
-
-class Ports:
-    """Counts effects and crashes right before effect ``crash_at`` (0: never).
-
-    What a process does between two effects leaves no trace: a crash after effect n and one before effect n + 1 are the same.
-    """
-
-    def __init__(self, crash_at: int = 0) -> None:
-        self.crash_at, self.count = crash_at, 0
-        self.log: list[str] = []
-
-    def __call__(self, name: str) -> None:
-        self.count += 1
-        self.log.append(name)
-        if self.count == self.crash_at:
-            raise Crash(name)
-
-
 class Target:
     """The till and the ERP in one: counts what it applied, and how it misbehaves is a list of faults for effects to come."""
 
@@ -218,9 +182,9 @@ class Target:
 class World:
     """What survives a crash."""
 
-    _template: dict[str, sqlite3.Connection] = {}  # noqa: RUF012 - a configured, empty database, per target connector
-    _engine: sa.Engine | None = None
-    _raw: Any = None
+    memory = Memory()
+    _empty: Any = memory.copy()
+    _template: dict[str, Any] = {}  # noqa: RUF012 - a configured, empty database, per target connector
     _open: list["SimHub"] = []  # noqa: RUF012 - incarnations that a failed check left behind
 
     def __init__(self, target: str = "finder", **settings: Any) -> None:
@@ -238,19 +202,13 @@ class World:
             egress_private_hosts="till.test,erp.test", **settings,
         )  # fmt: skip
         self.acknowledged: dict[str, str] = {}
-        if World._engine is None:
-            World._raw = sqlite3.connect(":memory:", check_same_thread=False)
-            _prepare_sqlite(World._raw, None)
-            World._engine = sa.create_engine("sqlite://", creator=lambda: World._raw, poolclass=sa.pool.StaticPool)
-            sa.event.listen(World._engine, "begin", _begin_sqlite)
-            World._engine.dispose = lambda close=True: None  # type: ignore[method-assign]
         if target not in World._template:
             self._configure(target)
-        World._template[target].backup(World._raw)
+        World.memory.restore(World._template[target])
 
     def _configure(self, target: str) -> None:
-        sqlite3.connect(":memory:").backup(World._raw)
-        store = SimStore(Ports())
+        World.memory.restore(World._empty)
+        store = MemoryStore(World.memory, lambda: None)
         store.upgrade()
         with store.begin() as uow:
             uow.tenants.add(TENANT, "Acme", START)
@@ -258,8 +216,10 @@ class World:
             wanted = parse_integration(INTEGRATION.format(target=target), "sim.yaml", plugins)
             apply_integration(uow, plugins, TENANT, wanted, "test", "", START)
             save_credentials(uow, open_vault(self.settings), TENANT, "till", {"secret": SECRET}, START)
-        World._template[target] = sqlite3.connect(":memory:", check_same_thread=False)
-        World._raw.backup(World._template[target])
+        World._template[target] = World.memory.copy()
+
+    def answer(self, request: Request, headers: Any) -> Response:
+        return self.target.handle(request, headers)
 
     def incarnation(self, crash_at: int = 0) -> "SimHub":
         hub = SimHub(self, Ports(crash_at))
@@ -267,141 +227,13 @@ class World:
         return hub
 
 
-class SimStore(Store):
-    """The store, with a port before each commit."""
+class SimHub(Incarnation):
+    """The hub, and what comes in."""
 
-    def __init__(self, ports: Ports) -> None:
-        self.url, self.sqlite = "sqlite://", True
-        self._writer = contextlib.nullcontext()  # type: ignore[assignment]
-        assert World._engine is not None
-        self.engine = World._engine
-        self._ports = ports
+    world: "World"
 
-    @contextlib.contextmanager
-    def begin(self, durable: bool = True) -> Iterator[Any]:
-        before = World._raw.total_changes
-        with super().begin() as uow:
-            yield uow
-            uow.flush()
-            if World._raw.total_changes != before:  # a transaction that changed nothing is no effect
-                self._ports("commit")
-
-    def close(self) -> None:
-        """The engine is the world's."""
-
-
-class InlineGroup:
-    """Group commit of one."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def submit(self, work: Any, *key: str) -> "Future[Any]":
-        return self.submit_each(lambda uow, works: [work(uow) for work in works], work, *key)
-
-    def submit_each(self, many: Any, item: Any, *key: str) -> "Future[Any]":
-        future: Future[Any] = Future()
-        try:
-            with self._store.begin() as uow:
-                (result,) = many(uow, [item])
-            future.set_result(result)
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    def close(self) -> None:
-        """Nothing runs."""
-
-
-class SimPerformer(Performer):
-    """The performer, whose bytes go straight to the target."""
-
-    def __init__(self, world: World, ports: Ports, telemetry: Telemetry) -> None:
-        self._world, self._ports = world, ports
-        self._egress, self._telemetry = Egress("till.test,erp.test"), telemetry
-        self._clock = lambda: world.now
-
-    async def _exchange(self, request: Request, session: Any, headers: Any, traceparent: str) -> Response:
-        if request.mutates:  # a read leaves no trace
-            self._ports("effect")
-        return self._world.target.handle(request, headers)
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class InlineLoop:
-    """The runtime loop, run only while something is submitted; sleeping moves the world's clock."""
-
-    def __init__(self, world: World, performer: SimPerformer) -> None:
-        self._world, self.performer = world, performer
-        self.loop = asyncio.new_event_loop()
-
-    def submit(self, coroutine: Any) -> "Future[Any]":
-        future: Future[Any] = Future()
-        try:
-            future.set_result(self.loop.run_until_complete(coroutine))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-    async def in_store(self, work: Any, *arguments: Any) -> Any:
-        return work(*arguments)
-
-    async def sleep(self, seconds: float) -> None:
-        self._world.now += timedelta(seconds=seconds)
-
-    def call(self, work: Any, *arguments: Any) -> None:
-        self.loop.call_soon(work, *arguments)
-
-    def time(self) -> float:
-        return self._world.now.timestamp()
-
-    def close(self) -> None:
-        for task in asyncio.all_tasks(self.loop):
-            task.cancel()
-        self.loop.run_until_complete(asyncio.sleep(0))
-        self.loop.close()
-
-
-class SimBroker:
-    """A broker that keeps what was confirmed, and hands out again what was not acknowledged."""
-
-    def __init__(self, world: World, ports: Ports) -> None:
-        self._world, self._ports = world, ports
-
-    def declare(self, topology: Any) -> None:
-        """Everything exists."""
-
-    def publish(self, exchange: str, messages: Sequence[tuple[str, Any]]) -> list[int]:
-        for key, payload in messages:
-            if key != "inputs":  # a bell: the sweep finds the input without it
-                self._ports("publish")
-            if exchange == "hub.events":
-                self._world.announced.append(payload["messageid"])
-            elif key != "inputs":
-                self._world.messages.append((key, dict(payload)))
-        return []
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class SimHub:
-    """One incarnation of the process: the flow's own steps, driven one after the other."""
-
-    def __init__(self, world: World, ports: Ports) -> None:
-        self.world, self.ports = world, ports
-        store, telemetry = SimStore(ports), _TELEMETRY
-        plugins, vault = Plugins(world.connectors), open_vault(world.settings)
-        self.loop = InlineLoop(world, SimPerformer(world, ports, telemetry))
-        configured = Configured()
-        self.ctx = Context(
-            world.settings, store, InlineGroup(store), SimBroker(world, ports), plugins, vault,  # type: ignore[arg-type]
-            configured, Clients(configured), Sessions(plugins, vault, configured, store), Routes(configured), telemetry,
-            self.loop, lambda: world.now, f"sim-{id(ports)}",  # type: ignore[arg-type]
-        )  # fmt: skip
-        self.relay, self.translator, self.deliverer = Relay(self.ctx), Translator(self.ctx), deliver.Deliverer(self.ctx)
+    def __init__(self, world: "World", ports: Ports) -> None:
+        super().__init__(world, TENANT, ports)
 
     # -- what comes in --------------------------------------------------------------------------------------------
 
@@ -424,78 +256,10 @@ class SimHub:
         self.world.acknowledged[envelope["id"]] = admitted.message_id
         return admitted.message_id
 
-    # -- the loops ------------------------------------------------------------------------------------------------
-
-    def step(self) -> bool:
-        """Everything that is due, once; False if nothing was."""
-        found = self.translator.run_once()
-        found += self.relay.run_due()
-        found += self.relay.sweep()
-        found += self.relay.announce()
-        found += self.consume()
-        return bool(found)
-
-    def consume(self) -> int:
-        taken = 0
-        for message in list(self.world.messages):
-            taken += 1
-            self.loop.loop.run_until_complete(self.deliverer.deliver(TENANT, message[1]["delivery_id"], message[1]["trial"]))
-            self.ports("acknowledge")
-            if message in self.world.messages:
-                self.world.messages.remove(message)
-        return taken
-
-    def run(self, limit: int = 300) -> None:
-        """Until nothing is open (dead letters apart); moves the clock when nothing is due."""
-        for _ in range(limit):
-            if self.step():
-                continue
-            if not self.waiting():
-                return
-            self.world.now += timedelta(seconds=self.patience())
-            deliver.recover(self.ctx)
-            self.relay.give_back_stale()
-            self.relay.promote()
-        raise AssertionError(f"not at rest: {self.rows('delivery')} {self.rows('raw_input')}")
-
-    def patience(self) -> float:
-        """Seconds until something can be due: the nearest lease or time of availability, one at least."""
-        with self.ctx.store.engine.connect() as connection:
-            text = (
-                "SELECT min(t) FROM (SELECT available_at AS t FROM delivery WHERE state IN ('pending', 'ambiguous') UNION ALL"
-                " SELECT lease_until FROM delivery WHERE state IN ('claimed', 'sending') UNION ALL"
-                " SELECT max(available_at, coalesce(lease_until, available_at)) FROM raw_input WHERE state = 'received')"
-                " WHERE t > :now"
-            )
-            now = self.world.now.replace(tzinfo=None).strftime("%Y-%m-%d %H:%M:%S.%f")
-            found = connection.execute(sa.text(text), {"now": now}).scalar()
-        if not found:
-            return 1.0
-        return max(0.01, (datetime.fromisoformat(found).replace(tzinfo=UTC) - self.world.now).total_seconds() + 0.001)
-
-    def waiting(self) -> bool:
-        open_ = ("pending", "claimed", "sending", "ambiguous")
-        with self.ctx.store.read() as uow:
-            rows = uow.deliveries.page(TENANT, None, 200)
-            blocked = {row["id"] for row in rows if row["state"] == "pending" and uow.deliveries.blocker(row)}
-            paused = {row["connection_id"] for row in uow.connections.all(TENANT) if row["state"] == "paused"}
-            raws = uow.raws.page(TENANT, None, 200, state="received")
-        dead = {row["subject"] for row in rows if row["state"] == "dead"}
-        return bool(raws) or any(
-            row["state"] in open_
-            and not (row["id"] in blocked and row["subject"] in dead)
-            and row["connection_id"] not in paused
-            for row in rows
-        )
-
-    def rows(self, table: str) -> list[dict[str, Any]]:
-        with self.ctx.store.engine.connect() as connection:
-            return [dict(row) for row in connection.execute(sa.text(f"SELECT * FROM {table}")).mappings()]
-
     def end(self) -> None:
         if self in World._open:
             World._open.remove(self)
-            self.loop.close()
+            super().end()
 
 
 def document(product: str, version: int) -> dict[str, Any]:
@@ -510,8 +274,7 @@ def crashing(world: World, crash_at: int, act: Callable[[SimHub], Any]) -> SimHu
     try:
         act(hub)
     except Crash:
-        # what the database had not committed is gone with the process
-        World._raw.rollback()
+        World.memory.crash()
     finally:
         hub.end()
     return hub

@@ -7,7 +7,7 @@ A plugin names a `Subject` under the entry point group `hub.kits`; `hub plugin c
         assert judge(subject()).tier == "gold"
 """
 
-from hub.sdk.kit import answers, declared, reads, writes  # noqa: F401 - they register their rules
+from hub.sdk.kit import answers, declared, engine, reads, writes  # noqa: F401 - they register their rules
 from hub.sdk.kit.report import Report, Result, judge
 from hub.sdk.kit.rules import RULES, TIERS, Rule
 from hub.sdk.kit.subject import Subject, System, Trial

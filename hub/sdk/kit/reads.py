@@ -96,8 +96,9 @@ def deleted_is_tombstone(subject: Subject) -> Iterator[str]:
     for name, trial in found:
         _, cursor, _ = _read(trial, name, {})
         deleted = trial.system.delete[name]()
-        page = trial.perform(trial.connector.read(name, cursor))
-        changes = [trial.connector.change_of(name, record) for record in page.records]
+        records: list[Any] = []
+        _read(trial, name, cursor, records)
+        changes = [trial.connector.change_of(name, record) for record in records]
         told = [d for change in changes if change.ref == deleted for d in _translated(trial, change) if isinstance(d, Document)]
         if not told:
             yield f"{name}: {deleted!r} was deleted, and nobody is told"
@@ -175,11 +176,12 @@ def _readable(subject: Subject) -> Iterator[tuple[str, Trial]]:
     yield from found
 
 
-def _read(trial: Trial, name: str, cursor: JSON) -> tuple[set[str], JSON, str]:
-    """(refs seen, the cursor after them, what went wrong)."""
+def _read(trial: Trial, name: str, cursor: JSON, records: list[Any] | None = None) -> tuple[set[str], JSON, str]:
+    """(refs seen, the cursor after them, what went wrong); ``records`` takes them in."""
     refs: set[str] = set()
     for _ in range(_MOST_PAGES):
         page = trial.perform(trial.connector.read(name, cursor))
+        (records if records is not None else []).extend(page.records)
         refs |= {trial.connector.change_of(name, record).ref for record in page.records}
         if page.more and page.cursor == cursor:
             return refs, cursor, "a page says there is more and leads to itself"

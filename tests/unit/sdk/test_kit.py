@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from kit_model import Model, ModelSystem, declared, subject, system
 
 from hub.cli import main
-from hub.sdk import AmbiguousWriteError, Change, Document, Request, Skipped, TargetUnavailableError, Written
+from hub.sdk import AmbiguousWriteError, Change, Document, Page, Request, Skipped, TargetUnavailableError, Written
 from hub.sdk.kit import RULES, Subject, judge
 from hub.sdk.scaffold import scaffold
 from hub.sdk.testing import route
@@ -133,6 +133,24 @@ class _Hoarder(Model):
     def read(self, object_name: str, cursor: Any) -> Any:
         page = yield from super().read(object_name, cursor)
         page.cursor["seen"] = "x" * 5000
+        return page
+
+
+@breaker("survives-the-hub")
+class _Buffers(Model):
+    """Hands out half a page and keeps the rest, behind a cursor that is past both: a process that dies takes it along."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.kept: list[Page] = []
+
+    def read(self, object_name: str, cursor: Any) -> Any:
+        if self.kept:
+            return self.kept.pop()
+        page = yield from super().read(object_name, cursor)
+        if len(page.records) > 2:
+            self.kept = [Page(page.records[2:], page.cursor, page.more)]
+            return Page(page.records[:2], {**page.cursor, "half": True}, more=True)
         return page
 
 
@@ -288,7 +306,9 @@ class _Mindful(Model):
 
 @breaker("secrets-stay-secret")
 def _told_secret() -> Subject:
-    return subject(system=lambda: system(settings={"token": ModelSystem().token}))
+    manifest = declared("auth: {", "settings: {token: {description: The API token again}}\nauth: {")
+    knowing = type("Knowing", (Model,), {"manifest": manifest})
+    return subject(knowing, system=lambda: system(settings={"token": ModelSystem().token}))
 
 
 @breaker("hostile-answers")
