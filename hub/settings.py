@@ -38,6 +38,10 @@ class Settings:
     max_attempts: int = _described(12, "Tries of a delivery before it is dead-lettered (an outage or a limit does not count).")
     retry_base_seconds: float = _described(2.0, "First backoff; doubles per try, with jitter.")
     retry_cap_seconds: float = _described(3600.0, "Longest backoff.")
+    backing_poll_seconds: float = _described(
+        900.0, "How often what is told by webhooks is read, too: what they lose is found so."
+    )
+    backfill_share: float = _described(0.25, "Share of the time in which a backfill reads; the rest is for live work.")
     sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
     translate_threads: int = _described(4, "Raw inputs translated at the same time.")
     field_sample: int = _described(
@@ -75,7 +79,15 @@ class Settings:
             )  # fmt: skip
         if not 0 <= self.trace_sample_ratio <= 1:
             raise MisconfiguredError("HUB_TRACE_SAMPLE_RATIO", "must be between 0 and 1")
-        for name in ("lease_seconds", "sweep_seconds", "confirm_seconds", "prefetch", "translate_threads"):
+        for name in (
+            "lease_seconds",
+            "sweep_seconds",
+            "backing_poll_seconds",
+            "backfill_share",
+            "confirm_seconds",
+            "prefetch",
+            "translate_threads",
+        ):
             if getattr(self, name) <= 0:
                 raise MisconfiguredError(f"HUB_{name.upper()}", "must be positive")
 

@@ -12,9 +12,11 @@ import click
 from hub.cli.catalogue import catalogue as catalogue_commands
 from hub.cli.client import Api, api_options, fail, show
 from hub.cli.governance import contracts
+from hub.cli.integrations import COMMANDS as INTEGRATIONS
 from hub.cli.language import canonical
 from hub.cli.market import COMMANDS
 from hub.cli.plugins import plugin
+from hub.cli.sync import sync
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
@@ -31,9 +33,12 @@ def main() -> None:
 main.add_command(canonical)
 main.add_command(contracts)
 main.add_command(plugin)
+main.add_command(sync)
 main.add_command(catalogue_commands)
 for command in COMMANDS:
     plugin.add_command(command)
+for command in INTEGRATIONS:
+    main.add_command(command)
 
 
 @main.command(epilog="Example: hub up --data-dir ./data --port 8700")
@@ -137,23 +142,6 @@ def tenant_revoke(tenant_id: str, prefix: str, as_json: bool) -> None:
     from hub.cli.admin import revoke_key
 
     show(revoke_key(tenant_id, prefix[:12]), as_json, lambda r: f"revoked {r['prefix']}")
-
-
-@main.command(epilog="Example: hub apply stores.yaml --reason 'new store'")
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--reason", default="", help="Kept with the revision.")
-@api_options
-def apply(file: Path, reason: str, url: str, key: str, as_json: bool) -> None:
-    """Put an integration file in force; fields that it sets and an account does not have are named (exit code 1)."""
-    body, api = {"source": file.read_text("utf-8"), "name": file.name, "reason": reason}, Api(url, key)
-    result = api.call("POST", "/v1/integrations", body)
-    word = "in force" if result["changed"] else "unchanged, still"
-    # An account that cannot be asked (no credentials yet, fields not told) is no reason to refuse: it is asked by `hub fields`.
-    told = [api.request("GET", f"/v1/connections/{name}/fields") for name in result["connections"]]
-    unknown = [item for status, found in told if status == 200 for item in found["unknown"]]
-    lines = [f"NOT THERE  {item['field']}, which {item['flow']} sets" for item in unknown]
-    show(result, as_json, lambda r: "\n".join([f"{r['integration']} revision {r['revision']} {word}", *lines]))
-    raise SystemExit(1 if unknown else 0)
 
 
 @main.command(epilog="Example: hub connect erp username=hub password=@secret.txt")

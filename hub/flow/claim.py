@@ -1,5 +1,6 @@
 """A claimed delivery and the boundary around its requests: budget, intent, lease."""
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,6 +31,7 @@ class Claim:
     session: Session
     message: Row
     target: Target | None
+    revision: int
     attempt_id: str
 
     @property
@@ -44,22 +46,36 @@ class Claim:
         )
 
     def document(self) -> Mapping[str, Any]:
-        """The document to write: corrected if a person corrected it, else cast to the major that the connector writes."""
-        if self.row["corrected"]:
-            data = orjson.loads(self.row["corrected"])
-        else:
-            data = schema_version.cast(self.message["type"], envelope_data(self.message["body"]), self.row["type"])
-        if data is None:
-            raise PermanentError(
-                f"{self.row['connector']} writes {self.row['type']} and no caster leads there from {self.message['type']}",
-                code="version_refused",
-            )
-        document = dict(data)
-        if self.target is not None and self.target.map:
-            fields = {name: evaluate(expression, data) for name, expression in self.target.map.items()}
-            given = {name: value for name, value in fields.items() if value is not None}
-            document["extensions"] = {**document.get("extensions", {}), "target": given}
-        return document
+        """The document to write; see `effective`."""
+        return effective(self.row["type"], self.message, self.target, self.row["connector"], self.row["corrected"])
+
+
+def effective(
+    type_name: str, message: Row, target: Target | None, connector: str, corrected: bytes | None = None
+) -> Mapping[str, Any]:
+    """What a connector is given: corrected if a person corrected it, else cast to the major that it writes; mapped.
+
+    Raises PermanentError (`version_refused`) or UntranslatableError (`map_failed`).
+    """
+    if corrected:
+        data = orjson.loads(corrected)
+    else:
+        data = schema_version.cast(message["type"], envelope_data(message["body"]), type_name)
+    if data is None:
+        raise PermanentError(
+            f"{connector} writes {type_name} and no caster leads there from {message['type']}", code="version_refused"
+        )
+    document = dict(data)
+    if target is not None and target.map:
+        fields = {name: evaluate(expression, data) for name, expression in target.map.items()}
+        given = {name: value for name, value in fields.items() if value is not None}
+        document["extensions"] = {**document.get("extensions", {}), "target": given}
+    return document
+
+
+def digest_of(document: Mapping[str, Any]) -> str:
+    """SHA-256 of a document: what was sent is compared by it."""
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
 
 
 @dataclass(frozen=True)

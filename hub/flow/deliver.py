@@ -16,7 +16,7 @@ from typing import Any
 from canonical.registry import type_named
 from hub.flow import outcome
 from hub.flow.budget import calm
-from hub.flow.claim import Claim, Guard
+from hub.flow.claim import Claim, Guard, digest_of
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
@@ -202,13 +202,13 @@ class _Desk:
             if row["id"] in newest:  # a state that arrives after a newer one of its entity was applied is never applied late
                 outcome.supersede(uow, row, newest[row["id"]], now)
                 continue
-            claim = Claim(row, session, message, _target(routes, row), new_id())
+            claim = Claim(row, session, message, *_target(routes, row), new_id())
             claims.append(claim)
             attempts.append({
                 "tenant_id": self._tenant_id, "id": claim.attempt_id, "delivery_id": row["id"], "number": row["attempts"] + 1,
                 "kind": "probe" if row["probe"] else "write", "worker": ctx.instance, "started_at": now,
                 "ended_at": None, "outcome": "claimed", "code": "", "detail": "", "steps": [], "effects": 0,
-                "external_id": None, "traceparent": message["traceparent"],
+                "external_id": None, "traceparent": message["traceparent"], "revision": claim.revision, "document": "",
             })  # fmt: skip
         if attempts:
             uow.attempts.add(attempts)
@@ -225,9 +225,10 @@ class _Desk:
             hub_batch=len(group),
         ) as span:  # fmt: skip
             run = Run()
+            given: dict[str, Mapping[str, Any]] = {}  # attempt → the document that its connector gets
             results: Sequence[Written | Skipped | Exception]
             try:
-                results = await self._attempt(group, Guard(ctx, group, trial), run, traceparent_of(span))
+                results = await self._attempt(group, given, Guard(ctx, group, trial), run, traceparent_of(span))
             except asyncio.CancelledError:
                 raise
             except Exception as error:  # the worker loop: whatever went wrong becomes an outcome
@@ -240,36 +241,39 @@ class _Desk:
                 state = decision.state if decision else "lost"
                 ctx.plugins.conduct.outcome(claim.session, state, result, ctx.clock())
                 with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
-                    commits.append(self._commit(claim, decision, run))
+                    commits.append(self._commit(claim, decision, run, given.get(claim.attempt_id)))
             for done in await asyncio.gather(*commits, return_exceptions=True):
                 if isinstance(done, BaseException):
                     raise done
                 moved = moved and done
             return moved
 
-    async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run) -> bool:
+    async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run, given: Mapping[str, Any] | None) -> bool:
         document_id = envelope_data(claim.message["body"])["id"]
         ending = outcome.Ending(
-            claim.row, claim.session, claim.attempt_id, claim.write.object, document_id, decision, run, self._ctx.clock()
-        )
+            claim.row, claim.session, claim.attempt_id, claim.write.object, document_id, decision, run, self._ctx.clock(),
+            claim.revision, "" if given is None else digest_of(given),
+        )  # fmt: skip
         moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
         self._ctx.due.add(self._tenant_id, self._connection_id, freed=True)  # a place is free, and the next sibling may go
         return moved
 
     async def _attempt(
-        self, group: list[Claim], guard: Guard, run: Run, parent: str
+        self, group: list[Claim], given: dict[str, Mapping[str, Any]], guard: Guard, run: Run, parent: str
     ) -> Sequence[Written | Skipped | Exception]:
         performer, session, row = self._ctx.loop.performer, group[0].session, group[0].row
         if row["type"] not in session.manifest.writes:
             raise PermanentError(f"{row['connector']} no longer writes {row['type']}", code="version_refused")
+        for claim in group:
+            given[claim.attempt_id] = claim.document()
         if len(group) > 1:
-            items = [(claim.document(), claim.row["key"]) for claim in group]
+            items = [(given[claim.attempt_id], claim.row["key"]) for claim in group]
             many = session.connector.write_many(row["type"], items)
             results = await performer.perform(many, session, guard, run, parent)
             if len(results) != len(items):
                 raise TypeError(f"write_many answered {len(results)} results for {len(items)} documents")
             return results
-        document = group[0].document()
+        document = given[group[0].attempt_id]
         if row["probe"] and group[0].write.idempotency == "find":
             find = session.connector.find(row["type"], document, row["key"])
             found = await performer.perform(find, session, guard, run, parent)
@@ -297,15 +301,15 @@ def _groups(claims: list[Claim]) -> list[list[Claim]]:
     return groups
 
 
-def _target(routes: list[InForce], row: Row) -> Target | None:
-    """The flow's target as it is in force now: a corrected map applies to what still waits."""
+def _target(routes: list[InForce], row: Row) -> tuple[Target | None, int]:
+    """The flow's target as it is in force now, and in which revision: a corrected map applies to what still waits."""
     for entry in routes:
         for name, flow in entry.flows():
             if name == row["flow"]:
                 for target in flow.targets:
                     if target.connection_id == row["connection_id"]:
-                        return target
-    return None
+                        return target, entry.revision
+    return None, row["revision"]
 
 
 def recover(ctx: Context, others_are_dead: bool = False) -> int:

@@ -122,7 +122,7 @@ def received(now: Any) -> dict[str, Any]:
     return {
         "state": "received", "cause_code": "", "cause": "", "remedy": "", "ignored": [], "attempts": 0,
         "available_at": now, "lease_until": None, "lease_owner": None, "received_at": now, "settled_at": None,
-        "repeats": 0, "lane": "live",
+        "repeats": 0, "lane": "live", "run_id": None,
     }  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def public_delivery(row: Mapping[str, Any]) -> dict[str, Any]:
 def public_attempt(row: Mapping[str, Any]) -> dict[str, Any]:
     """An attempt as the API shows it."""
     keys = ("id", "number", "kind", "worker", "started_at", "ended_at", "outcome", "code", "detail", "steps", "effects",
-            "external_id")  # fmt: skip
+            "external_id", "revision", "document")  # fmt: skip
     return {**{key: row[key] for key in keys}, "trace_id": trace_id_of(row["traceparent"])}
 
 

@@ -129,6 +129,8 @@ class Ending:
     outcome: Outcome | None
     run: Run
     at: datetime
+    revision: int
+    document: str
 
 
 def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
@@ -173,7 +175,7 @@ def _ended(item: Ending, ours: bool) -> dict[str, Any]:
         "tenant_id": item.row["tenant_id"], "id": item.attempt_id, "ended_at": item.at, "steps": item.run.steps,
         "effects": item.run.effects, "outcome": outcome.state if outcome else "lost",
         "code": outcome.code if outcome else "lease_lost", "detail": outcome.cause if outcome else "",
-        "external_id": outcome.external_id if outcome else None,
+        "external_id": outcome.external_id if outcome else None, "revision": item.revision, "document": item.document,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from canonical.registry import CanonicalType, type_named
 from canonical.versions import cast
 from hub.errors import HubError
 from hub.flow.context import Context
+from hub.flow.pace import when
 from hub.integrations.routes import InForce
 from hub.policies import audit, schema_version
 from hub.sdk.errors import UntranslatableError
@@ -63,9 +64,11 @@ class Recipient:
     connection_id: str
     hold_suspects: bool
     lane: str
+    available_at: datetime | None = None
+    waits_for: str | None = None
 
 
-def recipients(routes: Iterable[InForce], message: NewMessage) -> list[Recipient]:
+def recipients(routes: Iterable[InForce], message: NewMessage, now: datetime) -> list[Recipient]:
     """Who gets ``message`` by the integrations in force. Raises UntranslatableError (`map_failed`) if a `where` fails.
 
     A flow gets every major of the types it names; its conditions are asked of the major it names.
@@ -83,7 +86,8 @@ def recipients(routes: Iterable[InForce], message: NewMessage) -> list[Recipient
                     continue
                 hold = entry.integration.duplicates == "hold"
                 lane = "bulk" if "bulk" in (flow.lane, message.lane) else "live"
-                found.append(Recipient(name, entry.revision, target.connection_id, hold, lane))
+                available, waits = when(flow, name, message.tenant_id, data, now)
+                found.append(Recipient(name, entry.revision, target.connection_id, hold, lane, available, waits))
     return found
 
 
@@ -119,7 +123,7 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
         fingerprint = _digest([message.type, definition.fingerprint(message.data)])
         same = uow.messages.with_fingerprint(message.tenant_id, fingerprint, message_id)
         suspect_of = same["id"] if same else None
-    to = recipients(ctx.routes.in_force(uow, message.tenant_id), message)
+    to = recipients(ctx.routes.in_force(uow, message.tenant_id), message, now)
     held = suspect_of is not None and any(recipient.hold_suspects for recipient in to)
     envelope = _envelope(message, message_id, subject, message.correlation_id or message_id)
     stored, created = uow.messages.add({
@@ -177,7 +181,8 @@ def _delivery(
     return {
         "tenant_id": message.tenant_id, "id": new_id(), "message_id": message_id, "connection_id": to.connection_id,
         "flow": to.flow, "revision": to.revision, "connector": connection["connector"], "type": spoken or message.type,
-        "lane": to.lane, "subject": subject, "key": delivery_key(message, to), "available_at": now,
+        "lane": to.lane, "subject": subject, "key": delivery_key(message, to), "available_at": to.available_at or now,
+        "waits_for": to.waits_for,
         "state": "held" if suspect_of and to.hold_suspects else "pending", "published_at": None, "lease_until": None,
         "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False, "event_at": message.event_at,
         "cause": "", "remedy": "", "external_id": None,

@@ -11,6 +11,11 @@ from hub.runtime.plugins import Plugins
 from hub.store import UnitOfWork
 
 
+def digest_of(text: str) -> str:
+    """What a revision is known by, in every tenant and environment: the SHA-256 of its file."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 @dataclass(frozen=True)
 class Applied:
     """What applying did. ``changed`` is False when the same file is in force already."""
@@ -22,13 +27,14 @@ class Applied:
 
 
 def apply_integration(
-    uow: UnitOfWork, plugins: Plugins, tenant_id: str, wanted: Integration, author: str, reason: str, now: datetime
-) -> Applied:
-    """Put ``wanted`` in force for a tenant."""
-    digest = hashlib.sha256(wanted.text.encode()).hexdigest()
+    uow: UnitOfWork, plugins: Plugins, tenant_id: str, wanted: Integration, author: str, reason: str, now: datetime,
+    environment: str = "",
+) -> Applied:  # fmt: skip
+    """Put ``wanted`` in force for a tenant, in one of its file's environments."""
+    digest = digest_of(wanted.text)
     saved = tuple(sorted(wanted.connections))
     for row in uow.integrations.in_force(tenant_id):
-        if row["integration"] == wanted.name and row["digest"] == digest:
+        if (row["integration"], row["digest"], row["environment"]) == (wanted.name, digest, environment):
             return Applied(wanted.name, row["revision"], False, saved)
     for connection_id in saved:
         declared = wanted.connections[connection_id]
@@ -49,10 +55,10 @@ def apply_integration(
         )  # fmt: skip
     number = uow.integrations.record({
         "tenant_id": tenant_id, "integration": wanted.name, "digest": digest, "source": wanted.text, "author": author,
-        "reason": reason, "created_at": now,
+        "reason": reason, "created_at": now, "environment": environment,
     })  # fmt: skip
     audit.record(
         uow, tenant_id, now, author, "integration.applied", f"integration/{wanted.name}", revision=number,
-        digest=digest, reason=reason,
+        digest=digest, reason=reason, **({"environment": environment} if environment else {}),
     )  # fmt: skip
     return Applied(wanted.name, number, True, saved)

@@ -1,6 +1,5 @@
 """The integration file: its shape, and every problem in it at once, with file and line."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +8,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
 from canonical.registry import TYPES
 from hub.broker import LANES
+from hub.integrations.cadence import Cadence, parse_cadence
 from hub.policies import schema_version
 from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
@@ -17,7 +17,6 @@ from hub.sdk.mapping import compiled
 from hub.sdk.source import read_yaml
 
 _NAME = validate.Regexp(r"^[a-z][a-z0-9_-]{0,62}$", error="lower-case letters, digits, - and _, starting with a letter")
-_CADENCE = re.compile(r"realtime|every (\d+)\s*(s|m|h)")
 
 
 class _Strict(Schema):
@@ -50,11 +49,41 @@ class _FlowSchema(_Strict):
     to = fields.List(fields.Nested(_TargetSchema), load_default=list)
 
 
-class _FileSchema(_Strict):
+class _OverriddenTargetSchema(_Strict):
+    where = fields.Str()
+    map = fields.Dict(keys=fields.Str(), values=fields.Str(allow_none=True))
+
+
+class _OverriddenFlowSchema(_Strict):
+    where = fields.Str()
+    cadence = fields.Str()
+    lane = fields.Str(validate=validate.OneOf(LANES))
+    to = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenTargetSchema))
+
+
+class _OverriddenConnectionSchema(_Strict):
+    environment = fields.Str()
+    base_url = fields.Str()
+    settings = fields.Dict(keys=fields.Str())
+    limits = fields.Nested(ConnectionLimitsSchema)
+
+
+class _OverrideSchema(_Strict):
+    """What is otherwise for one environment or one tenant. A map's field that is null is left out."""
+
+    connections = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenConnectionSchema), load_default=dict)
+    flows = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenFlowSchema), load_default=dict)
+
+
+class FileSchema(_Strict):
+    """An integration file."""
+
     integration = fields.Str(required=True, validate=_NAME)
     connections = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_ConnectionSchema), required=True)
     flows = fields.List(fields.Nested(_FlowSchema), required=True, validate=validate.Length(min=1))
     duplicates = fields.Str(load_default="hold", validate=validate.OneOf(("hold", "pass")))
+    environments = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_OverrideSchema), load_default=dict)
+    tenants = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverrideSchema), load_default=dict)
 
 
 @dataclass(frozen=True)
@@ -73,7 +102,7 @@ class Flow:
     name: str
     types: tuple[str, ...]
     source: str
-    every_seconds: float | None
+    cadence: Cadence
     read: tuple[str, ...]
     where: str
     targets: tuple[Target, ...]
@@ -91,20 +120,94 @@ class Integration:
     text: str
 
 
-def parse_integration(text: str, name: str, plugins: Plugins | None = None, tenant_id: str = "") -> Integration:
-    """A checked integration; raises ManifestError with every problem as `file:line: field: problem`.
+def parse_integration(
+    text: str, name: str, plugins: Plugins | None = None, tenant_id: str = "", environment: str = ""
+) -> Integration:
+    """A checked integration, as it is for a tenant in an environment; raises ManifestError with every problem as
+    `file:line: field: problem`.
 
     With ``plugins`` it is also checked against the connectors that are installed (and enabled for ``tenant_id``).
     """
     source = read_yaml(text, name)
     try:
-        data = _FileSchema().load(source.data)
+        data = FileSchema().load(source.data)
     except ValidationError as error:
         raise ManifestError("\n".join(source.error(p, m) for p, m in flatten(error.messages))) from None
-    problems = [*_expressions(data), *_references(data), *(_against(data, plugins, tenant_id) if plugins else ())]
+    problems = [*_expressions(data), *_references(data), *_overrides(data)]
+    if environment and environment not in data["environments"]:
+        problems.append(
+            ("/environments", f"{environment!r} is not declared; known: {', '.join(data['environments']) or 'none'}")
+        )
+    if not problems:
+        for override in (data["environments"].get(environment), data["tenants"].get(tenant_id)):
+            if override is not None:
+                data = _overridden(data, override)
+        problems += _against(data, plugins, tenant_id) if plugins else ()
     if problems:
         raise ManifestError("\n".join(source.error(pointer, problem) for pointer, problem in problems))
     return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text)
+
+
+def _overridden(data: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
+    """The file's data with an override over it."""
+    connections = dict(data["connections"])
+    for alias, given in override["connections"].items():
+        base = connections[alias]
+        merged = {name: {**base[name], **given[name]} for name in ("settings", "limits") if name in given}
+        connections[alias] = {**base, **given, **merged}
+    flows = []
+    for flow in data["flows"]:
+        given = override["flows"].get(flow["name"], {})
+        targets = []
+        for target in flow["to"]:
+            mine = given.get("to", {}).get(target["connection"], {})
+            fields_ = {**target["map"], **mine.get("map", {})}
+            targets.append({**target, **mine, "map": {key: value for key, value in fields_.items() if value is not None}})
+        flows.append({**flow, **given, "to": targets})
+    return {**data, "connections": connections, "flows": flows}
+
+
+def _overrides(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Overrides of what is not there, and expressions in them that do not compile."""
+    problems = []
+    targets = {flow["name"]: {target["connection"] for target in flow["to"]} for flow in data["flows"]}
+    overrides = [(f"/{kind}/{name}", item) for kind in ("environments", "tenants") for name, item in data[kind].items()]
+    for here, override in overrides:
+        problems += [(f"{here}/connections/{alias}", "is not a connection here") for alias in override["connections"]
+                     if alias not in data["connections"]]  # fmt: skip
+        for flow, given in override["flows"].items():
+            if flow not in targets:
+                problems.append((f"{here}/flows/{flow}", f"is not a flow here; known: {', '.join(targets)}"))
+                continue
+            problems += _cadence(given.get("cadence", "realtime"), f"{here}/flows/{flow}/cadence")
+            places = {f"{here}/flows/{flow}/where": given.get("where", "")}
+            for connection, mine in given.get("to", {}).items():
+                there = f"{here}/flows/{flow}/to/{connection}"
+                if connection not in targets[flow]:
+                    problems.append((there, f"is no target of this flow; known: {', '.join(sorted(targets[flow]))}"))
+                places[f"{there}/where"] = mine.get("where", "")
+                places |= {f"{there}/map/{key}": value for key, value in mine.get("map", {}).items()}
+            problems += _compiled(places)
+    return problems
+
+
+def _cadence(text: str, pointer: str) -> list[tuple[str, str]]:
+    try:
+        parse_cadence(text)
+    except ValueError as error:
+        return [(pointer, str(error))]
+    return []
+
+
+def _compiled(places: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    problems = []
+    for pointer, expression in places.items():
+        if expression:
+            try:
+                compiled(expression)
+            except ValueError as error:
+                problems.append((pointer, str(error)))
+    return problems
 
 
 def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
@@ -113,7 +216,7 @@ def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
             flow["name"],
             tuple(_types(flow)),
             flow["source"],
-            _every(flow["cadence"]),
+            parse_cadence(flow["cadence"]),
             tuple(flow["read"]),
             flow["where"],
             tuple(Target(target["connection"], target["where"], target["map"]) for target in flow["to"]),
@@ -127,13 +230,6 @@ def _types(flow: Mapping[str, Any]) -> list[str]:
     return [flow["on"]] if isinstance(flow["on"], str) else list(flow["on"])
 
 
-def _every(cadence: str) -> float | None:
-    match = _CADENCE.fullmatch(cadence)
-    if match is None or cadence == "realtime":
-        return None
-    return float(match[1]) * {"s": 1, "m": 60, "h": 3600}[match[2]]
-
-
 def _expressions(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     problems = []
     for i, flow in enumerate(data["flows"]):
@@ -141,16 +237,8 @@ def _expressions(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         for j, target in enumerate(flow["to"]):
             places[f"/flows/{i}/to/{j}/where"] = target["where"]
             places |= {f"/flows/{i}/to/{j}/map/{key}": value for key, value in target["map"].items()}
-        for pointer, expression in places.items():
-            if expression:
-                try:
-                    compiled(expression)
-                except ValueError as error:
-                    problems.append((pointer, str(error)))
-        if not _CADENCE.fullmatch(flow["cadence"]):
-            problems.append((f"/flows/{i}/cadence", f"{flow['cadence']!r} is not realtime or `every N s|m|h`"))
-        elif flow["cadence"] != "realtime" and not flow["read"]:
-            problems.append((f"/flows/{i}/read", "a polled flow names the objects to read"))
+        problems += _compiled(places)
+        problems += _cadence(flow["cadence"], f"/flows/{i}/cadence")
         if flow["read"] and not flow["source"]:
             problems.append((f"/flows/{i}/from", "reading needs a connection to read from"))
     return problems

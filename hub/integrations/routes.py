@@ -40,7 +40,8 @@ class Routes:
             with self._lock:
                 entry = self._parsed.get(key)
                 if entry is None:
-                    parsed = parse_integration(row["source"], f"{row['integration']} revision {row['revision']}")
+                    name = f"{row['integration']} revision {row['revision']}"
+                    parsed = parse_integration(row["source"], name, None, tenant_id, row["environment"])
                     entry = self._parsed[key] = InForce(row["revision"], parsed)
             found.append(entry)
         return found

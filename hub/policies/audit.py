@@ -14,7 +14,8 @@ ACTIONS = frozenset({
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
     "plugin.rolled_back", "webhook.challenged", "connection.authorized", "connection.authorization_refused",
-    "integration.applied", "tenant.created", "key.created", "key.revoked",
+    "run.started", "run.paused", "run.resumed", "run.cancelled", "flow.released",
+    "integration.applied", "integration.shadowed", "integration.unshadowed", "tenant.created", "key.created", "key.revoked",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",
 })  # fmt: skip
 

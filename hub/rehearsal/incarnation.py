@@ -36,7 +36,7 @@ class Incarnation:
             self.loop, lambda: world.now, f"rehearsal-{id(ports)}",  # type: ignore[arg-type]
         )  # fmt: skip
         self.relay, self.translator, self.deliverer = Relay(self.ctx), Translator(self.ctx), deliver.Deliverer(self.ctx)
-        self.poller = Poller(self.ctx)
+        self.poller = Poller(self.ctx, threads=1)
 
     def step(self) -> bool:
         """Everything that is due, once; False if nothing was."""

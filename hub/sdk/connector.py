@@ -7,7 +7,7 @@ safe to run again from its beginning: the hub may drop a generator at any yield.
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -47,7 +47,8 @@ class Connector:
             raise ManifestError(f"{self.manifest.connector}: {object_name} declares no read")
         paging = declared["paging"]
         since, page = cursor.get("since", declared["since"]), cursor.get("page")
-        context = {"since": since, "page": page, "limit": paging["limit"], "settings": self.settings}
+        asked = _earlier(since, declared["overlap_seconds"])
+        context = {"since": asked, "page": page, "limit": paging["limit"], "settings": self.settings}
         request = _request(declared["request"], context)
         if isinstance(page, dict):  # parameters of a URL that the system gave for the next page
             request = replace(request, params=page)
@@ -230,6 +231,20 @@ class Connector:
         if manifest.data["webhooks"] and cls.receive is Connector.receive:
             problems.append("the manifest declares webhooks, the class has no receive()")
         return problems
+
+
+def _earlier(since: Any, seconds: float) -> Any:
+    """A bound so much earlier, in its own notation: what was committed late behind it is seen. Others stay as they are."""
+    try:
+        found = datetime.fromisoformat(since) - timedelta(seconds=seconds) if seconds else None
+    except (TypeError, ValueError):
+        return since
+    if found is None:
+        return since
+    if len(since) == len("2026-11-21"):
+        return found.date().isoformat()
+    text = found.isoformat(timespec="milliseconds" if "." in since else "seconds")
+    return text.replace("+00:00", "Z") if since.endswith("Z") else text
 
 
 def _identifier(type_name: str) -> str:

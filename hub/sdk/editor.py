@@ -12,17 +12,22 @@ Json = dict[str, Any]
 
 def manifest_schema() -> Json:
     """The whole schema (draft 2020-12). An editor takes it by `# yaml-language-server: $schema=connector.schema.json`."""
-    found = _object(ManifestSchema())
+    found = schema_of(ManifestSchema(), "connector.yaml")
     found["properties"]["writes"]["propertyNames"] = {"enum": sorted(TYPES)}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "connector.yaml", **found}
+    return found
+
+
+def schema_of(schema: Schema, title: str) -> Json:
+    """A marshmallow schema as JSON Schema (draft 2020-12)."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **_object(schema)}
 
 
 def _object(schema: Schema) -> Json:
     known = schema.fields
     return {
         "type": "object", "additionalProperties": False,
-        "properties": {name: _field(item) for name, item in known.items()},
-        "required": [name for name, item in known.items() if item.required],
+        "properties": {item.data_key or name: _field(item) for name, item in known.items()},
+        "required": [item.data_key or name for name, item in known.items() if item.required],
     }  # fmt: skip
 
 
@@ -34,6 +39,8 @@ def _field(item: fields.Field[Any]) -> Json:
         elif isinstance(validator, validate.Range):
             found |= {"minimum": validator.min} if validator.min is not None else {}
             found |= {"maximum": validator.max} if validator.max is not None else {}
+        elif isinstance(validator, validate.Length) and isinstance(item, fields.List):
+            found["minItems"] = validator.min
         elif isinstance(validator, validate.Regexp):
             found["pattern"] = validator.regex.pattern
         else:

@@ -189,6 +189,7 @@ class _ReadSchema(_Strict):
     paging = fields.Nested(_PagingSchema, required=True)
     incremental = fields.Str(load_default="")
     since = fields.Str(load_default="1970-01-01T00:00:00Z")
+    overlap_seconds = fields.Float(load_default=0.0, validate=validate.Range(min=0, max=604800))
 
 
 class _MapSchema(_Strict):

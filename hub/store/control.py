@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.rows import Repository, Row, given
-from hub.store.tables import api_key, connection, credential, integration_revision, tenant
+from hub.store.tables import api_key, connection, credential, integration_revision, integration_shadow, tenant
 
 _KEY_BY_DIGEST = sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None))
 _VERSION = sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id))
@@ -115,3 +115,15 @@ class Integrations(_Configuring):
         self._c.execute(sa.insert(integration_revision).values({**row, "revision": number, "in_force": True}))
         self._changed(row["tenant_id"])
         return number
+
+    def put_shadow(self, row: Mapping[str, Any]) -> None:
+        """Let a candidate run beside what is in force; another one of the integration ends."""
+        self._upsert(integration_shadow, row, ("digest", "source", "environment", "author", "reason", "created_at"))
+
+    def shadow(self, tenant_id: str, integration: str) -> Row | None:
+        where = (integration_shadow.c.tenant_id == tenant_id, integration_shadow.c.integration == integration)
+        return self._one(sa.select(integration_shadow).where(*where))
+
+    def end_shadow(self, tenant_id: str, integration: str) -> bool:
+        where = (integration_shadow.c.tenant_id == tenant_id, integration_shadow.c.integration == integration)
+        return self._c.execute(sa.delete(integration_shadow).where(*where)).rowcount == 1

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Repository, Row
 from hub.store.rows import given as given_value
-from hub.store.tables import attempt, connection, delivery, message
+from hub.store.tables import connection, delivery, message
 
 #: A dead letter is open too: what comes after it must not overtake the person who mends it.
 OPEN = ("pending", "held", "claimed", "sending", "ambiguous", "dead")
@@ -359,6 +359,26 @@ class Deliveries(Repository):
             self.promote(self.of_message(tenant_id, message_id))
         return count
 
+    def waiting_for(self, tenant_id: str, beginning: str) -> list[str]:
+        """What pending deliveries wait for, of what begins so (no clock makes them due)."""
+        name = delivery.c.waits_for
+        where = (delivery.c.tenant_id == tenant_id, name.is_not(None), name >= beginning, name < f"{beginning}\uffff")
+        rows = self._all(sa.select(name).where(*where, delivery.c.state == "pending").distinct())
+        return [row["waits_for"] for row in rows]
+
+    def release(self, tenant_id: str, waits_for: str, now: datetime) -> list[str]:
+        """Make due what waits for it; the connection of each."""
+        return self._make_due((delivery.c.tenant_id == tenant_id, delivery.c.waits_for == waits_for), now)
+
+    def hasten_flow(self, tenant_id: str, flow: str, now: datetime) -> list[str]:
+        """Make due what waits in a flow for its time; the connection of each."""
+        return self._make_due((delivery.c.tenant_id == tenant_id, delivery.c.flow == flow, delivery.c.attempts == 0), now)
+
+    def _make_due(self, where: Sequence[Any], now: datetime) -> list[str]:
+        later = (delivery.c.state == "pending", delivery.c.available_at > now)
+        statement = sa.update(delivery).where(*where, *later).values(available_at=now, waits_for=None)
+        return [str(row[0]) for row in self._c.execute(statement.returning(delivery.c.connection_id))]
+
     def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
         where = []
         for name, value in filters.items():
@@ -402,47 +422,3 @@ class Deliveries(Repository):
 
 def _keys(rows: Sequence[Row]) -> set[tuple[str, str]]:
     return {(row["tenant_id"], row["id"]) for row in rows}
-
-
-_ENDED = ("ended_at", "steps", "effects", "outcome", "code", "detail", "external_id")
-
-
-def _sending(given: Any, _: Any) -> Any:
-    of = (attempt.c.tenant_id == given.c.tenant_id, attempt.c.id == given.c.id)
-    return sa.update(attempt).where(*of).values(effects=1, outcome="sending").returning(attempt.c.id)
-
-
-def _end(given: Any, _: Any) -> Any:
-    of = (attempt.c.tenant_id == given.c.tenant_id, attempt.c.id == given.c.id, attempt.c.ended_at.is_(None))
-    return sa.update(attempt).where(*of).values({name: given.c[name] for name in _ENDED}).returning(attempt.c.id)
-
-
-def _begun(given: Any, insert: Any) -> Any:
-    return inserted(attempt, [column.name for column in attempt.c], given, insert).returning(attempt.c.id)
-
-
-_BEGUN = Bulk(list(attempt.c), _begun)
-_SENDING = Bulk(_columns(attempt, "tenant_id", "id"), _sending)
-_END = Bulk(_columns(attempt, "tenant_id", "id", *_ENDED), _end)
-
-
-class Attempts(Repository):
-    """Every try of a delivery, with each request it made."""
-
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        _BEGUN.run(self._c, rows)
-
-    def intend(self, keys: Sequence[Mapping[str, Any]]) -> None:
-        """An effect is about to leave in each of these (``tenant_id``, ``id``)."""
-        _SENDING.run(self._c, keys)
-
-    def end(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """End attempts, unless they have ended."""
-        _END.run(self._c, rows)
-
-    def of_delivery(self, tenant_id: str, delivery_id: str) -> list[Row]:
-        where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id == delivery_id)
-        return self._all(sa.select(attempt).where(*where).order_by(attempt.c.number, attempt.c.id))
-
-    def unfinished(self, tenant_id: str, delivery_id: str) -> list[Row]:
-        return [row for row in self.of_delivery(tenant_id, delivery_id) if row["ended_at"] is None]

@@ -1,4 +1,4 @@
-"""Records that prove and limit: audit chain, idempotency keys, usage, links, cursors, budgets."""
+"""Records that prove and limit: audit chain, idempotency keys, usage, links, budgets."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Repository, Row, given
-from hub.store.tables import audit, audit_head, budget, cursor, idempotency, link, usage, usage_field
+from hub.store.tables import audit, audit_head, budget, idempotency, link, usage, usage_field
 
 GENESIS = "0" * 64
 FRESH_BUDGET: dict[str, Any] = {
@@ -222,21 +222,6 @@ class Links(Repository):
             where.append(sa.tuple_(*keys) > sa.tuple_(*(sa.literal(part) for part in after)))
         statement = sa.select(link).where(link.c.tenant_id == tenant_id, *where)
         return self._all(statement.order_by(*keys).limit(limit + 1))
-
-
-class Cursors(Repository):
-    """How far each read has come, saved in the transaction of the data it read."""
-
-    def get(self, tenant_id: str, connection_id: str, name: str) -> Row | None:
-        where = (cursor.c.tenant_id == tenant_id, cursor.c.connection_id == connection_id, cursor.c.object == name)
-        return self._one(sa.select(cursor).where(*where))
-
-    def put(self, row: Mapping[str, Any]) -> None:
-        self._upsert(cursor, row, ("value", "updated_at", "next_run_at", "run"))
-
-    def all(self, tenant_id: str) -> list[Row]:
-        statement = sa.select(cursor).where(cursor.c.tenant_id == tenant_id)
-        return self._all(statement.order_by(cursor.c.connection_id, cursor.c.object))
 
 
 class Budgets(Repository):

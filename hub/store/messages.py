@@ -1,6 +1,6 @@
 """Raw inputs and messages: what arrived and what it became."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -50,6 +50,10 @@ class RawInputs(Repository):
         found = self._one(sa.select(raw_input.c.id).where(*same))
         assert found is not None
         return found["id"], False
+
+    def add_many(self, rows: Sequence[Mapping[str, Any]]) -> int:
+        """Rows of new source events; how many were not known. Those that are known stay as they are."""
+        return sum(len(self._insert_or_ignore(raw_input, rows[at : at + 200], ["id"])) for at in range(0, len(rows), 200))
 
     def claim_due(self, tenant_id: str, owner: str, now: datetime, lease_until: datetime, limit: int) -> list[Row]:
         """Raw inputs of a tenant to translate, live before bulk, oldest first, leased to ``owner``."""
@@ -175,6 +179,31 @@ class Messages(Repository):
         where = [message.c[name] == value for name, value in filters.items() if value is not None]
         columns = [column for column in message.c if column.name != "body"]
         return self._page(message, tenant_id, where, after, limit, columns)
+
+    def closed(self, tenant_id: str, subjects: str, business_date: str) -> bool:
+        """Whether a till whose sessions' subjects begin with ``subjects`` was closed for a business date."""
+        of = (message.c.tenant_id == tenant_id, message.c.subject >= subjects, message.c.subject < f"{subjects}\uffff")
+        where = (*of, message.c.type.like("till.closed.%"), message.c.business_date == business_date)
+        return self._one(sa.select(message.c.id).where(*where).limit(1)) is not None
+
+    def newest_at(self, tenant_id: str, types: Sequence[str]) -> datetime | None:
+        """When the newest message of these types was received."""
+        of = (message.c.tenant_id == tenant_id, message.c.type.in_(types))
+        found = self._one(sa.select(message.c.received_at).where(*of).order_by(message.c.id.desc()).limit(1))
+        return found["received_at"] if found else None
+
+    def window(self, tenant_id: str, limit: int, since: datetime | None, until: datetime | None) -> Iterator[Row]:
+        """The newest messages received in a time, whole, newest first; read piece by piece."""
+        after: str | None = None
+        where = [message.c.received_at >= since] if since else []
+        where += [message.c.received_at < until] if until else []
+        while limit > 0:
+            rows = self._page(message, tenant_id, where, after, min(limit, 200))[: min(limit, 200)]
+            yield from rows
+            limit -= len(rows)
+            if len(rows) < 200 and limit > 0:
+                return
+            after = rows[-1]["id"] if rows else None
 
     def unpublished(self, limit: int) -> list[Row]:
         """Messages that were not yet announced on the event exchange."""

@@ -105,7 +105,14 @@ integration_revision = sa.Table(
     "integration_revision", metadata, _tenant(), _text("integration", 64),
     sa.Column("revision", sa.Integer, nullable=False), _text("digest", 64), sa.Column("source", sa.Text, nullable=False),
     _text("author"), _text("reason", 1000), _time("created_at"), sa.Column("in_force", sa.Boolean, nullable=False),
-    sa.PrimaryKeyConstraint("tenant_id", "integration", "revision"),
+    _text("environment", 32), sa.PrimaryKeyConstraint("tenant_id", "integration", "revision"),
+)  # fmt: skip
+
+#: A candidate that runs beside what is in force, and sends nothing.
+integration_shadow = sa.Table(
+    "integration_shadow", metadata, _tenant(), _text("integration", 64), _text("digest", 64),
+    sa.Column("source", sa.Text, nullable=False), _text("environment", 32), _text("author"), _text("reason", 1000),
+    _time("created_at"), sa.PrimaryKeyConstraint("tenant_id", "integration"),
 )  # fmt: skip
 
 raw_input = sa.Table(
@@ -116,8 +123,9 @@ raw_input = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False), _time("available_at"), _time("lease_until", True),
     _text("lease_owner", 64, True), _text("traceparent", 55), _time("received_at"), _time("settled_at", True),
     sa.Column("repeats", sa.Integer, nullable=False), sa.Column("corrected", sa.LargeBinary, nullable=True),
-    _text("lane", 16), sa.PrimaryKeyConstraint("tenant_id", "id"),
+    _text("lane", 16), sa.Column("run_id", sa.Uuid(as_uuid=False), nullable=True), sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.UniqueConstraint("tenant_id", "connection_id", "kind", "source_event_id"),
+    sa.Index("ix_raw_input_run", "tenant_id", "run_id", **_only("run_id IS NOT NULL")),
     sa.Index("ix_raw_input_due", "tenant_id", "lane", "id", **_only("state = 'received'")),
 )  # fmt: skip
 
@@ -143,7 +151,7 @@ delivery = sa.Table(
     sa.Column("probe", sa.Boolean, nullable=False), sa.Column("behind", sa.Boolean, nullable=False), _time("event_at"),
     _text("cause_code", 64), sa.Column("cause", sa.Text, nullable=False),
     sa.Column("remedy", sa.Text, nullable=False), _text("external_id", 255, True), _time("created_at"),
-    _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True),
+    _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True), _text("waits_for", 255, True),
     sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "message_id", "connection_id", "flow"),
     sa.ForeignKeyConstraint(["tenant_id", "message_id"], ["message.tenant_id", "message.id"]),
     # Hold-back, admission and the count of what is under way each look at open rows only, however long the history is.
@@ -153,6 +161,7 @@ delivery = sa.Table(
     sa.Index("ix_delivery_under_way", "tenant_id", "connection_id", "published_at", **_only(UNDER_WAY_SQL)),
     sa.Index("ix_delivery_history", "tenant_id", "connection_id", "subject", "event_at"),
     sa.Index("ix_delivery_state", "tenant_id", "state", "id"),
+    sa.Index("ix_delivery_waits", "tenant_id", "waits_for", **_only("waits_for IS NOT NULL")),
 )  # fmt: skip
 
 attempt = sa.Table(
@@ -160,6 +169,8 @@ attempt = sa.Table(
     _text("kind", 16), _text("worker", 64), _time("started_at"), _time("ended_at", True), _text("outcome", 16),
     _text("code", 64), sa.Column("detail", sa.Text, nullable=False), _json("steps"),
     sa.Column("effects", sa.Integer, nullable=False), _text("external_id", 255, True), _text("traceparent", 55),
+    # What the connector was given: the revision whose map was used, and the SHA-256 of the document.
+    sa.Column("revision", sa.Integer, nullable=False), _text("document", 64),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.ForeignKeyConstraint(["tenant_id", "delivery_id"], ["delivery.tenant_id", "delivery.id"]),
     sa.Index("ix_attempt_delivery", "tenant_id", "delivery_id", "number"),
@@ -176,6 +187,24 @@ cursor = sa.Table(
     "cursor", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _json("value"),
     _time("updated_at"), _time("next_run_at"), _json("run"),
     sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object"),
+)  # fmt: skip
+
+#: What each record that was read looked like last: a change is told from a repetition, however often it is read.
+record = sa.Table(
+    "record", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _text("ref"), _text("digest", 64),
+    sa.Column("changes", sa.BigInteger, nullable=False), _time("changed_at"),
+    sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object", "ref"),
+)  # fmt: skip
+
+#: A read of an object by cadence, on demand or of its history. States: running, paused, read, failed, cancelled.
+sync_run = sa.Table(
+    "sync_run", metadata, _tenant(), _id(), _text("connection_id", 64), _text("object", 64), _text("kind", 16),
+    _text("state", 16), _text("since", 64), _text("until", 64), _json("cursor"), _text("reached", 64),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("pages", "read", "new")),
+    sa.Column("error", sa.Text, nullable=False), _text("actor"), _text("reason", 1000), _time("started_at"),
+    _time("updated_at"), _time("ended_at", True), _time("due_at"), _number("seconds"),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.Index("ix_sync_run_open", "tenant_id", "due_at", **_only("ended_at IS NULL")),
 )  # fmt: skip
 
 audit = sa.Table(

@@ -5,12 +5,14 @@ from functools import cached_property
 
 import sqlalchemy as sa
 
+from hub.store.attempts import Attempts
 from hub.store.control import Connections, Integrations, Tenants
-from hub.store.deliveries import Attempts, Deliveries
+from hub.store.deliveries import Deliveries
 from hub.store.governance import Governance
-from hub.store.ledger import Audit, Budgets, Cursors, Idempotency, Links, Usage
+from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 from hub.store.plugins import PluginRecords
+from hub.store.sync import Cursors, Records, Runs
 from hub.store.tokens import Tokens
 
 
@@ -43,6 +45,14 @@ class UnitOfWork:
 
     def _configured(self, tenant_id: str) -> None:
         self._versions[tenant_id] = None
+
+    @cached_property
+    def records(self) -> Records:
+        return Records(self._connection)
+
+    @cached_property
+    def runs(self) -> Runs:
+        return Runs(self._connection)
 
     @cached_property
     def raws(self) -> RawInputs:

@@ -1,7 +1,8 @@
 """Polling Consumer: reads pages since the cursor; records and the cursor that follows them are committed together.
 
-Every record becomes a raw input, keyed by its content, so an inclusive bound or a crash repeats nothing: what was read
-before is recognised. Runs are rows, so a poll that a crash cut off goes on from its last page.
+A record that looks as it did when it was read last is known and becomes nothing, so an inclusive bound, an overlap or a crash
+repeats nothing; one that looks different becomes a raw input. Reads are rows (`sync_run`): by cadence, on demand, or of a
+period that was (a backfill), which goes on where a crash or a pause left it and takes a share of the time only.
 """
 
 import hashlib
@@ -9,7 +10,8 @@ import logging
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import orjson
@@ -19,101 +21,218 @@ from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import received
 from hub.identity.connections import pause
+from hub.integrations.cadence import NEVER, Cadence
 from hub.policies import redaction
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, RetryableError
 from hub.sdk.steps import Page
-from hub.store import new_id
+from hub.store import UnitOfWork, new_id
+from hub.store.rows import Row
+from hub.sync.runs import moment
 from hub.telemetry import SpanKind, traceparent_of
 
 log = logging.getLogger(__name__)
 #: Pages of one run before others get their turn.
 _PAGES = 50
+#: Pages of a backfill before it gives way.
+_BACKFILL_PAGES = 5
 
 
 @dataclass(frozen=True)
 class Stream:
-    """One object of one connection that some flow reads, at the shortest cadence asked for."""
+    """One object of one connection that some flow reads, and how often flows ask for it."""
 
     tenant_id: str
     connection_id: str
     object: str
-    every_seconds: float
+    cadences: frozenset[Cadence]
+
+    @property
+    def name(self) -> str:
+        return f"{self.tenant_id}/{self.connection_id}/{self.object}"
+
+    def after(self, at: datetime) -> datetime:
+        """The next time any cadence asks for."""
+        return min(cadence.after(at, self.name) for cadence in self.cadences)
+
+
+@dataclass
+class _Read:
+    """One turn of a read. ``run_id``: the row it is told in; a poll's is made with the first record that is new."""
+
+    stream: Stream
+    lane: str
+    report: dict[str, Any]
+    run_id: str | None = None
+    polled: bool = True
+
+
+class _EndedError(Exception):
+    """Somebody has paused or ended this run: what was just read is read again if it goes on."""
 
 
 class Poller:
-    """Runs the polls that are due."""
+    """Runs the reads that are due."""
 
-    def __init__(self, ctx: Context) -> None:
-        self._ctx = ctx
+    def __init__(self, ctx: Context, threads: int = 8) -> None:
+        self._ctx, self._threads = ctx, threads
+        backing = max(1.0, ctx.settings.backing_poll_seconds)
+        #: What webhooks lose is read: every stream that is told in real time is polled, too.
+        self._backing = Cadence("every", backing)
 
     def streams(self) -> list[Stream]:
         """Every stream that the integrations in force ask for."""
-        found: dict[tuple[str, str, str], float] = {}
+        found: dict[tuple[str, str, str], set[Cadence]] = {}
         with self._ctx.store.read() as uow:
             for tenant_id in uow.tenants.ids():
                 active = {row["connection_id"] for row in uow.connections.all(tenant_id) if row["state"] == "active"}
                 for entry in self._ctx.routes.in_force(uow, tenant_id):
                     for _, flow in entry.flows():
-                        if flow.every_seconds is None or flow.source not in active:
+                        if flow.source not in active:
                             continue
+                        cadence = self._backing if flow.cadence.kind == "realtime" else flow.cadence
                         for name in flow.read:
-                            key = (tenant_id, flow.source, name)
-                            found[key] = min(found.get(key, flow.every_seconds), flow.every_seconds)
-        return [Stream(*key, every) for key, every in found.items()]
+                            found.setdefault((tenant_id, flow.source, name), set()).add(cadence)
+        return [Stream(*key, frozenset(cadences)) for key, cadences in found.items()]
 
     def run_due(self) -> int:
-        """Run every stream that is due; returns how many ran."""
-        due = []
-        for stream in self.streams():
-            with self._ctx.store.read() as uow:
-                row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
-            if row is None or row["next_run_at"] <= self._ctx.clock():
-                due.append(stream)
-        if due:
-            with ThreadPoolExecutor(min(len(due), 8), thread_name_prefix="poll") as pool:
-                list(pool.map(self.run, due))
-        return len(due)
+        """Run every read that is due; returns how many ran."""
+        due = [stream for stream in self.streams() if self._due(stream)]
+        with self._ctx.store.read() as uow:
+            asked = uow.runs.due(self._ctx.clock())
+        work = [partial(self.run, stream) for stream in due] + [partial(self.go_on, row) for row in asked]
+        if self._threads > 1 and len(work) > 1:
+            with ThreadPoolExecutor(min(len(work), self._threads), thread_name_prefix="poll") as pool:
+                for done in [pool.submit(item) for item in work]:
+                    done.result()
+        else:
+            for item in work:
+                item()
+        return len(work)
+
+    def _due(self, stream: Stream) -> bool:
+        now = self._ctx.clock()
+        kinds = {cadence.kind for cadence in stream.cadences}
+        with self._ctx.store.read() as uow:
+            row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
+            if row is not None and row["next_run_at"] <= now:
+                return True
+            if "on_closure" in kinds:
+                closed = uow.messages.newest_at(stream.tenant_id, ("till.closed.v1",))
+                return closed is not None and (row is None or closed > row["updated_at"])
+        if row is None and "every" not in kinds:  # a calendar's first time is its next one
+            self._wait(stream, {}, {}, stream.after(now))
+            return False
+        return row is None
+
+    def _wait(self, stream: Stream, value: Mapping[str, Any], run: Mapping[str, Any], until: datetime) -> None:
+        with self._ctx.store.begin() as uow:
+            uow.cursors.put(_cursor(stream, value, run, self._ctx.clock(), until))
 
     def run(self, stream: Stream) -> Mapping[str, Any]:
         """Read a stream to its end (or 50 pages); returns the run: pages, read, new, state and error."""
         ctx = self._ctx
         with ctx.store.read() as uow:
-            session = ctx.sessions.get(uow, stream.tenant_id, stream.connection_id)
             row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
         cursor = dict(row["value"]) if row else {}
-        report: dict[str, Any] = {
-            "started_at": ctx.clock().isoformat(), "pages": 0, "read": 0, "new": 0, "state": "running", "error": "",
-            # What a system had before it was connected comes in the bulk lane, behind what happens now.
-            "backfill": row is None or bool(row["run"].get("backfill") and row["run"]["state"] != "complete"),
-        }  # fmt: skip
-        wait = stream.every_seconds
+        started = row is not None and bool(row["run"])
+        first = not started or bool(row and row["run"].get("backfill") and row["run"]["state"] != "complete")
+        # What a system had before it was connected comes in the bulk lane, behind what happens now.
+        report = {"started_at": ctx.clock().isoformat(), "pages": 0, "read": 0, "new": 0, "state": "running", "error": "",
+                  "backfill": first}  # fmt: skip
+        read = _Read(stream, "bulk" if first else "live", report)
+
+        def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
+            now = ctx.clock()
+            later = stream.after(now) if wait is None else now + timedelta(seconds=wait)
+            if wait is not None and report["state"] == "postponed":
+                later = max(later, stream.after(now))
+            uow.cursors.put(_cursor(stream, value, report, now, later))
+
+        self._turn(read, cursor, _PAGES, save)
+        return read.report
+
+    def go_on(self, row: Row) -> Mapping[str, Any]:
+        """A turn of a run that somebody asked for: a few pages, then it gives way for as long as its share says."""
+        ctx, began = self._ctx, self._ctx.clock()
+        stream = Stream(row["tenant_id"], row["connection_id"], row["object"], frozenset({Cadence("on_demand")}))
+        report = {"pages": row["pages"], "read": row["read"], "new": row["new"], "state": "running", "error": ""}
+        read = _Read(stream, "bulk", report, row["id"], polled=False)
+        until, share = moment(row["until"]), ctx.settings.backfill_share
+
+        def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
+            now = ctx.clock()
+            reached = str(value.get("high") or value.get("since") or row["reached"])
+            at = moment(reached)
+            if report["state"] == "running" and until is not None and at is not None and at >= until:
+                report["state"] = "complete"
+            spent = (now - began).total_seconds()
+            rest = spent * (1 - share) / share if wait is None else wait
+            ended = report["state"] in ("complete", "failed")
+            ours = uow.runs.save(row["tenant_id"], row["id"], ["running"], {
+                **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": dict(value),
+                "state": {"complete": "read", "failed": "failed"}.get(str(report["state"]), "running"), "reached": reached[:64],
+                "updated_at": now, "due_at": now + timedelta(seconds=rest), "ended_at": now if ended else None,
+                "seconds": row["seconds"] + spent + (0.0 if ended else rest),
+            })  # fmt: skip
+            if not ours:
+                raise _EndedError
+
+        self._turn(read, dict(row["cursor"]), _BACKFILL_PAGES, save)
+        return read.report
+
+    def _turn(self, read: _Read, cursor: dict[str, Any], most: int, save: Any) -> None:
+        """Read pages from ``cursor`` on, each committed with its records; what ends it stands in the report."""
+        ctx, stream, report = self._ctx, read.stream, read.report
+        wait: float | None = None
         with ctx.telemetry.span("hub.poll", "", SpanKind.INTERNAL, hub_connection=stream.connection_id) as span:
+            session = None
             try:
-                more = True
-                while more and report["pages"] < _PAGES:
+                with ctx.store.read() as uow:
+                    session = ctx.sessions.get(uow, stream.tenant_id, stream.connection_id)
+                for _ in range(most):
                     page = self._page(session, stream, cursor, traceparent_of(span))
-                    cursor, more = dict(page.cursor), page.more
+                    cursor = dict(page.cursor)
                     report["pages"] += 1
-                    report["state"] = "complete" if not more else "running"
-                    self._save(stream, page, cursor, report, wait, traceparent_of(span))
-                if more:
-                    report["state"], wait = "more", 0.0
+                    report["state"] = "running" if page.more else "complete"
+                    self._save(read, session, page, cursor, save, traceparent_of(span))
+                    if report["state"] == "complete":
+                        break
+                else:
+                    report["state"], wait = "more", 0.0 if read.polled else None
+            except _EndedError:
+                return
             except ThrottledError as error:
                 report["state"], wait = "throttled", error.wait_seconds
             except AuthenticationError as error:
-                report["state"], report["error"] = "unauthorised", error.message
+                report["state"], report["error"], wait = "unauthorised", error.message, None if read.polled else 60.0
                 with ctx.store.begin() as uow:
-                    pause(uow, session, error.message, ctx.clock(), "poll")
+                    if session is not None:
+                        pause(uow, session, error.message, ctx.clock(), "poll")
             except RetryableError as error:
                 report["state"], report["error"] = "postponed", error.message
-                wait = max(wait, error.retry_after or 0.0)
+                wait = error.retry_after or (None if read.polled else 10.0)
             except (ConnectorError, ValueError, LookupError, TypeError) as error:
                 report["state"], report["error"] = "failed", redaction.text(f"{type(error).__name__}: {error}")[:500]
                 log.warning("poll %s %s failed: %s", stream.connection_id, stream.object, report["error"])
-        self._save(stream, Page([], cursor, more=False), cursor, report, wait, "")
-        return report
+        try:
+            with ctx.store.begin() as uow:
+                save(uow, cursor, wait)
+                if read.polled and read.run_id is not None:
+                    self._end(uow, read)
+        except _EndedError:
+            return
+
+    def _end(self, uow: UnitOfWork, read: _Read) -> None:
+        """A poll's row: what it read, and how it ended."""
+        assert read.run_id is not None
+        now, report = self._ctx.clock(), read.report
+        values = {name: report[name] for name in ("pages", "read", "new", "error")}
+        state = "failed" if report["state"] == "failed" else "read"
+        uow.runs.save(
+            read.stream.tenant_id, read.run_id, ["running"], {**values, "state": state, "updated_at": now, "ended_at": now}
+        )
 
     def _page(self, session: Session, stream: Stream, cursor: Mapping[str, Any], parent: str) -> Page:
         steps = session.connector.read(stream.object, cursor)
@@ -121,30 +240,73 @@ class Poller:
         return self._ctx.loop.submit(self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)).result()
 
     def _save(
-        self,
-        stream: Stream,
-        page: Page,
-        cursor: Mapping[str, Any],
-        report: dict[str, Any],
-        wait: float,
-        traceparent: str,
-    ) -> None:
-        ctx, now = self._ctx, self._ctx.clock()
+        self, read: _Read, session: Session, page: Page, cursor: Mapping[str, Any], save: Any, traceparent: str
+    ) -> None:  # fmt: skip
+        """Records that look different than last time, and the cursor after them, in one transaction."""
+        ctx, now, stream = self._ctx, self._ctx.clock(), read.stream
+        found: dict[str, tuple[str, bytes]] = {}
+        for item in page.records:
+            body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
+            digest = hashlib.sha256(body).hexdigest()
+            found[_ref(session, stream.object, item) or f"?{digest}"] = (
+                digest,
+                body,
+            )  # of one record, the page's last state counts
         with ctx.store.begin() as uow:
-            for record in page.records:
-                body = orjson.dumps(record, default=str, option=orjson.OPT_SORT_KEYS)
-                _, created = uow.raws.add({
-                    "tenant_id": stream.tenant_id, "id": new_id(), "connection_id": stream.connection_id, "kind": "poll",
-                    "object": stream.object, "source_event_id": f"{stream.object}:{hashlib.sha256(body).hexdigest()}",
-                    "event_type": "", "headers": {}, "body": body, "traceparent": traceparent, **received(now),
-                    "lane": "bulk" if report["backfill"] else "live",
-                })  # fmt: skip
-                report["read"] += 1
-                report["new"] += created
-            uow.cursors.put({
-                "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object,
-                "value": dict(cursor), "updated_at": now, "next_run_at": now + timedelta(seconds=wait), "run": dict(report),
-            })  # fmt: skip
-        if page.records:
+            known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(found))
+            fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item[0]}
+            read.report["read"] += len(page.records)
+            read.report["new"] += len(fresh)
+            if fresh:
+                self._begin(uow, read)
+                rows = []
+                for ref, (digest, body) in fresh.items():
+                    number = int(known[ref]["changes"]) + 1 if ref in known else 1
+                    rows.append({
+                        "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object,
+                        "ref": ref, "digest": digest, "changes": number, "changed_at": now, "body": body,
+                    })  # fmt: skip
+                uow.raws.add_many([_raw(read, row, traceparent, now) for row in rows])
+                uow.records.put(rows)
+            save(uow, cursor, None)
+        if fresh:
             ctx.raw_arrived.set()
             ctx.due.add_input()
+
+    def _begin(self, uow: UnitOfWork, read: _Read) -> None:
+        if read.run_id is not None:
+            return
+        read.run_id = new_id()
+        now, stream = self._ctx.clock(), read.stream
+        uow.runs.abandon(stream.tenant_id, stream.connection_id, stream.object, now)
+        uow.runs.add({
+            "tenant_id": stream.tenant_id, "id": read.run_id, "connection_id": stream.connection_id, "object": stream.object,
+            "kind": "poll", "state": "running", "since": "", "until": "", "cursor": {}, "reached": "", "pages": 0, "read": 0,
+            "new": 0, "error": "", "actor": "poll", "reason": "", "started_at": now, "updated_at": now, "ended_at": None,
+            "due_at": NEVER, "seconds": 0.0,
+        })  # fmt: skip
+
+
+def _ref(session: Session, name: str, record: Any) -> str:
+    """A record's id; '' for one that has none: it is told apart by its content, and quarantined when it is translated."""
+    try:
+        return session.connector.change_of(name, record).ref[:255]
+    except (ConnectorError, ValueError, LookupError, TypeError, AttributeError):
+        return ""
+
+
+def _raw(read: _Read, row: Mapping[str, Any], traceparent: str, now: datetime) -> dict[str, Any]:
+    """A record's new state as raw input: the same change of the same record is the same event, whoever reads it."""
+    event = hashlib.sha256(f"{row['ref']}\x1f{row['changes']}\x1f{row['digest']}".encode()).hexdigest()
+    return {
+        "tenant_id": row["tenant_id"], "id": new_id(), "connection_id": row["connection_id"], "kind": "poll",
+        "object": row["object"], "source_event_id": f"{row['object']}:{event}", "event_type": "", "headers": {},
+        "body": row["body"], "traceparent": traceparent, **received(now), "lane": read.lane, "run_id": read.run_id,
+    }  # fmt: skip
+
+
+def _cursor(stream: Stream, value: Mapping[str, Any], run: Mapping[str, Any], now: datetime, until: datetime) -> dict[str, Any]:
+    return {
+        "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object, "value": dict(value),
+        "updated_at": now, "next_run_at": until, "run": dict(run),
+    }  # fmt: skip

@@ -25,6 +25,7 @@ class World:
 
     def __init__(self, shop: Shop, web: Web) -> None:
         self.shop, self.web, self._number = shop, web, 0
+        shop.hub.poller.go_on = lambda row: {}  # type: ignore[method-assign] # a backfill stays where it is
         shop.stock_item("SKU-0001")
         shop.stock_item("SKU-0002")
         with shop.hub.ctx.store.begin() as uow:
@@ -98,6 +99,16 @@ class World:
         newest = self.web.call("GET", "/v1/contracts/releases")[1]["items"][0]["version"].split(".")
         return f"0.{int(newest[1]) + 1}.0"
 
+    def integration(self, short: str) -> str:
+        """One that is in force, and a shadow beside it where it is about one."""
+        operation = next(item for name, item in OPERATIONS.items() if short_name(version_of(name)[1]) == "integrations.apply")
+        body = operation["requestBody"]["content"]["application/json"]["example"]
+        self._post("/v1/integrations", body)
+        if short in ("integrations.get_shadow", "integrations.end_shadow", "integrations.cut_over"):
+            again = {**body, "source": body["source"] + "# again\n"}
+            self.web.call("PUT", "/v1/integrations/counts/shadow", again)
+        return "counts"
+
     def agreed(self) -> str:
         """One whose only change is compatible."""
         body = {"version": self._next(), "reason": "example", "openapi": json.dumps(document(), default=str)}
@@ -133,13 +144,22 @@ class World:
             identity = proposal["id"]
             if short == "proposals.decide":
                 body = body | {"fingerprints": [c["fingerprint"] for c in proposal["changes"] if c["severity"] == "ERR"]}
+        elif short.startswith("sync.") and "{id}" in path:
+            run = self._post(
+                "/v1/backfills", {"connection_id": "pos", "object": "inventory_change", "since": "2026-01-01T00:00:00Z"}
+            )
+            identity = str(run["id"])
+            if short == "sync.resume_run":
+                self._post(f"/v1/runs/{identity}/pause", {})
         if short == "connections.put_credentials":
             body = {"token": self.shop.inventree.token}
         path = (
             path.replace("{id}", identity)
-            .replace("{connection_id}", "erp" if short == "connections.list_fields" else "stock")
+            .replace("{connection_id}", {"connections.list_fields": "erp", "sync.read_now": "pos"}.get(short, "stock"))
+            .replace("{object}", "inventory_change")
             .replace("{version}", "0.1.0")
             .replace("{connector}", "tryton")
+            .replace("{integration}", self.integration(short) if "{integration}" in path else "")
         )
         if short == "lineage.get_lineage":
             path += f"?of={self.message()}"

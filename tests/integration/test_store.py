@@ -25,7 +25,7 @@ def _delivery(tenant: str = "a", subject: str = "sale/1", **values: Any) -> dict
         "connector": "tryton", "type": "sale.completed.v1", "lane": "live", "subject": subject, "key": "K", "state": "pending",
         "available_at": NOW, "published_at": None, "lease_until": None, "lease_owner": None, "fence": 0, "attempts": 0,
         "failures": 0, "event_at": NOW, "probe": False, "cause_code": "", "cause": "", "remedy": "", "external_id": None, "created_at": NOW,
-        "settled_at": None, "corrected": None, **values,
+        "settled_at": None, "corrected": None, "waits_for": None, **values,
     }  # fmt: skip
 
 
@@ -46,7 +46,7 @@ def _raw(event: str = "e1", **values: Any) -> dict[str, Any]:
         "tenant_id": "a", "id": new_id(), "connection_id": "pos", "kind": "webhook", "object": "", "source_event_id": event,
         "event_type": "t", "headers": {}, "body": b"{}", "state": "received", "cause_code": "", "cause": "", "remedy": "",
         "ignored": [], "attempts": 0, "available_at": NOW, "lease_until": None, "lease_owner": None, "traceparent": "",
-        "received_at": NOW, "settled_at": None, "repeats": 0, "lane": "live", **values,
+        "received_at": NOW, "settled_at": None, "repeats": 0, "lane": "live", "run_id": None, **values,
     }  # fmt: skip
 
 

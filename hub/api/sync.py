@@ -1,0 +1,93 @@
+"""Tag `sync`: what is read, how far it is, what became of it; history read on request."""
+
+from typing import Any
+
+from hub.api.messages import reason
+from hub.api.paging import after_id, page
+from hub.errors import NotFoundError
+from hub.flow.context import Context
+from hub.flow.pace import release_flow
+from hub.identity.api_keys import Client
+from hub.integrations.cadence import NEVER
+from hub.sync import runs
+from hub.sync.poll import Poller, Stream
+
+
+def list_streams(ctx: Context, client: Client) -> dict[str, Any]:
+    """What flows read, by connection and object."""
+    streams = [stream for stream in Poller(ctx).streams() if stream.tenant_id == client.tenant_id]
+    return {"items": [_stream(ctx, stream) for stream in sorted(streams, key=lambda s: s.name)], "next_cursor": None}
+
+
+def read_now(ctx: Context, client: Client, connection_id: str, object_: str) -> dict[str, Any]:
+    """Let a stream be read at once, whatever its cadence."""
+    wanted = (client.tenant_id, connection_id, object_)
+    for stream in Poller(ctx).streams():
+        if (stream.tenant_id, stream.connection_id, stream.object) == wanted:
+            runs.hasten(ctx, *wanted)
+            return _stream(ctx, stream)
+    raise NotFoundError("stream", f"{connection_id}/{object_}")
+
+
+def list_runs(
+    ctx: Context, client: Client, cursor: str | None = None, limit: int = 50, **filters: str | None
+) -> dict[str, Any]:
+    """Newest first."""
+    with ctx.store.read() as uow:
+        rows = uow.runs.page(client.tenant_id, after_id(cursor), limit, **{k.rstrip("_"): v for k, v in filters.items()})
+        return page(rows, limit, lambda row: [row["id"]], lambda row: runs.told(uow, row))
+
+
+def get_run(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
+    """One run and what became of all it read."""
+    with ctx.store.read() as uow:
+        row = uow.runs.get(client.tenant_id, id_)
+        if row is None:
+            raise NotFoundError("run", id_)
+        return runs.told(uow, row)
+
+
+def backfill(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
+    """Read a period that was."""
+    row = runs.start_backfill(
+        ctx, client.tenant_id, body["connection_id"], body["object"], body.get("since", ""), body.get("until", ""),
+        f"key/{client.name}", reason(body),
+    )  # fmt: skip
+    return get_run(ctx, client, row["id"])
+
+
+def pause_run(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
+    """Stop after the page that is being read."""
+    return _changed(ctx, client, id_, "pause", body)
+
+
+def resume_run(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
+    """Go on after the last page."""
+    return _changed(ctx, client, id_, "resume", body)
+
+
+def cancel_run(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
+    """End it; what was read stays."""
+    return _changed(ctx, client, id_, "cancel", body)
+
+
+def release(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
+    """Let go what waits in a flow."""
+    flow = body["flow"]
+    return {"flow": flow, "released": release_flow(ctx, client.tenant_id, flow, f"key/{client.name}", reason(body))}
+
+
+def _changed(ctx: Context, client: Client, id_: str, action: str, body: Any) -> dict[str, Any]:
+    runs.change(ctx, client.tenant_id, id_, action, f"key/{client.name}", reason(body))
+    return get_run(ctx, client, id_)
+
+
+def _stream(ctx: Context, stream: Stream) -> dict[str, Any]:
+    with ctx.store.read() as uow:
+        row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
+    following = row["next_run_at"] if row and row["next_run_at"] < NEVER else None
+    return {
+        "connection_id": stream.connection_id, "object": stream.object,
+        "cadences": sorted(cadence.text for cadence in stream.cadences), "next_run_at": following,
+        "run": row["run"] if row else {},
+    }  # fmt: skip

@@ -1,0 +1,113 @@
+"""`hub sync …`: what is read and when, history read on request, runs told truly."""
+
+from typing import Any
+
+import click
+
+from hub.cli.client import Api, api_options, show
+
+
+@click.group()
+def sync() -> None:
+    """Read systems: streams by cadence, backfills, and what became of all they read."""
+
+
+@sync.command("streams", epilog="Example: hub sync streams")
+@api_options
+def streams(url: str, key: str, as_json: bool) -> None:
+    """List what flows read, how often, and how the last read ended; exit code 1 if one failed."""
+    result = Api(url, key).call("GET", "/v1/streams")
+
+    def text(page: Any) -> str:
+        rows = [
+            f"{item['connection_id']:10} {item['object']:20} {', '.join(item['cadences']):30} "
+            f"{item['run'].get('state', '-'):12} next {(item['next_run_at'] or 'when asked')[:19]} "
+            f"{item['run'].get('error', '')}"
+            for item in page["items"]
+        ]
+        return "\n".join(rows) or "no flow reads anything"
+
+    show(result, as_json, text)
+    raise SystemExit(1 if any(item["run"].get("error") for item in result["items"]) else 0)
+
+
+@sync.command("now", epilog="Example: hub sync now pos inventory_change")
+@click.argument("connection")
+@click.argument("object_name", metavar="OBJECT")
+@api_options
+def now(connection: str, object_name: str, url: str, key: str, as_json: bool) -> None:
+    """Read a stream at once, whatever its cadence."""
+    result = Api(url, key).call("POST", f"/v1/streams/{connection}/{object_name}/read")
+    show(result, as_json, lambda item: f"{item['connection_id']} {item['object']} is due")
+
+
+@sync.command("backfill", epilog="Example: hub sync backfill pos order --since 2026-01-01T00:00:00Z --reason 'new store'")
+@click.argument("connection")
+@click.argument("object_name", metavar="OBJECT")
+@click.option("--since", default="", help="In the system's notation; everything if it is not said.")
+@click.option("--until", default="", help="Default: now.")
+@click.option("--reason", default="", help="Kept in the audit record.")
+@api_options
+def backfill(connection: str, object_name: str, since: str, until: str, reason: str, url: str, key: str, as_json: bool) -> None:
+    """Read a period that was: in the bulk lane, a share of the time, resumable."""
+    given = {"since": since, "until": until, "reason": reason}
+    body = {"connection_id": connection, "object": object_name, **{name: value for name, value in given.items() if value}}
+    show(Api(url, key).call("POST", "/v1/backfills", body), as_json, _run)
+
+
+@sync.command("runs", epilog="Example: hub sync runs --kind backfill")
+@click.option("--connection", default=None, help="Of this connection.")
+@click.option("--kind", type=click.Choice(["poll", "backfill"]), help="Only these.")
+@click.option("--limit", default=20, show_default=True)
+@api_options
+def runs(connection: str | None, kind: str | None, limit: int, url: str, key: str, as_json: bool) -> None:
+    """List reads that found something new, newest first; exit code 1 if one is not complete and says it should be."""
+    query = {"connection_id": connection, "kind": kind, "limit": limit}
+    result = Api(url, key).call("GET", "/v1/runs", query=query)
+    show(result, as_json, lambda page: "\n".join(_run(item) for item in page["items"]) or "no runs")
+    raise SystemExit(1 if any("NOT COMPLETE" in item["summary"] for item in result["items"]) else 0)
+
+
+@sync.command("show", epilog="Example: hub sync show 0192f4e2-7c1a-7b3e-9d55-3f1c2ab40001")
+@click.argument("run_id")
+@api_options
+def show_run(run_id: str, url: str, key: str, as_json: bool) -> None:
+    """One read: how far it is, and what became of everything it found."""
+    show(Api(url, key).call("GET", f"/v1/runs/{run_id}"), as_json, _run)
+
+
+def _change(action: str, text: str, example: str) -> click.Command:
+    @click.argument("run_id")
+    @click.option("--reason", default="", help="Kept in the audit record.")
+    @api_options
+    def command(run_id: str, reason: str, url: str, key: str, as_json: bool) -> None:
+        show(Api(url, key).call("POST", f"/v1/runs/{run_id}/{action}", {"reason": reason}), as_json, _run)
+
+    return click.command(action, help=text, epilog=f"Example: {example}")(command)
+
+
+for _command in (
+    _change("pause", "Pause a backfill after the page that is being read.", "hub sync pause 0192f4e2-… --reason 'a busy day'"),
+    _change("resume", "Let a paused or failed backfill go on after its last page.", "hub sync resume 0192f4e2-…"),
+    _change("cancel", "End a backfill; what was read stays.", "hub sync cancel 0192f4e2-…"),
+):
+    sync.add_command(_command)
+
+
+@sync.command("release", epilog="Example: hub sync release stores/transactions --reason 'the books are open'")
+@click.argument("flow")
+@click.option("--reason", default="", help="Kept in the audit record.")
+@api_options
+def release(flow: str, reason: str, url: str, key: str, as_json: bool) -> None:
+    """Let go what waits in a flow (INTEGRATION/FLOW) for its next time, or for somebody to ask."""
+    result = Api(url, key).call("POST", "/v1/flows/release", {"flow": flow, "reason": reason})
+    show(result, as_json, lambda r: f"{r['released']} deliveries of {r['flow']} may go")
+
+
+def _run(item: Any) -> str:
+    far = ""
+    if item["progress"] is not None and item["state"] in ("running", "paused"):
+        left = item["remaining_seconds"]
+        far = f" {item['progress']:.1%}" + (f", about {left:.0f} s left" if left is not None else "")
+    head = f"{item['id']}  {item['kind']:8} {item['connection_id']} {item['object']} {item['state']}{far}"
+    return f"{head}\n    {item['summary']}"

@@ -1,0 +1,100 @@
+"""Reading: how far each read has come, what each record looked like last, and the runs."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from hub.store.bulk import Bulk, inserted
+from hub.store.rows import Repository, Row
+from hub.store.tables import cursor, delivery, message, raw_input, record, sync_run
+
+_RECORD_KEY = ("tenant_id", "connection_id", "object", "ref")
+
+
+def _known(given: Any, _insert: Any) -> Any:
+    same = sa.and_(*(record.c[name] == given.c[name] for name in _RECORD_KEY))
+    return sa.select(record).select_from(given.join(record, same))
+
+
+def _put(given: Any, insert: Any) -> Any:
+    statement = inserted(record, [column.name for column in record.c], given, insert)
+    changed = {name: statement.excluded[name] for name in ("digest", "changes", "changed_at")}
+    return statement.on_conflict_do_update(index_elements=_RECORD_KEY, set_=changed).returning(record.c.ref)
+
+
+_KNOWN = Bulk([record.c[name] for name in _RECORD_KEY], _known)
+_PUT = Bulk(list(record.c), _put)
+
+
+class Cursors(Repository):
+    """How far each read has come, saved in the transaction of the data it read."""
+
+    def get(self, tenant_id: str, connection_id: str, name: str) -> Row | None:
+        where = (cursor.c.tenant_id == tenant_id, cursor.c.connection_id == connection_id, cursor.c.object == name)
+        return self._one(sa.select(cursor).where(*where))
+
+    def put(self, row: Mapping[str, Any]) -> None:
+        self._upsert(cursor, row, ("value", "updated_at", "next_run_at", "run"))
+
+    def all(self, tenant_id: str) -> list[Row]:
+        statement = sa.select(cursor).where(cursor.c.tenant_id == tenant_id)
+        return self._all(statement.order_by(cursor.c.connection_id, cursor.c.object))
+
+
+class Records(Repository):
+    """The last known state of what was read, by its digest."""
+
+    def known(self, tenant_id: str, connection_id: str, name: str, refs: Sequence[str]) -> dict[str, Row]:
+        """By ref."""
+        keys = [{"tenant_id": tenant_id, "connection_id": connection_id, "object": name, "ref": ref} for ref in refs]
+        return {row["ref"]: row for row in _KNOWN.run(self._c, keys)} if keys else {}
+
+    def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """In one order for every process."""
+        if rows:
+            _PUT.run(self._c, sorted(rows, key=lambda row: str(row["ref"])))
+
+
+class Runs(Repository):
+    """Reads as rows. What became of what they read is counted where it is: in raw inputs and deliveries."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._c.execute(sa.insert(sync_run).values(dict(row)))
+
+    def get(self, tenant_id: str, run_id: str) -> Row | None:
+        return self._one(sa.select(sync_run).where(sync_run.c.tenant_id == tenant_id, sync_run.c.id == run_id))
+
+    def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
+        """Newest first."""
+        where = [sync_run.c[name] == value for name, value in filters.items() if value is not None]
+        return self._page(sync_run, tenant_id, where, after, limit)
+
+    def due(self, now: datetime) -> list[Row]:
+        """Runs that are to go on now, the longest waiting first."""
+        where = (sync_run.c.ended_at.is_(None), sync_run.c.state == "running", sync_run.c.due_at <= now)
+        return self._all(sa.select(sync_run).where(*where).order_by(sync_run.c.due_at).limit(200))
+
+    def save(self, tenant_id: str, run_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
+        """False if it is in none of ``states`` any more: somebody has paused or ended it."""
+        where = (sync_run.c.tenant_id == tenant_id, sync_run.c.id == run_id, sync_run.c.state.in_(states))
+        return self._update(sync_run, where, values) == 1
+
+    def abandon(self, tenant_id: str, connection_id: str, name: str, now: datetime) -> None:
+        """End the polls of a stream that a process left behind; the next one has read on from their last page."""
+        where = (sync_run.c.tenant_id == tenant_id, sync_run.c.ended_at.is_(None), sync_run.c.kind == "poll",
+                 sync_run.c.connection_id == connection_id, sync_run.c.object == name)  # fmt: skip
+        values = {"state": "read", "error": "the process ended; another poll went on", "updated_at": now, "ended_at": now}
+        self._update(sync_run, where, values)
+
+    def reckoning(self, tenant_id: str, run_id: str) -> dict[str, dict[str, int]]:
+        """How many of a run's raw inputs (`raw`) and of their deliveries (`deliveries`) are in each state."""
+        of = (raw_input.c.tenant_id == tenant_id, raw_input.c.run_id == run_id)
+        raws = self._c.execute(sa.select(raw_input.c.state, sa.func.count()).where(*of).group_by(raw_input.c.state))
+        joined = (
+            raw_input.join(message, sa.and_(message.c.tenant_id == raw_input.c.tenant_id, message.c.raw_id == raw_input.c.id))
+            .join(delivery, sa.and_(delivery.c.tenant_id == message.c.tenant_id, delivery.c.message_id == message.c.id))
+        )  # fmt: skip
+        states = sa.select(delivery.c.state, sa.func.count()).select_from(joined).where(*of).group_by(delivery.c.state)
+        return {"raw": {row[0]: row[1] for row in raws}, "deliveries": {row[0]: row[1] for row in self._c.execute(states)}}

@@ -1,0 +1,137 @@
+"""Runs told truly: what was read is what became something, was left out with a reason, or is in quarantine; or it says so."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from hub.errors import HubError, NotFoundError
+from hub.flow.context import Context
+from hub.policies import audit
+from hub.store import UnitOfWork, new_id
+from hub.store.rows import Row
+
+_SHOWN = ("id", "connection_id", "object", "kind", "state", "since", "until", "reached", "pages", "read", "new", "error",
+          "actor", "reason", "started_at", "updated_at", "ended_at")  # fmt: skip
+_WAITING = ("pending", "claimed", "sending", "ambiguous", "held")
+
+
+def moment(text: str) -> datetime | None:
+    """A time or date that a cursor holds; None if it is neither."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def told(uow: UnitOfWork, row: Row) -> dict[str, Any]:
+    """A run, what became of everything that it read, and how far it is.
+
+    `complete` is true only when nothing is left to read, to translate or to deliver.
+    """
+    counts = uow.runs.reckoning(row["tenant_id"], row["id"])
+    raw, deliveries = counts["raw"], counts["deliveries"]
+    open_ = sum(deliveries.get(state, 0) for state in _WAITING)
+    reckoning = {
+        "known": row["read"] - row["new"], "translated": raw.get("translated", 0), "ignored": raw.get("ignored", 0),
+        "quarantined": raw.get("quarantined", 0), "discarded": raw.get("discarded", 0), "waiting": raw.get("received", 0),
+        # Two changes of one record in one page are one: what is not there was never stored, and is told.
+        "missing": row["new"] - sum(raw.values()),
+        "applied": deliveries.get("applied", 0), "skipped": deliveries.get("skipped", 0), "dead": deliveries.get("dead", 0),
+        "given_up": deliveries.get("discarded", 0), "open": open_,
+    }  # fmt: skip
+    complete = row["state"] == "read" and not (reckoning["waiting"] or open_ or reckoning["missing"])
+    shown = {key: row[key] for key in _SHOWN}
+    return {**shown, "reckoning": reckoning, "complete": complete, "summary": _summary(row, reckoning, complete),
+            **_progress(row)}  # fmt: skip
+
+
+def _summary(row: Row, found: dict[str, int], complete: bool) -> str:
+    parts = [f"{row['read']} read: {found['known']} known, {found['translated']} translated"]
+    parts += [f"{found[name]} {name}" for name in ("ignored", "quarantined", "discarded", "waiting", "missing") if found[name]]
+    ends = [
+        f"{found[name]} {name.replace('_', ' ')}" for name in ("applied", "skipped", "dead", "given_up", "open") if found[name]
+    ]
+    verdict = (
+        "complete" if complete else {"read": "not complete yet", "running": "still reading"}.get(row["state"], row["state"])
+    )
+    if found["missing"] or (row["state"] == "failed"):
+        verdict = f"NOT COMPLETE ({row['error'] or 'records are missing'})"
+    return f"{', '.join(parts)}; deliveries: {', '.join(ends) or 'none'}; {verdict}"
+
+
+def _progress(row: Row) -> dict[str, Any]:
+    """`progress` (0 to 1) and `remaining_seconds` at the pace so far; None where nothing says how much there is."""
+    since, until, at = (moment(row[name]) for name in ("since", "until", "reached"))
+    if row["state"] == "read":
+        return {"progress": 1.0, "remaining_seconds": 0.0}
+    if since is None or until is None or at is None or until <= since:
+        return {"progress": None, "remaining_seconds": None}
+    progress = min(1.0, max(0.0, (at - since) / (until - since)))
+    remaining = row["seconds"] * (1 - progress) / progress if progress > 0 else None
+    return {"progress": round(progress, 4), "remaining_seconds": None if remaining is None else round(remaining, 1)}
+
+
+def start_backfill(
+    ctx: Context, tenant_id: str, connection_id: str, name: str, since: str, until: str, actor: str, reason: str
+) -> Row:
+    """Read again what was, from ``since`` (RFC 3339, or the system's own notation) until ``until`` (default: now).
+
+    Raises HubError (`invalid_request`) where a connection's object cannot be read by period.
+    """
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        connection = uow.connections.get(tenant_id, connection_id)
+        if connection is None:
+            raise NotFoundError("connection", connection_id)
+        objects = ctx.plugins.get(connection["connector"], tenant_id).manifest.objects
+        declared = objects[name]["read"] if name in objects else None
+        if declared is None:
+            readable = ", ".join(sorted(key for key, item in objects.items() if item["read"])) or "nothing"
+            raise _wrong("/object", f"{name!r} cannot be read; {readable} can")
+        if since and not declared["incremental"]:
+            raise _wrong("/since", f"{name} is not read by time: leave it out to read everything")
+        row = {
+            "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "object": name, "kind": "backfill",
+            "state": "running", "since": since, "until": until or now.isoformat(), "cursor": {"since": since} if since else {},
+            "reached": since, "pages": 0, "read": 0, "new": 0, "error": "", "actor": actor, "reason": reason, "started_at": now,
+            "updated_at": now, "ended_at": None, "due_at": now, "seconds": 0.0,
+        }  # fmt: skip
+        uow.runs.add(row)
+        audit.record(uow, tenant_id, now, actor, "run.started", f"run/{row['id']}", connection=connection_id, object=name,
+                     since=since, until=row["until"], reason=reason)  # fmt: skip
+    return row
+
+
+def change(ctx: Context, tenant_id: str, run_id: str, action: str, actor: str, reason: str) -> None:
+    """`pause`, `resume` or `cancel` a run; raises HubError (`wrong_state`) if it is not in a state for that."""
+    now = ctx.clock()
+    steps: dict[str, tuple[list[str], dict[str, Any]]] = {
+        "pause": (["running"], {"state": "paused"}),
+        "resume": (["paused", "failed"], {"state": "running", "due_at": now, "ended_at": None, "error": ""}),
+        "cancel": (["running", "paused", "failed"], {"state": "cancelled", "ended_at": now}),
+    }
+    states, values = steps[action]
+    with ctx.store.begin() as uow:
+        row = uow.runs.get(tenant_id, run_id)
+        if row is None:
+            raise NotFoundError("run", run_id)
+        if row["kind"] != "backfill" or not uow.runs.save(tenant_id, run_id, states, {**values, "updated_at": now}):
+            raise HubError("wrong_state", f"a {row['kind']} that is {row['state']} cannot be told to {action}")
+        done = {"pause": "run.paused", "resume": "run.resumed", "cancel": "run.cancelled"}[action]
+        audit.record(uow, tenant_id, now, actor, done, f"run/{run_id}", reason=reason)
+
+
+def hasten(ctx: Context, tenant_id: str, connection_id: str, name: str) -> None:
+    """Let a stream be read now, whatever its cadence says."""
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        row = uow.cursors.get(tenant_id, connection_id, name)
+        value, run = (row["value"], row["run"]) if row else ({}, {})
+        uow.cursors.put({
+            "tenant_id": tenant_id, "connection_id": connection_id, "object": name, "value": value, "updated_at": now,
+            "next_run_at": now - timedelta(seconds=1), "run": run,
+        })  # fmt: skip
+
+
+def _wrong(field: str, message: str) -> HubError:
+    return HubError("invalid_request", errors=[{"code": "invalid_field", "field": field, "message": message}])
