@@ -28,7 +28,7 @@ from hub.broker import (
 )  # fmt: skip
 from hub.console.pages import create_console
 from hub.errors import MisconfiguredError
-from hub.flow import deliver, pace
+from hub.flow import deliver, heal, pace
 from hub.flow.context import Context
 from hub.flow.relay import Relay, SecondNet
 from hub.flow.replay import replay_delivery
@@ -146,6 +146,7 @@ class Hub:
             self._lead("stale", self.relay.give_back_stale, 5.0)
             self._lead("promote", self.relay.promote, 2.0)
             self._lead("poll", self.poller.run_due, sweep)
+            self._lead("heal", lambda: heal.heal(self.ctx), 1.0)
             self._lead("closures", lambda: pace.release_closed(self.ctx), 2.0)
             if not settings.broker_url.startswith("memory:"):
                 self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)

@@ -77,7 +77,9 @@ class Rows:
         self.written: list[tuple[str, str]] = []
         self.requests = 0
 
-    def put(self, identity: str, changed: datetime, name: str = "", deleted: bool = False, seen: datetime | None = None) -> None:
+    def put(
+        self, identity: str, changed: datetime, name: str = "", deleted: bool = False, seen: datetime | None = None
+    ) -> None:
         """``seen``: committed, and so visible, only then."""
         version = next(self.versions)
         self.rows[identity] = {
@@ -88,7 +90,7 @@ class Rows:
     def stamp(self, at: datetime) -> str:
         return at.isoformat().replace("+00:00", "Z")
 
-    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+    def answer(self, request: Request) -> Response:
         self.requests += 1
         if request.path == "/sales":
             if request.json["key"] not in self.sales:
@@ -105,7 +107,9 @@ class Rows:
         if self.how == "day":
             visible = [row for row in visible if row["changed"][:10] >= since[:10]]
         else:
-            visible = [row for row in visible if row["changed"] > since or (self.how != "exclusive" and row["changed"] == since)]
+            visible = [
+                row for row in visible if row["changed"] > since or (self.how != "exclusive" and row["changed"] == since)
+            ]
         visible.sort(key=lambda row: (row["changed"], row["id"]))
         start = int(request.params.get("page") or 0)
         return _json({"items": [_told(row) for row in visible[start : start + limit]]})
@@ -143,8 +147,8 @@ class World:
             wanted = parse_integration(integration, "sync.yaml", plugins, TENANT)
             apply_integration(uow, plugins, TENANT, wanted, "test", "", START)
 
-    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
-        return self.system.answer(request, headers)
+    def answer(self, connection_id: str, request: Request) -> Response:
+        return self.system.answer(request)
 
     def hub(self, crash_at: int = 0) -> Incarnation:
         return Incarnation(self, TENANT, Ports(crash_at))

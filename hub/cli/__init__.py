@@ -11,6 +11,7 @@ import click
 
 from hub.cli.catalogue import catalogue as catalogue_commands
 from hub.cli.client import Api, api_options, fail, show
+from hub.cli.conflicts import COMMANDS as CONFLICTS
 from hub.cli.governance import contracts
 from hub.cli.integrations import COMMANDS as INTEGRATIONS
 from hub.cli.language import canonical
@@ -37,7 +38,7 @@ main.add_command(sync)
 main.add_command(catalogue_commands)
 for command in COMMANDS:
     plugin.add_command(command)
-for command in INTEGRATIONS:
+for command in (*INTEGRATIONS, *CONFLICTS):
     main.add_command(command)
 
 

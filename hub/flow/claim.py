@@ -47,13 +47,15 @@ class Claim:
 
     def document(self) -> Mapping[str, Any]:
         """The document to write; see `effective`."""
-        return effective(self.row["type"], self.message, self.target, self.row["connector"], self.row["corrected"])
+        return effective(
+            self.row["type"], self.message, self.target, self.row["connector"], self.row["corrected"] or self.row["merged"]
+        )
 
 
 def effective(
-    type_name: str, message: Row, target: Target | None, connector: str, corrected: bytes | None = None
+    type_name: str, message: Row, target: Target | None, connector: str, corrected: bytes | str | None = None
 ) -> Mapping[str, Any]:
-    """What a connector is given: corrected if a person corrected it, else cast to the major that it writes; mapped.
+    """What a connector is given: as a person corrected it or owners merged it, else cast to the major that it writes; mapped.
 
     Raises PermanentError (`version_refused`) or UntranslatableError (`map_failed`).
     """

@@ -12,7 +12,7 @@ from typing import Any
 
 from hub.flow.claim import digest_of, effective
 from hub.flow.context import Context
-from hub.flow.route import NewMessage, recipients
+from hub.flow.recipients import NewMessage, recipients
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
 from hub.integrations.plan import differences

@@ -17,7 +17,8 @@ from canonical.fields import parse_timestamp
 from canonical.registry import shape_violations, type_named
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
-from hub.flow.route import Admitted, NewMessage, admit
+from hub.flow.recipients import NewMessage
+from hub.flow.route import Admitted, admit
 from hub.identity.api_keys import Client
 from hub.identity.vault import load_credentials
 from hub.policies import audit, redaction, schema_version, tracing

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hub.errors import LeaseLostError, ThrottledError
+from hub.flow import entities
 from hub.flow.context import Context
 from hub.flow.translate import describe
 from hub.identity.connections import pause
@@ -138,7 +139,7 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
     settled = uow.deliveries.settle([(item.row, _settled(item, item.outcome)) for item in endings if item.outcome])
     moved = [(item.row["tenant_id"], item.row["id"]) in settled for item in endings]
     uow.attempts.end([_ended(item, ours) for item, ours in zip(endings, moved, strict=True)])
-    applied = []
+    applied, merged = [], []
     for item, ours in zip(endings, moved, strict=True):
         outcome, row = item.outcome, item.row
         if outcome is None or not ours:
@@ -154,9 +155,13 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
                 message_id=row["message_id"], connection=row["connection_id"], external_id=outcome.external_id,
                 code=outcome.code, cause=outcome.cause,
             )  # fmt: skip
+        if outcome.state == "applied" and row["merged"] is not None:
+            merged.append((row, item.at))
         if outcome.pause:
             pause(uow, item.session, outcome.cause, item.at, "deliver")
     uow.links.put(applied)
+    for row, at in sorted(merged, key=lambda pair: str(pair[0]["subject"])):  # in one order for every process
+        entities.wrote(uow, row, at)
     return moved
 
 

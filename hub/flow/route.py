@@ -1,11 +1,11 @@
-"""Content-Based Router and Recipient List: which connections get a document, and the one transaction that says so.
+"""Admission: a document becomes a message with its deliveries, in the one transaction that says so.
 
 Message, deliveries and audit are committed together. Unique keys make repeating it safe: the message by (tenant, source,
 source id), the delivery by (message, connection, flow).
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,35 +13,16 @@ from typing import Any
 import orjson
 
 from canonical.errors import InvalidDocumentError
+from canonical.fields import parse_timestamp
 from canonical.registry import CanonicalType, type_named
 from canonical.versions import cast
 from hub.errors import HubError
+from hub.flow import entities
 from hub.flow.context import Context
-from hub.flow.pace import when
-from hub.integrations.routes import InForce
+from hub.flow.recipients import NewMessage, Recipient, recipients
 from hub.policies import audit, schema_version
 from hub.sdk.errors import UntranslatableError
-from hub.sdk.mapping import evaluate
 from hub.store import UnitOfWork, new_id
-
-
-@dataclass(frozen=True)
-class NewMessage:
-    """A valid document on its way in. ``connection_id`` and ``raw_id`` are None for what the API published."""
-
-    tenant_id: str
-    type: str
-    source: str
-    source_id: str
-    data: Mapping[str, Any]
-    event_at: datetime
-    traceparent: str
-    actor: str
-    connection_id: str | None = None
-    raw_id: str | None = None
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    lane: str = "live"
 
 
 @dataclass(frozen=True)
@@ -53,54 +34,6 @@ class Admitted:
     suspect_of: str | None
     deliveries: tuple[str, ...]
     connections: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Recipient:
-    """One connection a document goes to, and by which flow of which revision."""
-
-    flow: str
-    revision: int
-    connection_id: str
-    hold_suspects: bool
-    lane: str
-    available_at: datetime | None = None
-    waits_for: str | None = None
-
-
-def recipients(routes: Iterable[InForce], message: NewMessage, now: datetime) -> list[Recipient]:
-    """Who gets ``message`` by the integrations in force. Raises UntranslatableError (`map_failed`) if a `where` fails.
-
-    A flow gets every major of the types it names; its conditions are asked of the major it names.
-    """
-    found = []
-    for entry in routes:
-        for name, flow in entry.flows():
-            if flow.source not in ("", message.connection_id):
-                continue
-            data = _in_a_major_of(flow.types, message)
-            if data is None or (flow.where and not evaluate(flow.where, data)):
-                continue
-            for target in flow.targets:
-                if target.where and not evaluate(target.where, data):
-                    continue
-                hold = entry.integration.duplicates == "hold"
-                lane = "bulk" if "bulk" in (flow.lane, message.lane) else "live"
-                available, waits = when(flow, name, message.tenant_id, data, now)
-                found.append(Recipient(name, entry.revision, target.connection_id, hold, lane, available, waits))
-    return found
-
-
-def _in_a_major_of(types: Iterable[str], message: NewMessage) -> Mapping[str, Any] | None:
-    """The document in a major that ``types`` name: its own if they do. None if they name none of it."""
-    if message.type in types:
-        return message.data
-    entity = message.type.rpartition(".v")[0]
-    for name in types:
-        named, _, major = name.rpartition(".v")
-        if named == entity and (found := cast(message.type, message.data, int(major))) is not None:
-            return found[1]
-    return None
 
 
 def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
@@ -123,7 +56,13 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
         fingerprint = _digest([message.type, definition.fingerprint(message.data)])
         same = uow.messages.with_fingerprint(message.tenant_id, fingerprint, message_id)
         suspect_of = same["id"] if same else None
-    to = recipients(ctx.routes.in_force(uow, message.tenant_id), message, now)
+    rules = ctx.routes.ownership(uow, message.tenant_id, message.type.rpartition(".v")[0]) if definition.supersedes else None
+    told: list[tuple[Recipient, Mapping[str, Any] | None]]
+    if rules is None:
+        told = [(item, None) for item in recipients(ctx.routes.in_force(uow, message.tenant_id), message, now)]
+    else:
+        told = list(entities.tell(ctx, uow, rules, message, message_id, subject, now))
+    to = [item for item, _ in told]
     held = suspect_of is not None and any(recipient.hold_suspects for recipient in to)
     envelope = _envelope(message, message_id, subject, message.correlation_id or message_id)
     stored, created = uow.messages.add({
@@ -137,7 +76,8 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     })  # fmt: skip
     if not created:  # another process admitted the same fact between our look and our insert
         return _known(uow, stored, message, digest)
-    deliveries = uow.deliveries.add([_delivery(ctx, uow, message, message_id, subject, item, suspect_of, now) for item in to])
+    rows = [_delivery(ctx, uow, message, message_id, subject, item, suspect_of, now, merged) for item, merged in told]
+    deliveries = uow.deliveries.add(rows)
     audit.record(
         uow, message.tenant_id, now, message.actor, "message.suspected" if suspect_of else "message.accepted",
         f"message/{message_id}", type=message.type, source_id=message.source_id, deliveries=len(deliveries),
@@ -171,7 +111,7 @@ def _check_history(uow: UnitOfWork, definition: CanonicalType, message: NewMessa
 
 def _delivery(
     ctx: Context, uow: UnitOfWork, message: NewMessage, message_id: str, subject: str, to: Recipient,
-    suspect_of: str | None, now: datetime,
+    suspect_of: str | None, now: datetime, merged: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     connection = ctx.connection(uow, message.tenant_id, to.connection_id)
     if connection is None:
@@ -184,7 +124,10 @@ def _delivery(
         "lane": to.lane, "subject": subject, "key": delivery_key(message, to), "available_at": to.available_at or now,
         "waits_for": to.waits_for,
         "state": "held" if suspect_of and to.hold_suspects else "pending", "published_at": None, "lease_until": None,
-        "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False, "event_at": message.event_at,
+        "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False,
+        # What owners merged is the state of this moment, whatever the clock of the system that spoke.
+        "event_at": message.event_at if merged is None else parse_timestamp(merged["updated_at"]),
+        "merged": None if merged is None else orjson.dumps(merged).decode(),
         "cause": "", "remedy": "", "external_id": None,
         "cause_code": "suspected_duplicate" if suspect_of and to.hold_suspects else "", "created_at": now,
         "settled_at": None, "corrected": None,

@@ -21,7 +21,8 @@ from canonical.registry import type_named
 from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
-from hub.flow.route import NewMessage, admit
+from hub.flow.recipients import NewMessage
+from hub.flow.route import admit
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for

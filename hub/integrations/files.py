@@ -1,7 +1,7 @@
 """The integration file: its shape, and every problem in it at once, with file and line."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -10,6 +10,7 @@ from canonical.registry import TYPES
 from hub.broker import LANES
 from hub.integrations.cadence import Cadence, parse_cadence
 from hub.policies import schema_version
+from hub.policies.ownership import MERGES, WRITES, Rule, Rules
 from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import ConnectionLimitsSchema, flatten
@@ -49,6 +50,20 @@ class _FlowSchema(_Strict):
     to = fields.List(fields.Nested(_TargetSchema), load_default=list)
 
 
+class _RuleSchema(_Strict):
+    owner = fields.Str(load_default="")
+    merge = fields.Str(load_default="newest", validate=validate.OneOf(MERGES))
+    write = fields.Str(load_default="always", validate=validate.OneOf(WRITES))
+    tolerance_seconds = fields.Float(load_default=0.0, validate=validate.Range(min=0, max=86400))
+
+
+class _Owned(fields.Nested):
+    """A rule, or (in short) the connection that owns the field."""
+
+    def _deserialize(self, value: Any, *arguments: Any, **named: Any) -> Any:
+        return super()._deserialize({"owner": value} if isinstance(value, str) else value, *arguments, **named)
+
+
 class _OverriddenTargetSchema(_Strict):
     where = fields.Str()
     map = fields.Dict(keys=fields.Str(), values=fields.Str(allow_none=True))
@@ -82,6 +97,9 @@ class FileSchema(_Strict):
     connections = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_ConnectionSchema), required=True)
     flows = fields.List(fields.Nested(_FlowSchema), required=True, validate=validate.Length(min=1))
     duplicates = fields.Str(load_default="hold", validate=validate.OneOf(("hold", "pass")))
+    ownership = fields.Dict(
+        keys=fields.Str(), values=fields.Dict(keys=fields.Str(), values=_Owned(_RuleSchema)), load_default=dict
+    )
     environments = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_OverrideSchema), load_default=dict)
     tenants = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverrideSchema), load_default=dict)
 
@@ -118,6 +136,7 @@ class Integration:
     flows: tuple[Flow, ...]
     duplicates: str
     text: str
+    ownership: Mapping[str, Rules] = field(default_factory=dict)
 
 
 def parse_integration(
@@ -133,7 +152,7 @@ def parse_integration(
         data = FileSchema().load(source.data)
     except ValidationError as error:
         raise ManifestError("\n".join(source.error(p, m) for p, m in flatten(error.messages))) from None
-    problems = [*_expressions(data), *_references(data), *_overrides(data)]
+    problems = [*_expressions(data), *_references(data), *_ownership(data), *_overrides(data)]
     if environment and environment not in data["environments"]:
         problems.append(
             ("/environments", f"{environment!r} is not declared; known: {', '.join(data['environments']) or 'none'}")
@@ -145,7 +164,8 @@ def parse_integration(
         problems += _against(data, plugins, tenant_id) if plugins else ()
     if problems:
         raise ManifestError("\n".join(source.error(pointer, problem) for pointer, problem in problems))
-    return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text)
+    rules = {entity: {name: Rule(**rule) for name, rule in of.items()} for entity, of in data["ownership"].items()}
+    return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text, rules)
 
 
 def _overridden(data: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -267,6 +287,28 @@ def _references(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return problems
 
 
+def _ownership(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Entities, fields and owners that are not there."""
+    problems = []
+    states = {name.rpartition(".v")[0] for name, definition in TYPES.items() if definition.supersedes}
+    for entity, rules in data["ownership"].items():
+        here = f"/ownership/{entity}"
+        if entity not in states:
+            problems.append((here, f"no entity with a state; one of {', '.join(sorted(states))}"))
+            continue
+        known = {
+            name for type_name in TYPES if type_name.rpartition(".v")[0] == entity for name in TYPES[type_name].schema.fields
+        }
+        for name, rule in rules.items():
+            if name != "*" and name not in known:
+                problems.append((f"{here}/{name}", f"no field of {entity}; known: {', '.join(sorted(known))}"))
+            if rule["owner"] and rule["owner"] not in data["connections"]:
+                problems.append((f"{here}/{name}", f"{rule['owner']!r} is not a connection here"))
+            if rule["owner"] and rule["merge"] != "newest":
+                problems.append((f"{here}/{name}/merge", "a field with an owner is not merged"))
+    return problems
+
+
 def _against(data: Mapping[str, Any], plugins: Plugins, tenant_id: str) -> list[tuple[str, str]]:
     """What the installed connectors say: they exist, can write these types, have these objects, need these settings."""
     problems: list[tuple[str, str]] = []
@@ -300,6 +342,16 @@ def _against(data: Mapping[str, Any], plugins: Plugins, tenant_id: str) -> list[
                     able = ", ".join(sorted(connector.manifest.writes)) or "nothing"
                     where = f"/flows/{i}/to/{j}/connection"
                     problems.append((where, f"{connector.manifest.connector} cannot write {name}; it writes {able}"))
+                    continue
+                owned = [key for key, rule in data["ownership"].get(name.rpartition(".v")[0], {}).items()
+                         if rule["owner"] == target["connection"]]  # fmt: skip
+                spoken = schema_version.spoken(connector.manifest.writes, name)
+                if owned and not connector.manifest.writes[spoken]["in_part"]:
+                    problems.append((
+                        f"/flows/{i}/to/{j}/connection",
+                        f"{target['connection']} owns {', '.join(owned)} of {name}; {connector.manifest.connector} writes it "
+                        "whole: what it changed itself would be overwritten; its manifest has to declare `partial: true`",
+                    ))  # fmt: skip
         source = _connector(data, plugins, flow["source"])
         if source is not None:
             readable = sorted(name for name, item in source.manifest.objects.items() if item["read"])

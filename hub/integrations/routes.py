@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hub.integrations.files import Flow, Integration, parse_integration
+from hub.policies.ownership import Rules
 from hub.store import Configured, UnitOfWork
 
 
@@ -32,6 +33,11 @@ class Routes:
     def in_force(self, uow: UnitOfWork, tenant_id: str) -> list[InForce]:
         """What routes a tenant's messages now."""
         return self._configured.get(uow, tenant_id, "routes", lambda: self._in_force(uow, tenant_id))
+
+    def ownership(self, uow: UnitOfWork, tenant_id: str, entity: str) -> Rules | None:
+        """The rules for an entity's fields, of the first integration (by name) that has any; None if nobody owns anything."""
+        found = (entry.integration.ownership.get(entity) for entry in self.in_force(uow, tenant_id))
+        return next((rules for rules in found if rules), None)
 
     def _in_force(self, uow: UnitOfWork, tenant_id: str) -> list[InForce]:
         found = []

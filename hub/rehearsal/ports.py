@@ -35,8 +35,8 @@ class Surroundings(Protocol):
     messages: list[tuple[str, dict[str, Any]]]
     announced: list[str]
 
-    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
-        """What the systems around the hub make of a request; raises what the hub would make of no answer."""
+    def answer(self, connection_id: str, request: Request) -> Response:
+        """What a connection's system makes of a request; raises what the hub would make of no answer."""
 
 
 class Crash(BaseException):
@@ -74,7 +74,7 @@ class PortedPerformer(Performer):
     async def _exchange(self, request: Request, session: Any, headers: Any, traceparent: str) -> Response:
         if request.mutates:  # a read leaves no trace
             self._ports("effect")
-        return self._world.answer(request, headers)
+        return self._world.answer(session.connection_id, request)
 
     async def close(self) -> None:
         """Nothing is open."""

@@ -47,7 +47,7 @@ class _World:
         self._late: list[tuple[datetime, Request]] = []
         self._windows = [item["max_in_flight_seconds"] for item in subject.connector.manifest.writes.values()]
 
-    def answer(self, request: Request, headers: Mapping[str, str]) -> Response:
+    def answer(self, connection_id: str, request: Request) -> Response:
         for due, late in [item for item in self._late if item[0] <= self.now]:
             self._late.remove((due, late))
             self._asked(late)

@@ -53,7 +53,9 @@ def _field(item: fields.Field[Any]) -> Json:
 def _shape(item: fields.Field[Any]) -> Json:
     match item:
         case fields.Nested():
-            return _object(item.schema)
+            shape = _object(item.schema)
+            # A field whose own class reads more than an object (a short form) says so by its name for it.
+            return shape if type(item) is fields.Nested else {"anyOf": [shape, {"type": "string"}]}
         case fields.List():
             return {"type": "array", "items": _field(item.inner)}
         case fields.Dict():

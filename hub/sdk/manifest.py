@@ -219,6 +219,7 @@ class _WriteSchema(_Strict):
     external_id = fields.Str(load_default="")
     find = fields.Nested(_FindSchema, load_default=None)
     batch = fields.Int(load_default=1, validate=validate.Range(min=1, max=1000))
+    in_part = fields.Bool(data_key="partial", load_default=False)
 
 
 class _CheckSchema(_Strict):

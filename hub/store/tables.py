@@ -152,6 +152,7 @@ delivery = sa.Table(
     _text("cause_code", 64), sa.Column("cause", sa.Text, nullable=False),
     sa.Column("remedy", sa.Text, nullable=False), _text("external_id", 255, True), _time("created_at"),
     _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True), _text("waits_for", 255, True),
+    sa.Column("merged", sa.Text, nullable=True),
     sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "message_id", "connection_id", "flow"),
     sa.ForeignKeyConstraint(["tenant_id", "message_id"], ["message.tenant_id", "message.id"]),
     # Hold-back, admission and the count of what is under way each look at open rows only, however long the history is.
@@ -187,6 +188,22 @@ cursor = sa.Table(
     "cursor", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _json("value"),
     _time("updated_at"), _time("next_run_at"), _json("run"),
     sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object"),
+)  # fmt: skip
+
+#: What counts of an entity whose fields have owners, and what each system is known to have (`hub.policies.ownership`).
+entity = sa.Table(
+    "entity", metadata, _tenant(), _text("subject"), _text("type", 80), _json("state"),
+    sa.Column("version", sa.BigInteger, nullable=False), _text("tripped", 1000), _time("updated_at"), _time("due_at", True),
+    sa.PrimaryKeyConstraint("tenant_id", "subject"),
+    sa.Index("ix_entity_due", "tenant_id", "due_at", **_only("due_at IS NOT NULL")),
+)  # fmt: skip
+
+#: A change that did not count, or that a person has to decide. States: settled, open, resolved.
+conflict = sa.Table(
+    "conflict", metadata, _tenant(), _id(), _text("subject"), _text("field", 128), _text("origin", 64), _json("wanted"),
+    _json("kept"), _text("why", 1000), _text("state", 16), _text("message_id", 36), _time("at"), _text("resolution", 16),
+    _text("actor"), _text("reason", 1000), _time("resolved_at", True), sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.Index("ix_conflict_state", "tenant_id", "state", "id"), sa.Index("ix_conflict_subject", "tenant_id", "subject", "id"),
 )  # fmt: skip
 
 #: What each record that was read looked like last: a change is told from a repetition, however often it is read.

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from hub.store.attempts import Attempts
 from hub.store.control import Connections, Integrations, Tenants
 from hub.store.deliveries import Deliveries
+from hub.store.entities import Conflicts, Entities
 from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
@@ -45,6 +46,14 @@ class UnitOfWork:
 
     def _configured(self, tenant_id: str) -> None:
         self._versions[tenant_id] = None
+
+    @cached_property
+    def entities(self) -> Entities:
+        return Entities(self._connection)
+
+    @cached_property
+    def conflicts(self) -> Conflicts:
+        return Conflicts(self._connection)
 
     @cached_property
     def records(self) -> Records:

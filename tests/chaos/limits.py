@@ -111,7 +111,7 @@ class Limits(Rig):
                 "revision": 1, "connector": "referee_native", "type": "product.v1", "lane": "live", "subject": subject,
                 "key": f"{name}-{number}", "state": "pending", "available_at": now, "published_at": None, "lease_until": None,
                 "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False, "event_at": now, "cause_code": "",
-                "cause": "", "remedy": "", "external_id": None, "created_at": now, "settled_at": None, "waits_for": None,
+                "cause": "", "remedy": "", "external_id": None, "created_at": now, "settled_at": None, "waits_for": None, "merged": None,
             })  # fmt: skip
         uow.deliveries.add(rows)
 

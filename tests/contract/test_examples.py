@@ -13,11 +13,12 @@ from hub.bootstrap import utc_now
 from hub.contracts.api_versions import version_of
 from hub.contracts.document import document, operations, short_name
 from hub.identity.api_keys import GOVERNANCE_SCOPES, TENANT_SCOPES, create_key
+from hub.store import new_id
 
 OPERATIONS = {name: operation for name, operation in operations().items() if "x-served-by" not in operation}
 #: What an answer holds freely: whatever the connector, the document or the person put there.
 FREE = frozenset({"steps", "detail", "settings", "limits", "document", "openapi", "events", "connectors", "schema", "example", "headers",
-                  "findings", "callers", "verdicts", "obstacles", "touches", "changes", "errors", "run", "links", "raw"})  # fmt: skip
+                  "findings", "callers", "verdicts", "obstacles", "touches", "changes", "errors", "run", "links", "raw", "fields", "systems", "wanted", "kept"})  # fmt: skip
 
 
 class World:
@@ -99,6 +100,20 @@ class World:
         newest = self.web.call("GET", "/v1/contracts/releases")[1]["items"][0]["version"].split(".")
         return f"0.{int(newest[1]) + 1}.0"
 
+    def conflict(self) -> str:
+        """An open one about an entity of which one field is known."""
+        subject, now, identity = "product/SKU-0001", utc_now(), new_id()
+        held = {"name": {"value": "Coffee", "origin": "erp", "at": now.isoformat()}}
+        state = {"id": "1", "fields": held, "said": {"erp": {"at": now.isoformat(), "fields": {"name": "Coffee"}}}}
+        with self.shop.hub.ctx.store.begin() as uow:
+            uow.entities.lock("acme", subject, "product.v2", state, now)
+            uow.conflicts.add([{
+                "tenant_id": "acme", "id": identity, "subject": subject, "field": "name", "origin": "stock", "wanted": "Kaffee",
+                "kept": "Coffee", "why": "a person decides", "state": "open", "message_id": new_id(), "at": now,
+                "resolution": "", "actor": "", "reason": "", "resolved_at": None,
+            }])  # fmt: skip
+        return identity
+
     def integration(self, short: str) -> str:
         """One that is in force, and a shadow beside it where it is about one."""
         operation = next(item for name, item in OPERATIONS.items() if short_name(version_of(name)[1]) == "integrations.apply")
@@ -144,6 +159,8 @@ class World:
             identity = proposal["id"]
             if short == "proposals.decide":
                 body = body | {"fingerprints": [c["fingerprint"] for c in proposal["changes"] if c["severity"] == "ERR"]}
+        elif short.startswith("conflicts."):
+            identity = self.conflict()
         elif short.startswith("sync.") and "{id}" in path:
             run = self._post(
                 "/v1/backfills", {"connection_id": "pos", "object": "inventory_change", "since": "2026-01-01T00:00:00Z"}
@@ -161,6 +178,8 @@ class World:
             .replace("{connector}", "tryton")
             .replace("{integration}", self.integration(short) if "{integration}" in path else "")
         )
+        if short == "conflicts.get_entity":
+            path += "?subject=product/SKU-0001"
         if short == "lineage.get_lineage":
             path += f"?of={self.message()}"
         status, answer, _ = self.web.call(operation["method"].upper(), path, body)

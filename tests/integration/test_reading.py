@@ -148,7 +148,8 @@ def test_a_run_whose_records_vanished_says_so_loudly() -> None:
     hub.end()
 
     assert not run["complete"]
-    assert "1 missing" in run["summary"] and "NOT COMPLETE" in run["summary"]
+    assert "1 missing" in run["summary"]
+    assert "NOT COMPLETE" in run["summary"]
 
 
 def test_what_was_told_in_real_time_is_read_too() -> None:
@@ -185,7 +186,9 @@ def test_on_demand_is_read_when_somebody_asks_and_a_calendar_when_it_is_time() -
     assert (len(nightly.told()), nightly.system.requests - before) == (1, 1)
 
 
-PUSHING = READING.replace("to: []}", "to: []}\n  - {name: books, on: sale.completed.v1, cadence: on_closure, to: [{connection: b}]}")
+PUSHING = READING.replace(
+    "to: []}", "to: []}\n  - {name: books, on: sale.completed.v1, cadence: on_closure, to: [{connection: b}]}"
+)
 
 
 def sale(number: str, day: str = "2026-11-21", till: str = "1") -> dict[str, Any]:
@@ -294,7 +297,8 @@ def test_a_backfill_is_killed_paused_and_resumed_and_doubles_nothing_that_is_rea
     later(world, hours=2)
     world.live(poll)
     counts = Counter(identity for identity, _ in world.told())
-    assert len(counts) == 2000 and set(counts.values()) == {1}, "the backfill and the poll read the same rows: each came once"
+    assert len(counts) == 2000
+    assert set(counts.values()) == {1}, "the backfill and the poll read the same rows: each came once"
     lanes = {row["lane"] for row in world.rows("raw_input")}
     assert lanes == {"bulk"}
     with pytest.raises(HubError, match="cannot be told to pause"):
@@ -318,7 +322,8 @@ def test_a_backfill_of_a_period_ends_with_it_and_says_how_far_it_is() -> None:
 
     assert run["complete"]
     days = {identity[1:3] for identity, _ in world.told()}
-    assert {f"{day:02}" for day in range(60)} <= days and "90" not in days
+    assert {f"{day:02}" for day in range(60)} <= days
+    assert "90" not in days
     assert [progress for progress, _ in seen] == sorted(progress for progress, _ in seen)
 
 

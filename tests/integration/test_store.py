@@ -25,7 +25,7 @@ def _delivery(tenant: str = "a", subject: str = "sale/1", **values: Any) -> dict
         "connector": "tryton", "type": "sale.completed.v1", "lane": "live", "subject": subject, "key": "K", "state": "pending",
         "available_at": NOW, "published_at": None, "lease_until": None, "lease_owner": None, "fence": 0, "attempts": 0,
         "failures": 0, "event_at": NOW, "probe": False, "cause_code": "", "cause": "", "remedy": "", "external_id": None, "created_at": NOW,
-        "settled_at": None, "corrected": None, "waits_for": None, **values,
+        "settled_at": None, "corrected": None, "waits_for": None, "merged": None, **values,
     }  # fmt: skip
 
 

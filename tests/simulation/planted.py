@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from hub.flow import deliver, outcome, replay, translate
+from hub.flow.recipients import NewMessage
 from hub.flow.relay import Relay
-from hub.flow.route import NewMessage
 from hub.identity import vault as vault_module
 from hub.policies import dead_letter, rate_limit
 from hub.runtime import performer as performer_module

@@ -131,7 +131,7 @@ class Target:
         self.on_read: Callable[[], None] | None = None
         self.unwell: Exception | None = None
 
-    def handle(self, request: Request, headers: Any) -> Response:
+    def handle(self, request: Request) -> Response:
         self.requests += 1
         if not request.mutates and self.on_read is not None:
             response, on_read, self.on_read = self._answer(request), self.on_read, None
@@ -218,8 +218,8 @@ class World:
             save_credentials(uow, open_vault(self.settings), TENANT, "till", {"secret": SECRET}, START)
         World._template[target] = World.memory.copy()
 
-    def answer(self, request: Request, headers: Any) -> Response:
-        return self.target.handle(request, headers)
+    def answer(self, connection_id: str, request: Request) -> Response:
+        return self.target.handle(request)
 
     def incarnation(self, crash_at: int = 0) -> "SimHub":
         hub = SimHub(self, Ports(crash_at))

@@ -20,6 +20,42 @@ def upgrade() -> None:
     op.add_column("delivery", sa.Column("waits_for", sa.String(length=255), nullable=True))
     waits = sa.text("waits_for IS NOT NULL")
     op.create_index("ix_delivery_waits", "delivery", ["tenant_id", "waits_for"], postgresql_where=waits, sqlite_where=waits)
+    op.add_column("delivery", sa.Column("merged", sa.Text(), nullable=True))
+    op.create_table(
+        "entity",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("subject", sa.String(length=255), nullable=False),
+        sa.Column("type", sa.String(length=80), nullable=False),
+        sa.Column("state", sa.JSON(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("tripped", sa.String(length=1000), nullable=False),
+        sa.Column("updated_at", UtcTime(timezone=True), nullable=False),
+        sa.Column("due_at", UtcTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "subject", name=op.f("pk_entity")),
+    )
+    due = sa.text("due_at IS NOT NULL")
+    op.create_index("ix_entity_due", "entity", ["tenant_id", "due_at"], postgresql_where=due, sqlite_where=due)
+    op.create_table(
+        "conflict",
+        sa.Column("tenant_id", sa.String(length=64), nullable=False),
+        sa.Column("id", sa.Uuid(as_uuid=False), nullable=False),
+        sa.Column("subject", sa.String(length=255), nullable=False),
+        sa.Column("field", sa.String(length=128), nullable=False),
+        sa.Column("origin", sa.String(length=64), nullable=False),
+        sa.Column("wanted", sa.JSON(), nullable=False),
+        sa.Column("kept", sa.JSON(), nullable=False),
+        sa.Column("why", sa.String(length=1000), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("message_id", sa.String(length=36), nullable=False),
+        sa.Column("at", UtcTime(timezone=True), nullable=False),
+        sa.Column("resolution", sa.String(length=16), nullable=False),
+        sa.Column("actor", sa.String(length=255), nullable=False),
+        sa.Column("reason", sa.String(length=1000), nullable=False),
+        sa.Column("resolved_at", UtcTime(timezone=True), nullable=True),
+        sa.PrimaryKeyConstraint("tenant_id", "id", name=op.f("pk_conflict")),
+    )
+    op.create_index("ix_conflict_state", "conflict", ["tenant_id", "state", "id"])
+    op.create_index("ix_conflict_subject", "conflict", ["tenant_id", "subject", "id"])
     op.create_table(
         "record",
         sa.Column("tenant_id", sa.String(length=64), nullable=False),

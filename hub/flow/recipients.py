@@ -1,0 +1,78 @@
+"""Content-Based Router and Recipient List: which connections get a document, by which flow, and when."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from canonical.versions import cast
+from hub.flow.pace import when
+from hub.integrations.routes import InForce
+from hub.sdk.mapping import evaluate
+
+
+@dataclass(frozen=True)
+class NewMessage:
+    """A valid document on its way in. ``connection_id`` and ``raw_id`` are None for what the API published."""
+
+    tenant_id: str
+    type: str
+    source: str
+    source_id: str
+    data: Mapping[str, Any]
+    event_at: datetime
+    traceparent: str
+    actor: str
+    connection_id: str | None = None
+    raw_id: str | None = None
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    lane: str = "live"
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """One connection a document goes to, and by which flow of which revision."""
+
+    flow: str
+    revision: int
+    connection_id: str
+    hold_suspects: bool
+    lane: str
+    available_at: datetime | None = None
+    waits_for: str | None = None
+
+
+def recipients(routes: Iterable[InForce], message: NewMessage, now: datetime) -> list[Recipient]:
+    """Who gets ``message`` by the integrations in force. Raises UntranslatableError (`map_failed`) if a `where` fails.
+
+    A flow gets every major of the types it names; its conditions are asked of the major it names.
+    """
+    found = []
+    for entry in routes:
+        for name, flow in entry.flows():
+            if flow.source not in ("", message.connection_id):
+                continue
+            data = _in_a_major_of(flow.types, message)
+            if data is None or (flow.where and not evaluate(flow.where, data)):
+                continue
+            for target in flow.targets:
+                if target.where and not evaluate(target.where, data):
+                    continue
+                hold = entry.integration.duplicates == "hold"
+                lane = "bulk" if "bulk" in (flow.lane, message.lane) else "live"
+                available, waits = when(flow, name, message.tenant_id, data, now)
+                found.append(Recipient(name, entry.revision, target.connection_id, hold, lane, available, waits))
+    return found
+
+
+def _in_a_major_of(types: Iterable[str], message: NewMessage) -> Mapping[str, Any] | None:
+    """The document in a major that ``types`` name: its own if they do. None if they name none of it."""
+    if message.type in types:
+        return message.data
+    entity = message.type.rpartition(".v")[0]
+    for name in types:
+        named, _, major = name.rpartition(".v")
+        if named == entity and (found := cast(message.type, message.data, int(major))) is not None:
+            return found[1]
+    return None
