@@ -51,7 +51,7 @@ def tell(
     row = uow.entities.lock(message.tenant_id, subject, kept_as, ownership.empty(), now)
     state, changed = row["state"], []
     if message.source != HUB_SOURCE:
-        heard = ownership.hear(state, rules, message.connection_id or "", data, message.event_at)
+        heard = ownership.hear(state, rules, message.connection_id or "", data, message.event_at, message.polled)
         state, changed = heard.state, heard.changed
         _record(uow, message, message_id, subject, heard.conflicts, now)
     tripped = row["tripped"] or _loop(uow, message, message_id, subject, state, changed, now)

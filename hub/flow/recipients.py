@@ -13,7 +13,10 @@ from hub.sdk.mapping import evaluate
 
 @dataclass(frozen=True)
 class NewMessage:
-    """A valid document on its way in. ``connection_id`` and ``raw_id`` are None for what the API published."""
+    """A valid document on its way in. ``connection_id`` and ``raw_id`` are None for what the API published.
+
+    ``polled``: it was read, so it is how things were then; what is told by a webhook may have been overtaken.
+    """
 
     tenant_id: str
     type: str
@@ -28,6 +31,7 @@ class NewMessage:
     correlation_id: str | None = None
     causation_id: str | None = None
     lane: str = "live"
+    polled: bool = False
 
 
 @dataclass(frozen=True)

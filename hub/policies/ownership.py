@@ -73,16 +73,21 @@ def empty() -> dict[str, Any]:
     return {"id": "", "fields": {}, "said": {}}
 
 
-def hear(state: Mapping[str, Any], rules: Rules, origin: str, data: Mapping[str, Any], at: datetime) -> Heard:
+def hear(
+    state: Mapping[str, Any], rules: Rules, origin: str, data: Mapping[str, Any], at: datetime, polled: bool = False
+) -> Heard:
     """``origin`` (a connection, or '' for the hub's API) says how the entity is at a time of its own clock.
 
-    An older word than its last is stale as a whole: what it says has been said better.
+    An older word than its last is stale as a whole: what it says has been said better. Of two of one time (clocks tick in
+    seconds) the one that was read counts: a webhook may have been overtaken, and what it told is read again.
     """
     found = Heard(copy.deepcopy(dict(state)), [], [])
     said = found.state["said"].setdefault(origin, {"at": _NEVER.isoformat(), "fields": {}})
-    if datetime.fromisoformat(said["at"]) > at:
+    last = datetime.fromisoformat(said["at"])
+    if last > at or (last == at and said.get("polled", False) and not polled):
         found.stale = True
         return found
+    said["polled"] = polled
     known = said["fields"]
     found.state["id"] = found.state["id"] or str(data.get("id", ""))
     for field, value in data.items():

@@ -72,6 +72,16 @@ def test_the_tutorials_integration_is_accepted() -> None:
     assert [flow.name for flow in integration.flows] == ["counts"]
 
 
+def test_the_how_tos_pieces_of_an_integration_are_one() -> None:
+    pieces = _blocks("howto/keep-systems-in-step.md", "yaml")
+
+    integration = parse_integration("".join(pieces), "stores.yaml", None, "north", "sandbox")
+
+    assert [flow.cadence.text for flow in integration.flows] == ["realtime", "every 900 s", "on_demand"]
+    assert integration.ownership["product"]["brand"].write == "if_empty"
+    assert integration.connections["erp"]["base_url"] == "https://erp-test.example.com"
+
+
 def test_the_references_examples_are_valid() -> None:
     examples = [json.loads(block) for block in _blocks("reference/canonical.md", "json")]
 
