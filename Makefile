@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # The variables of a list that are set, as options: MINUTES=1 becomes --minutes 1.
 options = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
 
-.PHONY: help demo test chaos outage limits fairness isolation fuzz check contracts fix generate lock clean
+.PHONY: help demo test chaos outage limits fairness isolation backfill fuzz check contracts fix generate lock clean
 help:  ## what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -48,6 +48,9 @@ fairness: $(VENV)/.dev  ## quiet tenants beside one that sends a hundred times a
 
 isolation: $(VENV)/.dev  ## what a connector in a process of its own costs, beside one in the hub's (DELIVERIES, TURNS)
 	@cd tests && ../$(BIN)/python -m benchmarks $(call options,DELIVERIES TURNS)
+
+backfill: $(VENV)/.dev  ## a history of RECORDS beside live sales, KILLS times killed: its cost, losses, estimate (SECONDS, DATABASE_URL)
+	@cd tests && ../$(BIN)/python -m benchmarks.backfill $(call options,RECORDS KILLS SECONDS DATABASE_URL)
 
 fuzz: $(VENV)/.dev  ## the whole contract against a running hub, by Schemathesis (EXAMPLES of each operation, SEED, DATABASE_URL)
 	@cd tests && ../$(BIN)/python -m contract.fuzz $(call options,EXAMPLES SEED DATABASE_URL)

@@ -28,7 +28,7 @@ def resolve(ctx: Context, client: Client, id_: str, body: Any) -> dict[str, Any]
     return _public(entities.resolve(ctx, client.tenant_id, id_, body["keep"], f"key/{client.name}", reason(body)))
 
 
-def get_entity(ctx: Context, client: Client, subject: str) -> dict[str, Any]:
+def get_entity(ctx: Context, client: Client, subject: str = "") -> dict[str, Any]:
     """What counts of an entity, field by field, and what each system is known to have."""
     with ctx.store.read() as uow:
         row = uow.entities.get(client.tenant_id, subject)

@@ -68,6 +68,18 @@ def tell(
     return [] if tripped else needs(ctx, uow, rules, saved, message.lane)
 
 
+def confirm(uow: UnitOfWork, rules: Rules, message: NewMessage, message_id: str, subject: str, now: datetime) -> None:
+    """What a webhook told is read, too: it counts now, if the webhook's word was taken for overtaken."""
+    row = uow.entities.locked(message.tenant_id, subject)
+    data = schema_version.cast(message.type, message.data, newest(message.type))
+    if row is None or data is None:
+        return
+    heard = ownership.hear(row["state"], rules, message.connection_id or "", data, message.event_at, polled=True)
+    _record(uow, message, message_id, subject, heard.conflicts, now)
+    due = now if heard.changed or heard.conflicts else row["due_at"]
+    uow.entities.save({**row, "state": heard.state, "version": row["version"] + bool(heard.changed), "due_at": due})
+
+
 def needs(
     ctx: Context, uow: UnitOfWork, rules: Rules, row: Row, lane: str = "live"
 ) -> list[tuple[Recipient, Mapping[str, Any]]]:

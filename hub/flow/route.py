@@ -46,9 +46,12 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     now = ctx.clock()
     digest = _digest([message.type, message.data])
     known = uow.messages.by_source(message.tenant_id, message.source, message.source_id)
-    if known is not None:
-        return _known(uow, known, message, digest)
     subject = definition.subject(message.data)
+    rules = ctx.routes.ownership(uow, message.tenant_id, message.type.rpartition(".v")[0]) if definition.supersedes else None
+    if known is not None:
+        if rules is not None and message.polled and known["digest"] == digest:
+            entities.confirm(uow, rules, message, known["id"], subject, now)
+        return _known(uow, known, message, digest)
     _check_history(uow, definition, message, subject)
     message_id = new_id()
     fingerprint = suspect_of = None
@@ -56,7 +59,6 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
         fingerprint = _digest([message.type, definition.fingerprint(message.data)])
         same = uow.messages.with_fingerprint(message.tenant_id, fingerprint, message_id)
         suspect_of = same["id"] if same else None
-    rules = ctx.routes.ownership(uow, message.tenant_id, message.type.rpartition(".v")[0]) if definition.supersedes else None
     told: list[tuple[Recipient, Mapping[str, Any] | None]]
     if rules is None:
         told = [(item, None) for item in recipients(ctx.routes.in_force(uow, message.tenant_id), message, now)]

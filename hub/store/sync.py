@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Repository, Row
-from hub.store.tables import cursor, delivery, message, raw_input, record, sync_run
+from hub.store.tables import cursor, record, sync_run
 
 _RECORD_KEY = ("tenant_id", "connection_id", "object", "ref")
 
@@ -24,6 +24,21 @@ def _put(given: Any, insert: Any) -> Any:
     return statement.on_conflict_do_update(index_elements=_RECORD_KEY, set_=changed).returning(record.c.ref)
 
 
+_RAW_STATES = sa.text("SELECT state, count(*) FROM raw_input WHERE tenant_id = :tenant AND run_id = :run GROUP BY state")
+#: Each raw input's messages, each message's deliveries, by index; PostgreSQL is told to, as it cannot know how few there are.
+_DELIVERY_STATES = {
+    "postgresql": sa.text(
+        "WITH found AS MATERIALIZED (SELECT m.id FROM raw_input r, LATERAL (SELECT id FROM message WHERE tenant_id = :tenant"
+        " AND raw_id = r.id OFFSET 0) m WHERE r.tenant_id = :tenant AND r.run_id = :run)"
+        " SELECT d.state, count(*) FROM found, LATERAL (SELECT state FROM delivery WHERE tenant_id = :tenant"
+        " AND message_id = found.id OFFSET 0) d GROUP BY d.state"
+    ),
+    "sqlite": sa.text(
+        "SELECT d.state, count(*) FROM raw_input r JOIN message m ON m.tenant_id = r.tenant_id AND m.raw_id = r.id"
+        " JOIN delivery d ON d.tenant_id = m.tenant_id AND d.message_id = m.id"
+        " WHERE r.tenant_id = :tenant AND r.run_id = :run GROUP BY d.state"
+    ),
+}
 _KNOWN = Bulk([record.c[name] for name in _RECORD_KEY], _known)
 _PUT = Bulk(list(record.c), _put)
 
@@ -90,11 +105,7 @@ class Runs(Repository):
 
     def reckoning(self, tenant_id: str, run_id: str) -> dict[str, dict[str, int]]:
         """How many of a run's raw inputs (`raw`) and of their deliveries (`deliveries`) are in each state."""
-        of = (raw_input.c.tenant_id == tenant_id, raw_input.c.run_id == run_id)
-        raws = self._c.execute(sa.select(raw_input.c.state, sa.func.count()).where(*of).group_by(raw_input.c.state))
-        joined = (
-            raw_input.join(message, sa.and_(message.c.tenant_id == raw_input.c.tenant_id, message.c.raw_id == raw_input.c.id))
-            .join(delivery, sa.and_(delivery.c.tenant_id == message.c.tenant_id, delivery.c.message_id == message.c.id))
-        )  # fmt: skip
-        states = sa.select(delivery.c.state, sa.func.count()).select_from(joined).where(*of).group_by(delivery.c.state)
-        return {"raw": {row[0]: row[1] for row in raws}, "deliveries": {row[0]: row[1] for row in self._c.execute(states)}}
+        of = {"tenant": tenant_id, "run": run_id if self._c.dialect.name == "postgresql" else run_id.replace("-", "")}
+        raws = self._c.execute(_RAW_STATES, of)
+        states = self._c.execute(_DELIVERY_STATES[self._c.dialect.name], of)
+        return {"raw": {row[0]: row[1] for row in raws}, "deliveries": {row[0]: row[1] for row in states}}
