@@ -38,7 +38,7 @@ def get_entity(ctx: Context, client: Client, subject: str = "") -> dict[str, Any
     return {
         "subject": subject, "type": row["type"], "version": row["version"], "stopped": row["tripped"],
         "fields": state["fields"],
-        "systems": {name or "api": said["fields"] for name, said in state["said"].items()}, "updated_at": row["updated_at"],
+        "systems": {name: said["fields"] for name, said in state["said"].items()}, "updated_at": row["updated_at"],
     }  # fmt: skip
 
 

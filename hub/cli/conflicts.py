@@ -21,7 +21,7 @@ def conflicts(state: str | None, subject: str | None, limit: int, url: str, key:
     def text(page: Any) -> str:
         rows = [
             f"{item['id']}  {item['state']:8} {item['subject']} {item['field']}\n"
-            f"    {item['origin'] or 'api'} wanted {_short(item['wanted'])}, kept {_short(item['kept'])}: {item['why']}"
+            f"    {item['origin']} wanted {_short(item['wanted'])}, kept {_short(item['kept'])}: {item['why']}"
             for item in page["items"]
         ]
         return "\n".join(rows) or "no conflicts"

@@ -51,7 +51,7 @@ def tell(
     row = uow.entities.lock(message.tenant_id, subject, kept_as, ownership.empty(), now)
     state, changed = row["state"], []
     if message.source != HUB_SOURCE:
-        heard = ownership.hear(state, rules, message.connection_id or "", data, message.event_at, message.polled)
+        heard = ownership.hear(state, rules, message.connection_id or ownership.API, data, message.event_at, message.polled)
         state, changed = heard.state, heard.changed
         _record(uow, message, message_id, subject, heard.conflicts, now)
     tripped = row["tripped"] or _loop(uow, message, message_id, subject, state, changed, now)
@@ -74,7 +74,7 @@ def confirm(uow: UnitOfWork, rules: Rules, message: NewMessage, message_id: str,
     data = schema_version.cast(message.type, message.data, newest(message.type))
     if row is None or data is None:
         return
-    heard = ownership.hear(row["state"], rules, message.connection_id or "", data, message.event_at, polled=True)
+    heard = ownership.hear(row["state"], rules, message.connection_id or ownership.API, data, message.event_at, polled=True)
     _record(uow, message, message_id, subject, heard.conflicts, now)
     due = now if heard.changed or heard.conflicts else row["due_at"]
     uow.entities.save({**row, "state": heard.state, "version": row["version"] + bool(heard.changed), "due_at": due})
@@ -171,16 +171,16 @@ def _loop(
         item for item in state.get("changes", []) if (now - datetime.fromisoformat(item[0])).total_seconds() < _LOOP_SECONDS
     ]
     if changed:
-        recent = [*recent, [now.isoformat(), message.connection_id or "", list(changed)[:5]]][-_LOOP_CHANGES:]
+        recent = [*recent, [now.isoformat(), message.connection_id or ownership.API, list(changed)[:5]]][-_LOOP_CHANGES:]
     state["changes"] = recent
     turns = sum(1 for one, other in pairwise(recent) if one[1] != other[1])
     if len(recent) < _LOOP_CHANGES or turns < _LOOP_CHANGES - 2:
         return ""
-    origins = " and ".join(sorted({item[1] or "the API" for item in recent}))
+    origins = " and ".join(sorted({item[1] for item in recent}))
     fields = ", ".join(sorted({field for item in recent for field in item[2]}))
     why = f"loop: {origins} changed {fields} by turns, {len(recent)} times in {_LOOP_SECONDS:.0f} s; give the field an owner"
     state["changes"] = []
-    stopped = ownership.Conflict("*", message.connection_id or "", None, None, why, open=True)
+    stopped = ownership.Conflict("*", message.connection_id or ownership.API, None, None, why, open=True)
     uow.conflicts.add([_conflict(message.tenant_id, message_id, subject, stopped, now)])
     audit.record(uow, message.tenant_id, now, message.actor, "entity.tripped", subject, why=why, message_id=message_id)
     return why

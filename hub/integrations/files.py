@@ -10,7 +10,7 @@ from canonical.registry import TYPES
 from hub.broker import LANES
 from hub.integrations.cadence import Cadence, parse_cadence
 from hub.policies import schema_version
-from hub.policies.ownership import MERGES, WRITES, Rule, Rules
+from hub.policies.ownership import API, MERGES, WRITES, Rule, Rules
 from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import ConnectionLimitsSchema, flatten
@@ -302,7 +302,7 @@ def _ownership(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         for name, rule in rules.items():
             if name != "*" and name not in known:
                 problems.append((f"{here}/{name}", f"no field of {entity}; known: {', '.join(sorted(known))}"))
-            if rule["owner"] and rule["owner"] not in data["connections"]:
+            if rule["owner"] not in ("", API, *data["connections"]):
                 problems.append((f"{here}/{name}", f"{rule['owner']!r} is not a connection here"))
             if rule["owner"] and rule["merge"] != "newest":
                 problems.append((f"{here}/{name}/merge", "a field with an owner is not merged"))

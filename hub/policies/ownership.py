@@ -12,6 +12,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+#: Who publishes by the hub's API, as an origin and as an owner.
+API = "api"
 MERGES = ("newest", "union", "sum", "review")
 WRITES = ("always", "create", "update", "if_empty")
 #: Not fields of the entity: each system has its own.
@@ -26,7 +28,7 @@ class Rule:
     """Who may change a field, what happens where nobody owns it, and when it is written to others.
 
     Attributes:
-        owner: the connection whose word alone counts; '' for nobody's.
+        owner: the connection (or `API`) whose word alone counts; '' for nobody's.
         merge: newest, union (of lists), sum (of differences, for numbers) or review (by a person).
         write: always, create (only to a system that has not got the entity), update (only to one that has), if_empty.
         tolerance_seconds: two systems' times that are no further apart do not say who was first: a person decides.
@@ -76,7 +78,7 @@ def empty() -> dict[str, Any]:
 def hear(
     state: Mapping[str, Any], rules: Rules, origin: str, data: Mapping[str, Any], at: datetime, polled: bool = False
 ) -> Heard:
-    """``origin`` (a connection, or '' for the hub's API) says how the entity is at a time of its own clock.
+    """``origin`` (a connection, or `API`) says how the entity is at a time of its own clock.
 
     An older word than its last is stale as a whole: what it says has been said better. Of two of one time (clocks tick in
     seconds) the one that was read counts: a webhook may have been overtaken, and what it told is read again.
@@ -140,7 +142,7 @@ def _merged(rule: Rule, current: Mapping[str, Any], value: Any, before: Any, at:
     apart = at - datetime.fromisoformat(current["at"])
     if abs(apart) < timedelta(seconds=rule.tolerance_seconds):
         return held, f"who was first is not knowable within {rule.tolerance_seconds:g} s: a person decides", True
-    return (value, "newest", False) if apart >= timedelta(0) else (held, f"{current['origin'] or 'the API'} was later", False)
+    return (value, "newest", False) if apart >= timedelta(0) else (held, f"{current['origin'] or 'a person'} was later", False)
 
 
 def wanted(state: Mapping[str, Any], rules: Rules, target: str) -> dict[str, Any]:

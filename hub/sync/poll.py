@@ -268,6 +268,9 @@ class Poller:
                     })  # fmt: skip
                 uow.raws.add_many([_raw(read, row, traceparent, now) for row in rows])
                 uow.records.put(rows)
+            if read.polled and read.run_id is not None:
+                counts = {name: read.report[name] for name in ("pages", "read", "new")}
+                uow.runs.save(stream.tenant_id, read.run_id, ["running"], {**counts, "updated_at": now})
             save(uow, cursor, None)
         if fresh:
             ctx.raw_arrived.set()
