@@ -76,7 +76,12 @@ def test_conflicts_are_listed_and_decided(shop: Shop) -> None:
     shop.web.call("POST", "/v1/events", envelope(product, "product.v1", "p9"))
 
     (conflict,) = hub(shop, "conflicts", "--state", "open", code=1)["items"]
-    assert (conflict["field"], conflict["wanted"], conflict["kept"], conflict["why"]) == ("category", "Gifts", "Food", "a person decides")
+    assert (conflict["field"], conflict["wanted"], conflict["kept"], conflict["why"]) == (
+        "category",
+        "Gifts",
+        "Food",
+        "a person decides",
+    )
     assert "wanted" in hub(shop, "conflicts", text=True, code=1)
     resolved = hub(shop, "resolve", conflict["id"], "--keep", "wanted", "--reason", "asked")
     assert (resolved["state"], resolved["actor"]) == ("resolved", "key/ops")
