@@ -272,9 +272,8 @@ def _run(bench: Bench, system: System, options: Any) -> int:
     errors = [abs(left / (read_at - at) - 1) for at, left in estimates if read_at - at > 0.1 * (read_at - started)]
     print(f"\n{options.records} records in {took:.0f} s ({options.records / took:.0f} a second), killed {kills} times: "
           f"lost {lost}, doubled {doubled}")  # fmt: skip
-    print(
-        f"read in {read_at - started:.0f} s; remaining time was off by {100 * statistics.median(errors or [0]):.0f} % (median)"
-    )
+    off = f"off by {100 * statistics.median(errors):.0f} % (median of {len(errors)})" if errors else "not told: too short"
+    print(f"read in {read_at - started:.0f} s; remaining time after the first tenth {off}")
     print(found["summary"])
     return 1 if lost or doubled else 0
 
