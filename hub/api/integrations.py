@@ -4,7 +4,9 @@ import re
 from datetime import datetime
 from typing import Any
 
-from canonical.fields import parse_timestamp
+from marshmallow import ValidationError
+
+from canonical.fields import Timestamp, parse_timestamp
 from hub.api.messages import reason
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
@@ -163,10 +165,13 @@ def _window(body: Any) -> Window:
 
 
 def _time(body: Any, name: str) -> datetime | None:
+    if body.get(name) is None:
+        return None
     try:
-        return parse_timestamp(body[name]) if body.get(name) else None
-    except ValueError as error:
-        raise _wrong(f"/{name}", str(error)) from None
+        return parse_timestamp(Timestamp().deserialize(body[name]))
+    except ValidationError as error:
+        wrong = {"code": "invalid_field", "field": f"/{name}", "message": str(error.messages[0])}
+        raise HubError("invalid_request", errors=[wrong]) from None
 
 
 def _wrong(field: str, message: str) -> HubError:
