@@ -51,7 +51,7 @@ def tell(
     row = uow.entities.lock(message.tenant_id, subject, kept_as, ownership.empty(), now)
     state, changed = row["state"], []
     if message.source != HUB_SOURCE:
-        heard = ownership.hear(state, rules, message.connection_id or ownership.API, data, message.event_at, message.polled)
+        heard = ownership.hear(state, rules, message.connection_id or ownership.API, data, message.event_at, message.read_at)
         state, changed = heard.state, heard.changed
         _record(uow, message, message_id, subject, heard.conflicts, now)
     tripped = row["tripped"] or _loop(uow, message, message_id, subject, state, changed, now)
@@ -74,7 +74,7 @@ def confirm(uow: UnitOfWork, rules: Rules, message: NewMessage, message_id: str,
     data = schema_version.cast(message.type, message.data, newest(message.type))
     if row is None or data is None:
         return
-    heard = ownership.hear(row["state"], rules, message.connection_id or ownership.API, data, message.event_at, polled=True)
+    heard = ownership.hear(row["state"], rules, message.connection_id or ownership.API, data, message.event_at, message.read_at)
     _record(uow, message, message_id, subject, heard.conflicts, now)
     due = now if heard.changed or heard.conflicts else row["due_at"]
     uow.entities.save({**row, "state": heard.state, "version": row["version"] + bool(heard.changed), "due_at": due})

@@ -15,7 +15,7 @@ from hub.sdk.mapping import evaluate
 class NewMessage:
     """A valid document on its way in. ``connection_id`` and ``raw_id`` are None for what the API published.
 
-    ``polled``: it was read, so it is how things were then; what is told by a webhook may have been overtaken.
+    ``read_at``: when it was read, if it was: so things were then; what a webhook tells may have been overtaken.
     """
 
     tenant_id: str
@@ -31,7 +31,7 @@ class NewMessage:
     correlation_id: str | None = None
     causation_id: str | None = None
     lane: str = "live"
-    polled: bool = False
+    read_at: datetime | None = None
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     subject = definition.subject(message.data)
     rules = ctx.routes.ownership(uow, message.tenant_id, message.type.rpartition(".v")[0]) if definition.supersedes else None
     if known is not None:
-        if rules is not None and message.polled and known["digest"] == digest:
+        if rules is not None and message.read_at is not None and known["digest"] == digest:
             entities.confirm(uow, rules, message, known["id"], subject, now)
         return _known(uow, known, message, digest)
     _check_history(uow, definition, message, subject)

@@ -186,7 +186,7 @@ class Translator:
             row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
             document.data, parse_timestamp(occurred) if occurred else row["received_at"], traceparent,
             f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
-            polled=row["kind"] == "poll",
+            read_at=row["received_at"] if row["kind"] == "poll" else None,
         )  # fmt: skip
 
     def _failed(self, row: Row, session: Session | None, error: Exception) -> None:

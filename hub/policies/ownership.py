@@ -76,20 +76,21 @@ def empty() -> dict[str, Any]:
 
 
 def hear(
-    state: Mapping[str, Any], rules: Rules, origin: str, data: Mapping[str, Any], at: datetime, polled: bool = False
+    state: Mapping[str, Any], rules: Rules, origin: str, data: Mapping[str, Any], at: datetime, read_at: datetime | None = None
 ) -> Heard:
     """``origin`` (a connection, or `API`) says how the entity is at a time of its own clock.
 
     An older word than its last is stale as a whole: what it says has been said better. Of two of one time (clocks tick in
-    seconds) the one that was read counts: a webhook may have been overtaken, and what it told is read again.
+    seconds) the one that was read last counts: a webhook may have been overtaken, and what it told is read again.
     """
     found = Heard(copy.deepcopy(dict(state)), [], [])
     said = found.state["said"].setdefault(origin, {"at": _NEVER.isoformat(), "fields": {}})
     last = datetime.fromisoformat(said["at"])
-    if last > at or (last == at and said.get("polled", False) and not polled):
+    before = datetime.fromisoformat(said["read_at"]) if said.get("read_at") else None
+    if last > at or (last == at and before is not None and (read_at is None or read_at < before)):
         found.stale = True
         return found
-    said["polled"] = polled
+    said["read_at"] = read_at.isoformat() if read_at else None
     known = said["fields"]
     found.state["id"] = found.state["id"] or str(data.get("id", ""))
     for field, value in data.items():

@@ -46,9 +46,10 @@ def test_what_is_told_as_before_is_no_change_whatever_others_did_meanwhile() -> 
 def test_an_older_word_of_the_same_system_is_stale_and_one_of_the_same_time_counts_if_it_was_read() -> None:
     heard = said({}, ("a", 5, {"x": 2}), ("a", 4, {"x": 1}))
     assert heard.stale
-    state = hear(empty(), {}, "a", {"x": 1}, AT, polled=True).state
+    state = hear(empty(), {}, "a", {"x": 1}, AT, read_at=at(5)).state
     assert hear(state, {}, "a", {"x": 2}, AT).stale
-    assert hear(state, {}, "a", {"x": 2}, AT, polled=True).changed == ["x"]
+    assert hear(state, {}, "a", {"x": 2}, AT, read_at=at(4)).stale
+    assert hear(state, {}, "a", {"x": 2}, AT, read_at=at(6)).changed == ["x"]
 
 
 @pytest.mark.parametrize(
