@@ -15,16 +15,15 @@ from hub.sync.poll import Poller, Stream
 
 def list_streams(ctx: Context, client: Client) -> dict[str, Any]:
     """What flows read, by connection and object."""
-    streams = [stream for stream in Poller(ctx).streams() if stream.tenant_id == client.tenant_id]
+    streams = Poller(ctx).streams(client.tenant_id)
     return {"items": [_stream(ctx, stream) for stream in sorted(streams, key=lambda s: s.name)], "next_cursor": None}
 
 
 def read_now(ctx: Context, client: Client, connection_id: str, object_: str) -> dict[str, Any]:
     """Let a stream be read at once, whatever its cadence."""
-    wanted = (client.tenant_id, connection_id, object_)
-    for stream in Poller(ctx).streams():
-        if (stream.tenant_id, stream.connection_id, stream.object) == wanted:
-            runs.hasten(ctx, *wanted)
+    for stream in Poller(ctx).streams(client.tenant_id):
+        if (stream.connection_id, stream.object) == (connection_id, object_):
+            runs.hasten(ctx, client.tenant_id, connection_id, object_)
             return _stream(ctx, stream)
     raise NotFoundError("stream", f"{connection_id}/{object_}")
 

@@ -5,6 +5,7 @@ merged from one state. A delivery goes to whoever is not known to have what coun
 said something in vain gets the owner's word back, and an echo is nobody's news.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
@@ -27,6 +28,7 @@ from hub.sdk.mapping import evaluate
 from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
 
+log = logging.getLogger(__name__)
 #: What the hub says by itself: no system has changed anything, somebody lacks what counts.
 HUB_SOURCE = "/hub/state"
 #: So many changes by turns of different systems in so short a time are a loop, and no work of people.
@@ -125,6 +127,10 @@ def _document(ctx: Context, uow: UnitOfWork, rules: Rules, row: Row, connection_
     if connector is None or spoken is None:
         return None
     in_part = bool(connector.manifest.writes[spoken]["in_part"])
+    owns = any(rule.owner == connection_id for rule in rules.values())
+    if owns and not in_part:  # another integration's flow leads here: its file could not be refused for it
+        log.warning("%s: %s owns fields of it and is written whole; nothing is sent", row["subject"], connection_id)
+        return None
     document = ownership.document(row["state"], rules, connection_id, row["updated_at"], in_part)
     whole = {**{field: held["value"] for field, held in row["state"]["fields"].items()}, **document}
     if not _complete(type_named(row["type"]), whole):

@@ -35,6 +35,8 @@ from hub.telemetry import SpanKind, traceparent_of
 log = logging.getLogger(__name__)
 #: Pages of one run before others get their turn.
 _PAGES = 50
+#: A longer id is known by its beginning and its digest.
+_MOST_REF = 255
 #: Pages of a backfill before it gives way.
 _BACKFILL_PAGES = 5
 
@@ -81,11 +83,11 @@ class Poller:
         #: What webhooks lose is read: every stream that is told in real time is polled, too.
         self._backing = Cadence("every", backing)
 
-    def streams(self) -> list[Stream]:
-        """Every stream that the integrations in force ask for."""
+    def streams(self, of: str | None = None) -> list[Stream]:
+        """Every stream that the integrations in force ask for; ``of`` one tenant, or of all."""
         found: dict[tuple[str, str, str], set[Cadence]] = {}
         with self._ctx.store.read() as uow:
-            for tenant_id in uow.tenants.ids():
+            for tenant_id in uow.tenants.ids() if of is None else [of]:
                 active = {row["connection_id"] for row in uow.connections.all(tenant_id) if row["state"] == "active"}
                 for entry in self._ctx.routes.in_force(uow, tenant_id):
                     for _, flow in entry.flows():
@@ -293,7 +295,8 @@ class Poller:
 def _ref(session: Session, name: str, record: Any) -> str:
     """A record's id; '' for one that has none: it is told apart by its content, and quarantined when it is translated."""
     try:
-        return session.connector.change_of(name, record).ref[:255]
+        ref = session.connector.change_of(name, record).ref
+        return ref if len(ref) <= _MOST_REF else f"{ref[:150]}#{hashlib.sha256(ref.encode()).hexdigest()}"
     except (ConnectorError, ValueError, LookupError, TypeError, AttributeError):
         return ""
 

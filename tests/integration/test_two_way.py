@@ -429,6 +429,20 @@ def test_an_owner_that_would_be_overwritten_is_refused_when_the_file_is_read() -
         parse_integration(INTEGRATION, "sync.yaml", Plugins({"side": Whole}))
 
 
+def test_an_owner_that_another_integration_would_write_whole_gets_nothing() -> None:
+    class Whole(Side):
+        manifest = parse_manifest(MANIFEST.replace("    partial: true\n", ""), "side.yaml")
+
+    world = Both()
+    world.connectors = {"side": Whole}  # it was installed later, or its flow is another file's
+    world.sides["b"].edit("P", brand="House")
+    world.sides["a"].edit("P", name="Coffee")
+    settled(world)
+
+    assert world.sides["b"].written == []
+    assert world.sides["b"].rows["P"]["brand"] == "House"
+
+
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [("name: a,", "nme: a,", "no field of product; known: active"), ("name: a,", "name: c,", "'c' is not a connection here"),

@@ -47,6 +47,17 @@ def test_a_delivery_that_no_look_up_can_settle_is_told() -> None:
     assert any(line.startswith("stock.adjusted.v1: answer lost") for line in lines), lines
 
 
+def test_beside_the_base_alone_the_rule_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lacking:
+        def load(self) -> Any:
+            raise ModuleNotFoundError("no", name="sqlalchemy")
+
+    monkeypatch.setattr(engine, "entry_points", lambda group: [Lacking()])
+
+    with pytest.raises(InapplicableError, match="needs sqlalchemy"):
+        list(RULES["survives-the-hub"].check(subject()))
+
+
 def test_beside_no_engine_the_rule_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "entry_points", lambda group: [])
 

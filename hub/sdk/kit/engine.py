@@ -17,4 +17,8 @@ def survives_the_hub(subject: Subject) -> Iterator[str]:
     found = next(iter(entry_points(group="hub.rehearsals")), None) if there else None
     if found is None:
         raise InapplicableError("the hub's engine is not here; `hub plugin check` has it")
-    yield from found.load()(subject)
+    try:
+        rehearse = found.load()
+    except ModuleNotFoundError as missing:  # the base alone is installed, as in a plugin's own environment
+        raise InapplicableError(f"the hub's engine needs {missing.name}; install crossdock[server]") from None
+    yield from rehearse(subject)
