@@ -57,14 +57,18 @@ def _of_field(schema_field: fields.Field[Any], into: dict[str, Any], ref: str) -
 
 def standalone(definition: CanonicalType) -> dict[str, Any]:
     """One self-contained JSON Schema document (draft 2020-12) for a type."""
+    return of_schema(definition.schema_class, definition.name)
+
+
+def of_schema(schema: type[Schema], title: str) -> dict[str, Any]:
+    """One self-contained JSON Schema document for a marshmallow schema."""
     into: dict[str, Any] = {}
-    components(definition.schema_class, into, "#/$defs/")
-    name = component_name(definition.schema_class)
-    body = into.pop(name)
+    components(schema, into, "#/$defs/")
+    body = into.pop(component_name(schema))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "$id": f"urn:crossdock:canonical:{definition.name}",
-        "title": definition.name,
+        "$id": f"urn:crossdock:canonical:{title}",
+        "title": title,
         **body,
         "$defs": into,
     }

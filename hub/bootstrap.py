@@ -145,6 +145,7 @@ class Hub:
             self._lead("recover", lambda: deliver.recover(self.ctx) and 0, sweep)
             self._lead("stale", self.relay.give_back_stale, 5.0)
             self._lead("promote", self.relay.promote, 2.0)
+            self._lead("statistics", self.ctx.store.analyze, 1.0)
             self._lead("poll", self.poller.run_due, sweep)
             self._lead("heal", lambda: heal.heal(self.ctx), 1.0)
             self._lead("closures", lambda: pace.release_closed(self.ctx), 2.0)

@@ -3,6 +3,7 @@
 No global provider: two hubs can live in one test. Spans leave by OTLP when an endpoint is set.
 """
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,11 +12,20 @@ from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
+from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 _PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class _Unrecorded(NonRecordingSpan):
+    """A span that nobody will see: its trace context travels on, and costs a twentieth of a span."""
+
+    def __init__(self, traceparent: str) -> None:
+        _, trace_id, span_id, flags = traceparent.split("-")[:4]
+        super().__init__(SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16))))
+        self.traceparent = traceparent
 
 
 class Telemetry:
@@ -23,23 +33,38 @@ class Telemetry:
 
     def __init__(self, endpoint: str = "", sample_ratio: float = 1.0, exporter: SpanExporter | None = None) -> None:
         resource = Resource.create({"service.name": "crossdock"})
-        self._provider = TracerProvider(resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)))
+        self._provider = TracerProvider(resource=resource, sampler=ParentBased(ALWAYS_ON))
         if exporter is None and endpoint:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
             exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")
+        self._ratio, self._recorded = sample_ratio, exporter is not None
         if exporter is not None:
             self._provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
         self._tracer = self._provider.get_tracer("crossdock")
 
-    @contextmanager
-    def span(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
-        """A span below ``traceparent`` ('' starts a trace); attribute names use `_` for `.`; an exception marks it failed."""
+    def start(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Span:
+        """A span below ``traceparent`` ('' starts a trace), for whoever calls its `end`; attribute names use `_` for `.`."""
+        if not traceparent:
+            sampled = self._ratio >= 1 or random.random() < self._ratio
+            if not (sampled and self._recorded):
+                return _Unrecorded(f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-{sampled:02x}")
+        elif not self._recorded or traceparent.endswith("-00"):
+            return _Unrecorded(traceparent)
+        # What was decided at the trace's beginning holds for all of it; a root that comes here is sampled.
         context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         named = {key.replace("_", ".", 1): value for key, value in attributes.items() if value is not None}
+        return self._tracer.start_span(name, context=context, kind=kind, attributes=named)
+
+    @contextmanager
+    def span(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
+        """As `start`, ended with the block; an exception marks it failed."""
+        span = self.start(name, traceparent, kind, **attributes)
+        if isinstance(span, _Unrecorded):
+            yield span
+            return
         # Not made the current span: parents travel as text here, and the context variable costs more than the span.
-        # Its `with` marks it failed by an exception, and ends it.
-        with self._tracer.start_span(name, context=context, kind=kind, attributes=named) as span:
+        with span:
             yield span
 
     def flush(self) -> None:
@@ -51,6 +76,8 @@ class Telemetry:
 
 def traceparent_of(span: Span) -> str:
     """The W3C traceparent of a span."""
+    if isinstance(span, _Unrecorded):
+        return span.traceparent
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}" if context.is_valid else ""
 

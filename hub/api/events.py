@@ -1,12 +1,13 @@
 """Tag `events`: canonical events in."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flask
 
 from hub.errors import HubError
 from hub.flow.context import Context
-from hub.flow.ingest import accept_event, accepted, event_work
+from hub.flow.ingest import accept_event, accepted, submit_event
 from hub.flow.route import Admitted
 from hub.identity.api_keys import Client
 from hub.telemetry import incoming
@@ -23,18 +24,27 @@ def publish_batch(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
     pending: list[Any] = []
     for event in body["events"]:
         try:
-            pending.append(ctx.group.submit(event_work(ctx, client, event, traceparent)))
+            pending.append(submit_event(ctx, client, event, traceparent))
         except HubError as error:
             pending.append(error)
-    results = []
-    for index, item in enumerate(pending):
+    results: list[Admitted | HubError] = []
+    for item in pending:
         try:
-            if isinstance(item, HubError):
-                raise item
-            results.append({"index": index, **answer(accepted(ctx, client, item.result()))})
+            results.append(item if isinstance(item, HubError) else accepted(ctx, client, item.result()))
         except HubError as error:
-            results.append({"index": index, "status": "rejected", "problem": error.document()})
-    return {"results": results}
+            results.append(error)
+    return batch_answer(results)
+
+
+def batch_answer(results: Sequence[Admitted | HubError]) -> dict[str, Any]:
+    """What the contract says about the events of a batch."""
+    return {
+        "results": [
+            {"index": index, "status": "rejected", "problem": item.document()} if isinstance(item, HubError)
+            else {"index": index, **answer(item)}
+            for index, item in enumerate(results)
+        ]
+    }  # fmt: skip
 
 
 def answer(admitted: Admitted) -> dict[str, Any]:

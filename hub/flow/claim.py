@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 import orjson
@@ -33,6 +34,23 @@ class Claim:
     target: Target | None
     revision: int
     attempt_id: str
+    worker: str
+    at: datetime
+
+    @cached_property
+    def data(self) -> Any:
+        """The document of the message."""
+        return envelope_data(self.message["body"])
+
+    def attempt(self) -> dict[str, Any]:
+        """The row of this try, as it is when its first effect leaves."""
+        row = self.row
+        return {
+            "tenant_id": row["tenant_id"], "id": self.attempt_id, "delivery_id": row["id"], "number": row["attempts"] + 1,
+            "kind": "probe" if row["probe"] else "write", "worker": self.worker, "started_at": self.at, "ended_at": None,
+            "outcome": "sending", "code": "", "detail": "", "steps": [], "effects": 1, "external_id": None,
+            "traceparent": self.message["traceparent"], "revision": self.revision, "document": "",
+        }  # fmt: skip
 
     @property
     def write(self) -> outcome.Write:
@@ -47,22 +65,25 @@ class Claim:
 
     def document(self) -> Mapping[str, Any]:
         """The document to write; see `effective`."""
-        return effective(
-            self.row["type"], self.message, self.target, self.row["connector"], self.row["corrected"] or self.row["merged"]
-        )
+        corrected = self.row["corrected"] or self.row["merged"]
+        data = self.data if not corrected else None
+        return effective(self.row["type"], self.message, self.target, self.row["connector"], corrected, data)
 
 
 def effective(
-    type_name: str, message: Row, target: Target | None, connector: str, corrected: bytes | str | None = None
-) -> Mapping[str, Any]:
+    type_name: str, message: Row, target: Target | None, connector: str, corrected: bytes | str | None = None,
+    said: Mapping[str, Any] | None = None,
+) -> Mapping[str, Any]:  # fmt: skip
     """What a connector is given: as a person corrected it or owners merged it, else cast to the major that it writes; mapped.
+
+    ``said``: the message's document, where it has been read already.
 
     Raises PermanentError (`version_refused`) or UntranslatableError (`map_failed`).
     """
     if corrected:
         data = orjson.loads(corrected)
     else:
-        data = schema_version.cast(message["type"], envelope_data(message["body"]), type_name)
+        data = schema_version.cast(message["type"], envelope_data(message["body"]) if said is None else said, type_name)
     if data is None:
         raise PermanentError(
             f"{connector} writes {type_name} and no caster leads there from {message['type']}", code="version_refused"
@@ -97,9 +118,7 @@ def _renew(uow: UnitOfWork, holds: Sequence[_Hold]) -> list[None]:
 def _intend(uow: UnitOfWork, holds: Sequence[_Hold]) -> list[None]:
     """Record the intent to send, and renew the leases. LeaseLostError as in `_renew`."""
     _held(uow.deliveries.intend, holds)
-    uow.attempts.intend(
-        [{"tenant_id": claim.row["tenant_id"], "id": claim.attempt_id} for hold in holds for claim in hold.claims]
-    )
+    uow.attempts.intend([claim.attempt() for hold in holds for claim in hold.claims])
     return [None] * len(holds)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from hub.broker import Broker
 from hub.contracts.fields import Sample, fields
@@ -13,7 +14,7 @@ from hub.identity.api_keys import Client, Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import Vault
 from hub.integrations.routes import Routes
-from hub.runtime.loop import Loop
+from hub.runtime.loop import Inbox, Loop
 from hub.runtime.plugins import Plugins
 from hub.settings import Settings
 from hub.store import Configured, GroupCommit, Store, UnitOfWork
@@ -75,6 +76,7 @@ class Context:
     raw_arrived: threading.Event = field(default_factory=threading.Event)
     due: Due = field(default_factory=Due)
     _sample: Sample = field(init=False)
+    _inboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Inbox] = field(default_factory=WeakKeyDictionary)
 
     def __post_init__(self) -> None:
         self._sample = Sample(self.settings.field_sample)
@@ -105,8 +107,18 @@ class Context:
 
     async def commit(self, work: Callable[[UnitOfWork], T], *key: str) -> T:
         """``work`` in a group commit, awaited on the runtime loop; ``key`` as in `GroupCommit.submit`."""
-        return await asyncio.wrap_future(self.group.submit(work, *key))
+        return await self._inbox().result(self.group.submit(work, *key))
 
-    async def commit_each(self, many: Callable[[UnitOfWork, list[Item]], Sequence[T]], item: Item, *key: str) -> T:
+    async def commit_each(
+        self, many: Callable[[UnitOfWork, list[Item]], Sequence[T]], item: Item, *key: str, weight: int = 1
+    ) -> T:
         """As `commit`, for work that is cheaper together; see `GroupCommit.submit_each`."""
-        return await asyncio.wrap_future(self.group.submit_each(many, item, *key))
+        return await self._inbox().result(self.group.submit_each(many, item, *key, weight=weight))
+
+    def _inbox(self) -> Inbox:
+        """Of the loop that is running: the edge's, or the runtime's."""
+        loop = asyncio.get_running_loop()
+        found = self._inboxes.get(loop)
+        if found is None:
+            found = self._inboxes[loop] = Inbox(loop)
+        return found

@@ -10,7 +10,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from canonical.registry import type_named
@@ -18,7 +18,7 @@ from hub.flow import outcome
 from hub.flow.budget import calm
 from hub.flow.claim import Claim, Guard, digest_of
 from hub.flow.context import Context
-from hub.flow.translate import envelope_data
+from hub.flow.relay import delivery_ids
 from hub.integrations.files import Target
 from hub.integrations.routes import InForce
 from hub.policies import audit, rate_limit, tracing
@@ -34,6 +34,18 @@ log = logging.getLogger(__name__)
 #: How long a delivery waits in a worker for a place among its connection's concurrent ones, then for the relay again.
 _PATIENCE_SECONDS = 2.0
 _BUSY_SECONDS = 0.03
+
+
+class _Parcel:
+    """The deliveries of one message: it is acknowledged when each has its end."""
+
+    def __init__(self, count: int, acknowledge: Callable[[], None]) -> None:
+        self._left, self._acknowledge = count, acknowledge
+
+    def one_done(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self._acknowledge()
 
 
 @dataclass
@@ -57,14 +69,15 @@ class Deliverer:
     def on_message(self, payload: Mapping[str, Any], acknowledge: Callable[[], None]) -> None:
         """Called by the broker's thread; acknowledged after the outcome is committed (or there was nothing to do)."""
         key = (str(payload["tenant_id"]), str(payload["connection_id"]))
-        self._ctx.loop.call(self._put, key, str(payload["delivery_id"]), bool(payload.get("trial")), acknowledge)
+        self._ctx.loop.call(self._put, key, delivery_ids(payload), bool(payload.get("trial")), acknowledge)
 
-    def _put(self, key: tuple[str, str], delivery_id: str, trial: bool, acknowledge: Callable[[], None]) -> None:
+    def _put(self, key: tuple[str, str], ids: Sequence[str], trial: bool, acknowledge: Callable[[], None]) -> None:
         desk = self._desks.get(key)
         if desk is None:
             desk = self._desks[key] = _Desk(self._ctx, *key)
             desk.closed = self._draining
-        desk.put(_Waiting(delivery_id, trial, acknowledge, self._ctx.loop.time()))
+        parcel, now = _Parcel(len(ids), acknowledge), self._ctx.loop.time()
+        desk.put([_Waiting(delivery_id, trial, parcel.one_done, now) for delivery_id in ids])
 
     async def drain(self) -> None:
         """Take nothing new; return when what is claimed has its outcome, and what is not is due for other workers."""
@@ -99,8 +112,8 @@ class _Desk:
     def busy(self) -> bool:
         return self._task is not None or bool(self._tasks)
 
-    def put(self, item: _Waiting) -> None:
-        self._waiting.append(item)
+    def put(self, items: Sequence[_Waiting]) -> None:
+        self._waiting.extend(items)
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -196,22 +209,13 @@ class _Desk:
         rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until)
         messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
         newest = uow.deliveries.newest_applied([row for row in rows if not row["probe"] and type_named(row["type"]).supersedes])
-        claims, attempts = [], []
+        claims = []
         for row in rows:
             message = messages[row["message_id"]]
             if row["id"] in newest:  # a state that arrives after a newer one of its entity was applied is never applied late
                 outcome.supersede(uow, row, newest[row["id"]], now)
                 continue
-            claim = Claim(row, session, message, *_target(routes, row), new_id())
-            claims.append(claim)
-            attempts.append({
-                "tenant_id": self._tenant_id, "id": claim.attempt_id, "delivery_id": row["id"], "number": row["attempts"] + 1,
-                "kind": "probe" if row["probe"] else "write", "worker": ctx.instance, "started_at": now,
-                "ended_at": None, "outcome": "claimed", "code": "", "detail": "", "steps": [], "effects": 0,
-                "external_id": None, "traceparent": message["traceparent"], "revision": claim.revision, "document": "",
-            })  # fmt: skip
-        if attempts:
-            uow.attempts.add(attempts)
+            claims.append(Claim(row, session, message, *_target(routes, row), new_id(), ctx.instance, now))
         if not rate_limit.troubled(budget, session.limits, now.timestamp()):
             calm(ctx, session)
         return _groups(claims), busy
@@ -249,10 +253,9 @@ class _Desk:
             return moved
 
     async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run, given: Mapping[str, Any] | None) -> bool:
-        document_id = envelope_data(claim.message["body"])["id"]
         ending = outcome.Ending(
-            claim.row, claim.session, claim.attempt_id, claim.write.object, document_id, decision, run, self._ctx.clock(),
-            claim.revision, "" if given is None else digest_of(given),
+            claim.row, claim.session, claim.attempt(), claim.write.object, claim.data["id"], decision, run, self._ctx.clock(),
+            "" if given is None else digest_of(given),
         )  # fmt: skip
         moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
         self._ctx.due.add(self._tenant_id, self._connection_id, freed=True)  # a place is free, and the next sibling may go
@@ -312,6 +315,15 @@ def _target(routes: list[InForce], row: Row) -> tuple[Target | None, int]:
     return None, row["revision"]
 
 
+def _unrecorded(row: Row, now: datetime) -> Row:
+    """The try of a claim whose worker died before anything left."""
+    return {
+        "tenant_id": row["tenant_id"], "id": new_id(), "delivery_id": row["id"], "number": row["attempts"] + 1,
+        "kind": "probe" if row["probe"] else "write", "worker": row["lease_owner"], "started_at": now, "steps": [],
+        "effects": 0, "external_id": None, "traceparent": "", "revision": row["revision"], "document": "",
+    }  # fmt: skip
+
+
 def recover(ctx: Context, others_are_dead: bool = False) -> int:
     """Take back claims whose worker is gone: unsent ones wait again, sent ones are ambiguous. Returns how many."""
     now = ctx.clock()
@@ -333,9 +345,9 @@ def recover(ctx: Context, others_are_dead: bool = False) -> int:
                 else:
                     decided = {"state": "ambiguous", "cause_code": "worker_lost", "probe": True}
             cause = "the worker died while sending" if sent else "the worker died before sending"
-            for attempt in uow.attempts.unfinished(row["tenant_id"], row["id"]):
-                ended = {"ended_at": now, "outcome": decided["state"], "code": "worker_lost", "detail": cause}
-                uow.attempts.end([{**attempt, **ended}])
+            ended = {"ended_at": now, "outcome": decided["state"], "code": "worker_lost", "detail": cause}
+            unfinished = uow.attempts.unfinished(row["tenant_id"], row["id"]) or [_unrecorded(row, now)]
+            uow.attempts.end([{**attempt, **ended} for attempt in unfinished])
             if decided["state"] == "dead":
                 audit.record(uow, row["tenant_id"], now, "recover", "delivery.dead", f"delivery/{row['id']}",
                              message_id=row["message_id"], connection=row["connection_id"], code="undecidable",

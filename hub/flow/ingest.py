@@ -4,8 +4,10 @@ A webhook is verified over its raw bytes by the scheme its manifest declares (no
 A canonical event from the API is validated on the spot and becomes a message at once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,7 +20,7 @@ from canonical.registry import shape_violations, type_named
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit
+from hub.flow.route import Admitted, admit_many
 from hub.identity.api_keys import Client
 from hub.identity.vault import load_credentials
 from hub.policies import audit, redaction, schema_version, tracing
@@ -26,9 +28,10 @@ from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.sdk.webhook import body_digest, verify
 from hub.store import UnitOfWork, new_id
-from hub.telemetry import SpanKind, incoming, traceparent_of
+from hub.telemetry import SpanKind, fail, incoming, traceparent_of
 
 _ENVELOPE = EnvelopeSchema()
+_compiled_envelope = cache(lambda: schema_version.compiled(EnvelopeSchema))
 #: Longest challenge of a vendor that is answered.
 _CHALLENGE = 1000
 
@@ -151,46 +154,76 @@ def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | No
     return found if isinstance(found, str) and 0 < len(found) <= _CHALLENGE and found.isprintable() else None
 
 
+@dataclass(frozen=True)
+class Event:
+    """A canonical event that has passed `check_envelope`, and who sent it."""
+
+    ctx: Context
+    client: Client
+    envelope: Any
+    traceparent: str = ""
+
+
 def accept_event(ctx: Context, client: Client, envelope: Any, traceparent: str = "") -> Admitted:
     """A canonical event from an internal system: validated, routed and committed before it returns.
 
     Raises HubError `unknown_type`, `invalid_document` (one entry per bad field) or `idempotency_mismatch`.
     """
-    work = event_work(ctx, client, envelope, traceparent)
-    return accepted(ctx, client, ctx.group.submit(work).result())
+    return accepted(ctx, client, submit_event(ctx, client, envelope, traceparent).result())
 
 
-def event_work(
-    ctx: Context, client: Client, envelope: Any, traceparent: str = ""
-) -> Callable[[UnitOfWork], Admitted | HubError]:
-    """What `accept_event` does, as work for a group commit. Raises HubError at once for what the store is not needed for."""
+def submit_event(ctx: Context, client: Client, envelope: Any, traceparent: str = "") -> "Future[Admitted | HubError]":
+    """As `accept_event`, to be waited for and given to `accepted`. Raises HubError for what the store is not needed for."""
     check_envelope(envelope)
+    return ctx.group.submit_each(take_events, Event(ctx, client, envelope, traceparent))
 
-    def work(uow: UnitOfWork) -> Admitted | HubError:
-        parent = traceparent or envelope.get("traceparent", "")
-        with ctx.telemetry.span(tracing.INGEST, parent, SpanKind.SERVER, hub_tenant=client.tenant_id) as span:
-            message = NewMessage(
-                client.tenant_id, envelope["type"], envelope["source"], envelope["id"], envelope["data"],
-                parse_timestamp(envelope["time"]), traceparent_of(span), f"key/{client.name}",
-                correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
-            )  # fmt: skip
-            try:
-                with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span)):
-                    admitted = admit(ctx, uow, message)
-            except InvalidDocumentError as error:  # nothing was written yet
-                errors = [Violation(item.code, f"/data{item.field}", item.message).as_dict() for item in error.violations]
-                return HubError("invalid_document", str(error), errors)
-            except HubError as error:
-                return error
-            except UntranslatableError as error:  # in the midst of writing: roll it back
-                raise HubError(
-                    "invalid_document", error.message, [{"code": error.code, "field": "/data", "message": error.message}]
-                ) from None
-            span.set_attribute("hub.message", admitted.message_id)
-        ctx.used(uow, client, envelope["type"], envelope["data"])
-        return admitted
 
-    return work
+def take_events(uow: UnitOfWork, events: Sequence[Event]) -> list[Admitted | HubError]:
+    """Admit events of one hub, together; a refusal is returned, so that it spoils nobody's commit."""
+    ctx = events[0].ctx
+    spans, routing, messages = [], [], []
+    for event in events:
+        envelope, tenant_id = event.envelope, event.client.tenant_id
+        parent = event.traceparent or envelope.get("traceparent", "")
+        span = ctx.telemetry.start(tracing.INGEST, parent, SpanKind.SERVER, hub_tenant=tenant_id)
+        traceparent = traceparent_of(span)
+        spans.append(span)
+        routing.append(ctx.telemetry.start(tracing.ROUTE, traceparent))
+        messages.append(NewMessage(
+            tenant_id, envelope["type"], envelope["source"], envelope["id"], envelope["data"],
+            parse_timestamp(envelope["time"]), traceparent, f"key/{event.client.name}",
+            correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
+        ))  # fmt: skip
+    try:
+        results = [_answer(result) for result in admit_many(ctx, uow, messages)]
+    except UntranslatableError as error:  # in the midst of writing: roll it back
+        refused = _answer(error)
+        assert isinstance(refused, HubError)
+        raise refused from None
+    finally:
+        for span in routing:
+            span.end()
+    for event, span, result in zip(events, spans, results, strict=True):
+        if isinstance(result, HubError):
+            fail(span, result.code)
+        else:
+            span.set_attribute("hub.message", result.message_id)
+            ctx.used(uow, event.client, event.envelope["type"], event.envelope["data"])
+        span.end()
+    return results
+
+
+def _answer(result: Admitted | Exception) -> Admitted | HubError:
+    """What a caller is told: of a bad document, its fields."""
+    if isinstance(result, InvalidDocumentError):
+        errors = [Violation(item.code, f"/data{item.field}", item.message).as_dict() for item in result.violations]
+        return HubError("invalid_document", str(result), errors)
+    if isinstance(result, UntranslatableError):
+        entry = {"code": result.code, "field": "/data", "message": result.message}
+        return HubError("invalid_document", result.message, [entry])
+    if isinstance(result, Admitted | HubError):
+        return result
+    raise result
 
 
 def accepted(ctx: Context, client: Client, result: Admitted | HubError) -> Admitted:
@@ -208,7 +241,7 @@ def check_envelope(envelope: Any) -> None:
     if not isinstance(envelope, dict):
         message = "must be an object: a CloudEvents envelope"
         raise HubError("invalid_document", message, [Violation("invalid_field", "", message).as_dict()])
-    if found := shape_violations(_ENVELOPE, envelope):
+    if not _compiled_envelope().is_valid(envelope) and (found := shape_violations(_ENVELOPE, envelope)):
         raise HubError("invalid_document", "the envelope is not valid", [item.as_dict() for item in found])
     schema_version.require_valid(envelope["type"], envelope["data"], "/data")
     subject = type_named(envelope["type"]).subject(envelope["data"])

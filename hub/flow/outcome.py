@@ -124,13 +124,12 @@ class Ending:
 
     row: Row
     session: Session
-    attempt_id: str
+    attempt: Mapping[str, Any]
     object: str
     document_id: str
     outcome: Outcome | None
     run: Run
     at: datetime
-    revision: int
     document: str
 
 
@@ -177,10 +176,10 @@ def _settled(item: Ending, outcome: Outcome) -> dict[str, Any]:
 def _ended(item: Ending, ours: bool) -> dict[str, Any]:
     outcome = item.outcome if ours else None
     return {
-        "tenant_id": item.row["tenant_id"], "id": item.attempt_id, "ended_at": item.at, "steps": item.run.steps,
-        "effects": item.run.effects, "outcome": outcome.state if outcome else "lost",
+        **item.attempt, "ended_at": item.at, "steps": item.run.steps, "effects": item.run.effects,
+        "outcome": outcome.state if outcome else "lost",
         "code": outcome.code if outcome else "lease_lost", "detail": outcome.cause if outcome else "",
-        "external_id": outcome.external_id if outcome else None, "revision": item.revision, "document": item.document,
+        "external_id": outcome.external_id if outcome else None, "document": item.document,
     }  # fmt: skip
 
 

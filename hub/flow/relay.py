@@ -8,7 +8,7 @@ publishing never is not: a row counts as published only until ``STALE``.
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 #: After this long without a claim a delivery id is published again.
 STALE = timedelta(seconds=60)
 _BATCH = 500
+#: Deliveries in one message: the broker's cost is per message.
+_PARCEL = 16
+_TOGETHER = ("tenant_id", "connection_id", "lane", "trial")
 #: A connection whose window was full is not looked at again for so long, unless a place was freed here.
 _FULL_SECONDS = 0.1
 
@@ -72,24 +75,25 @@ class Relay:
             # Undone by a crash of the database, they are due again and published twice.
             with self._ctx.store.begin(durable=False) as uow:
                 taken += self._admit(uow, tenant_id, connection_id)
-        for start in range(0, len(taken), _BATCH):
-            batch = taken[start : start + _BATCH]
+        parcels = _parcels(taken)
+        for start in range(0, len(parcels), _BATCH):
+            batch = parcels[start : start + _BATCH]
             messages = [
-                (queue_name(row["connector"], row["lane"]), {
-                    "tenant_id": row["tenant_id"], "connection_id": row["connection_id"], "delivery_id": row["id"],
-                    "trial": row["trial"],
+                (queue_name(rows[0]["connector"], rows[0]["lane"]), {
+                    "tenant_id": rows[0]["tenant_id"], "connection_id": rows[0]["connection_id"],
+                    "delivery_ids": [row["id"] for row in rows], "trial": rows[0]["trial"],
                 })
-                for row in batch
+                for rows in batch
             ]  # fmt: skip
             with self._ctx.telemetry.span(tracing.RELAY, messaging_batch=len(messages)):
                 try:
                     refused = self._ctx.broker.publish(DELIVERIES, messages)
                 except BaseException:
-                    self._give_back(taken[start:])
+                    self._give_back([row for rows in parcels[start:] for row in rows])
                     raise
                 if refused:
-                    self._give_back([batch[position] for position in refused])
-                    log.error("the broker has no queue for %d deliveries; declaring the topology again", len(refused))
+                    self._give_back([row for position in refused for row in batch[position]])
+                    log.error("the broker has no queue for %d messages; declaring the topology again", len(refused))
                     self._ctx.broker.declare(topology_for(self._ctx.plugins.connectors))
         return len(taken)
 
@@ -109,8 +113,9 @@ class Relay:
         window = rate_limit.window(budget, limits, now.timestamp(), ctx.settings.lease_seconds / 4, batch)
         if not window:
             return []
-        under_way = uow.deliveries.under_way(*key)
-        room = max(0, window - sum(under_way.values()))
+        under_way = uow.deliveries.under_way(*key, now)
+        live, bulk = under_way.get("live", 0), under_way.get("bulk", 0)
+        room = max(0, window - live - bulk)
         trial = bool(budget["open_until"])
         if room and trial:  # the breaker is open and its time is up: exactly one finds out whether the target is back
             budget = uow.budgets.lock(*key)
@@ -120,10 +125,10 @@ class Relay:
             uow.budgets.save(budget)
         self._full[key] = 0.0 if room else time.monotonic() + _FULL_SECONDS
         taken = uow.deliveries.take_due(*key, "live", now, room) if room else []
-        left = room - len(taken)
-        if not left and not trial and not under_way.get("bulk"):
-            left = 1  # live work that fills the window must not stop bulk work for ever
-        if left:
+        # Bulk work leaves half of the window to what may come; live work that fills it must not stop bulk work for ever.
+        left = 1 if trial else max(window // 2, 1) - bulk
+        left = min(left, room - len(taken)) or (1 if not trial and not bulk else 0)
+        if under_way["due"] and left > 0:
             taken += uow.deliveries.take_due(*key, "bulk", now, left)
         return [{**row, "connector": connection["connector"], "trial": trial} for row in taken]
 
@@ -143,8 +148,24 @@ class Relay:
         if messages:
             ctx.broker.publish(EVENTS, messages)
             with ctx.store.begin() as uow:
-                uow.messages.mark_published([(row["tenant_id"], row["id"]) for row in events], ctx.clock())
+                uow.messages.announced([(row["tenant_id"], row["id"]) for row in events])
         return len(events)
+
+
+def _parcels(rows: Sequence[Row]) -> list[list[Row]]:
+    """Deliveries that travel in one message: of one connection and lane, in their order, few enough for workers to share."""
+    found: list[list[Row]] = []
+    for row in rows:
+        last = found[-1] if found else []
+        if not last or len(last) >= _PARCEL or any(last[0][name] != row[name] for name in _TOGETHER):
+            found.append(last := [])
+        last.append(row)
+    return found
+
+
+def delivery_ids(payload: Mapping[str, Any]) -> list[str]:
+    """What a message on `hub.deliveries` is about; none if it is a bell."""
+    return [str(item) for item in payload.get("delivery_ids") or filter(None, [payload.get("delivery_id")])]
 
 
 class SecondNet:
@@ -166,8 +187,8 @@ class SecondNet:
         except BrokerUnavailableError as error:
             log.error("%s", error)
         self.caught += 1
-        if "delivery_id" in payload:
-            key = (str(payload["tenant_id"]), str(payload["delivery_id"]))
-            ctx.group.submit(lambda uow: uow.deliveries.give_back([key])).result()
-            ctx.due.add(key[0], str(payload["connection_id"]))
+        if ids := delivery_ids(payload):
+            tenant_id = str(payload["tenant_id"])
+            ctx.group.submit(lambda uow: uow.deliveries.give_back([(tenant_id, item) for item in ids])).result()
+            ctx.due.add(tenant_id, str(payload["connection_id"]))
         acknowledge()

@@ -5,7 +5,7 @@ source id), the delivery by (message, connection, flow).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,13 +14,14 @@ import orjson
 
 from canonical.errors import InvalidDocumentError
 from canonical.fields import parse_timestamp
-from canonical.registry import CanonicalType, type_named
+from canonical.registry import type_named
 from canonical.versions import cast
 from hub.errors import HubError
 from hub.flow import entities
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage, Recipient, recipients
 from hub.policies import audit, schema_version
+from hub.policies.ownership import Rules
 from hub.sdk.errors import UntranslatableError
 from hub.store import UnitOfWork, new_id
 
@@ -36,62 +37,149 @@ class Admitted:
     connections: tuple[str, ...] = ()
 
 
+#: Messages in one statement.
+_MOST = 200
+
+
+class _Arriving:
+    """A message on its way in, and what is asked about it."""
+
+    def __init__(self, message: NewMessage) -> None:
+        self.message, self.definition = message, type_named(message.type)
+        self.id, self.subject = new_id(), self.definition.subject(message.data)
+        self.digest = _digest([message.type, message.data])
+        self.source = (message.tenant_id, message.source, message.source_id)
+        said = self.definition.fingerprint
+        self.fingerprint = _digest([message.type, said(message.data)]) if said is not None else None
+
+    def keys(self) -> set[tuple[str, ...]]:
+        """Two that share one of these are admitted one after the other: the first decides about the second."""
+        return {self.source, *([(self.message.tenant_id, self.fingerprint)] if self.fingerprint else [])}
+
+
 def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     """Store a document as a message with its deliveries, in the caller's transaction.
 
     The same source id again returns the first message; with another payload it raises HubError (`idempotency_mismatch`).
     A return that exceeds its sale raises InvalidDocumentError.
     """
-    definition = type_named(message.type)
+    (result,) = admit_many(ctx, uow, [message])
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def admit_many(ctx: Context, uow: UnitOfWork, messages: Sequence[NewMessage]) -> list[Admitted | Exception]:
+    """Each as `admit` would, in their order; those that do not depend on each other by the same few statements.
+
+    What `admit` would raise is returned, and nothing of that message is written; what is raised spoils the transaction.
+    """
+    results: list[Admitted | Exception] = []
+    together: list[_Arriving] = []
+    taken: set[tuple[str, ...]] = set()
+    for message in messages:
+        item = _Arriving(message)
+        alone = item.definition.history is not None or _rules(ctx, uow, item) is not None
+        keys = item.keys()
+        if alone or len(together) >= _MOST or not keys.isdisjoint(taken):
+            results += _admit(ctx, uow, together)
+            together, taken = [], set()
+        together.append(item)
+        taken |= keys
+        if alone:
+            results += _admit(ctx, uow, together)
+            together, taken = [], set()
+    return results + _admit(ctx, uow, together)
+
+
+def _rules(ctx: Context, uow: UnitOfWork, item: _Arriving) -> Rules | None:
+    message = item.message
+    return (
+        ctx.routes.ownership(uow, message.tenant_id, message.type.rpartition(".v")[0]) if item.definition.supersedes else None
+    )
+
+
+def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving]) -> list[Admitted | Exception]:
+    """Items that do not depend on each other."""
     now = ctx.clock()
-    digest = _digest([message.type, message.data])
-    known = uow.messages.by_source(message.tenant_id, message.source, message.source_id)
-    subject = definition.subject(message.data)
-    rules = ctx.routes.ownership(uow, message.tenant_id, message.type.rpartition(".v")[0]) if definition.supersedes else None
-    if known is not None:
-        if rules is not None and message.read_at is not None and known["digest"] == digest:
-            entities.confirm(uow, rules, message, known["id"], subject, now)
-        return _known(uow, known, message, digest)
-    _check_history(uow, definition, message, subject)
-    message_id = new_id()
-    fingerprint = suspect_of = None
-    if definition.fingerprint is not None:
-        fingerprint = _digest([message.type, definition.fingerprint(message.data)])
-        same = uow.messages.with_fingerprint(message.tenant_id, fingerprint, message_id)
-        suspect_of = same["id"] if same else None
-    told: list[tuple[Recipient, Mapping[str, Any] | None]]
+    known = uow.messages.by_source([item.source for item in items])
+    results: dict[str, Admitted | Exception] = {}
+    new = []
+    for item in items:
+        if item.source not in known:
+            new.append(item)
+            continue
+        found, rules = known[item.source], _rules(ctx, uow, item)
+        if rules is not None and item.message.read_at is not None and found["digest"] == item.digest:
+            entities.confirm(uow, rules, item.message, found["id"], item.subject, now)
+        results[item.id] = _known(uow, found, item)
+    asked = [(item.message.tenant_id, item.fingerprint) for item in new if item.fingerprint]
+    alike = uow.messages.with_fingerprints(asked)
+    writing: list[tuple[_Arriving, dict[str, Any], tuple[str, ...]]] = []
+    deliveries = []
+    for item in new:
+        suspect_of = alike.get((item.message.tenant_id, item.fingerprint or ""))
+        try:
+            _check_history(uow, item)
+            to = _recipients(ctx, uow, item, now)
+            mine = [_delivery(ctx, uow, item, recipient, suspect_of, now, merged) for recipient, merged in to]
+        except (HubError, InvalidDocumentError, UntranslatableError) as error:
+            if _rules(ctx, uow, item) is not None:  # in the midst of writing
+                raise
+            results[item.id] = error
+            continue
+        held = any(row["state"] == "held" for row in mine)
+        row = _message(item, "held" if held else "routed" if to else "unrouted", suspect_of, now)
+        writing.append((item, row, tuple(recipient.connection_id for recipient, _ in to)))
+        deliveries += mine
+    created = uow.messages.add([row for _, row, _ in writing])
+    added = set(uow.deliveries.add([row for row in deliveries if row["message_id"] in created]))
+    of: dict[str, list[str]] = {}
+    for row in deliveries:
+        if row["id"] in added:
+            of.setdefault(row["message_id"], []).append(row["id"])
+    for item, row, connections in writing:
+        if item.id not in created:  # another process admitted the same fact between our look and our insert
+            results[item.id] = _known(uow, uow.messages.by_source([item.source])[item.source], item)
+            continue
+        suspect_of, mine_ids = row["suspect_of"], tuple(of.get(item.id, ()))
+        audit.record(
+            uow, item.message.tenant_id, now, item.message.actor, "message.suspected" if suspect_of else "message.accepted",
+            f"message/{item.id}", type=item.message.type, source_id=item.message.source_id, deliveries=len(mine_ids),
+            **({"suspect_of": suspect_of} if suspect_of else {}),
+        )  # fmt: skip
+        results[item.id] = Admitted(item.id, False, suspect_of, mine_ids, connections)
+    return [results[item.id] for item in items]
+
+
+def _recipients(
+    ctx: Context, uow: UnitOfWork, item: _Arriving, now: datetime
+) -> list[tuple[Recipient, Mapping[str, Any] | None]]:
+    """Who gets it; where its fields have owners, what owners merged of it."""
+    rules = _rules(ctx, uow, item)
     if rules is None:
-        told = [(item, None) for item in recipients(ctx.routes.in_force(uow, message.tenant_id), message, now)]
-    else:
-        told = list(entities.tell(ctx, uow, rules, message, message_id, subject, now))
-    to = [item for item, _ in told]
-    held = suspect_of is not None and any(recipient.hold_suspects for recipient in to)
-    envelope = _envelope(message, message_id, subject, message.correlation_id or message_id)
-    stored, created = uow.messages.add({
-        "tenant_id": message.tenant_id, "id": message_id, "type": message.type, "source": message.source,
-        "source_id": message.source_id, "subject": subject, "digest": digest, "fingerprint": fingerprint,
+        return [(to, None) for to in recipients(ctx.routes.in_force(uow, item.message.tenant_id), item.message, now)]
+    return list(entities.tell(ctx, uow, rules, item.message, item.id, item.subject, now))
+
+
+def _message(item: _Arriving, state: str, suspect_of: str | None, now: datetime) -> dict[str, Any]:
+    message, correlation_id = item.message, item.message.correlation_id or item.id
+    return {
+        "tenant_id": message.tenant_id, "id": item.id, "type": message.type, "source": message.source,
+        "source_id": message.source_id, "subject": item.subject, "digest": item.digest, "fingerprint": item.fingerprint,
         "event_at": message.event_at, "business_date": message.data.get("business_date"),
-        "correlation_id": message.correlation_id or message_id, "causation_id": message.causation_id,
-        "traceparent": message.traceparent, "raw_id": message.raw_id, "connection_id": message.connection_id,
-        "body": orjson.dumps(envelope), "state": "held" if held else "routed" if to else "unrouted",
-        "suspect_of": suspect_of, "received_at": now, "published_at": None,
-    })  # fmt: skip
-    if not created:  # another process admitted the same fact between our look and our insert
-        return _known(uow, stored, message, digest)
-    rows = [_delivery(ctx, uow, message, message_id, subject, item, suspect_of, now, merged) for item, merged in told]
-    deliveries = uow.deliveries.add(rows)
-    audit.record(
-        uow, message.tenant_id, now, message.actor, "message.suspected" if suspect_of else "message.accepted",
-        f"message/{message_id}", type=message.type, source_id=message.source_id, deliveries=len(deliveries),
-        **({"suspect_of": suspect_of} if suspect_of else {}),
-    )  # fmt: skip
-    return Admitted(message_id, False, suspect_of, tuple(deliveries), tuple(item.connection_id for item in to))
+        "correlation_id": correlation_id, "causation_id": message.causation_id, "traceparent": message.traceparent,
+        "raw_id": message.raw_id, "connection_id": message.connection_id,
+        "body": orjson.dumps(_envelope(message, item.id, item.subject, correlation_id)), "state": state,
+        "suspect_of": suspect_of, "received_at": now,
+    }  # fmt: skip
 
 
-def _known(uow: UnitOfWork, known: Mapping[str, Any], message: NewMessage, digest: str) -> Admitted:
+def _known(uow: UnitOfWork, known: Mapping[str, Any], item: _Arriving) -> Admitted | HubError:
     # A poll may read what a webhook told, rendered a little differently; only an API caller's mismatch is its error.
-    if known["digest"] != digest and message.connection_id is None:
-        raise HubError(
+    message = item.message
+    if known["digest"] != item.digest and message.connection_id is None:
+        return HubError(
             "idempotency_mismatch", f"{message.source} {message.source_id} was sent before with another document",
             [{"code": "idempotency_mismatch", "field": "/id", "message": "use a new id for a new document"}],
         )  # fmt: skip
@@ -99,31 +187,32 @@ def _known(uow: UnitOfWork, known: Mapping[str, Any], message: NewMessage, diges
     return Admitted(known["id"], True, known["suspect_of"], deliveries)
 
 
-def _check_history(uow: UnitOfWork, definition: CanonicalType, message: NewMessage, subject: str) -> None:
+def _check_history(uow: UnitOfWork, item: _Arriving) -> None:
     """What must hold between a document and what is known about its subject: a return never exceeds what was sold."""
-    if definition.history is None:
+    if item.definition.history is None:
         return
     known = []
-    for row in uow.messages.about(message.tenant_id, subject):
+    for row in uow.messages.about(item.message.tenant_id, item.subject):
         data = orjson.loads(row["body"])["data"]
         known.append(cast(row["type"], data, 1) or (row["type"], data))
-    if found := list(definition.history(message.data, known)):
-        raise InvalidDocumentError(message.type, found)
+    if found := list(item.definition.history(item.message.data, known)):
+        raise InvalidDocumentError(item.message.type, found)
 
 
 def _delivery(
-    ctx: Context, uow: UnitOfWork, message: NewMessage, message_id: str, subject: str, to: Recipient,
-    suspect_of: str | None, now: datetime, merged: Mapping[str, Any] | None,
+    ctx: Context, uow: UnitOfWork, item: _Arriving, to: Recipient, suspect_of: str | None, now: datetime,
+    merged: Mapping[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
+    message = item.message
     connection = ctx.connection(uow, message.tenant_id, to.connection_id)
     if connection is None:
         raise UntranslatableError(f"flow {to.flow} names connection {to.connection_id!r}, which does not exist")
     connector = ctx.plugins.connectors.get(connection["connector"])
     spoken = schema_version.spoken(connector.manifest.writes, message.type) if connector else None
     return {
-        "tenant_id": message.tenant_id, "id": new_id(), "message_id": message_id, "connection_id": to.connection_id,
+        "tenant_id": message.tenant_id, "id": new_id(), "message_id": item.id, "connection_id": to.connection_id,
         "flow": to.flow, "revision": to.revision, "connector": connection["connector"], "type": spoken or message.type,
-        "lane": to.lane, "subject": subject, "key": delivery_key(message, to), "available_at": to.available_at or now,
+        "lane": to.lane, "subject": item.subject, "key": delivery_key(message, to), "available_at": to.available_at or now,
         "waits_for": to.waits_for,
         "state": "held" if suspect_of and to.hold_suspects else "pending", "published_at": None, "lease_until": None,
         "lease_owner": None, "fence": 0, "attempts": 0, "failures": 0, "probe": False,

@@ -22,7 +22,7 @@ from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import admit
+from hub.flow.route import admit_many
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
@@ -151,7 +151,11 @@ class Translator:
                 raise InvalidDocumentError(document.type, found)
         with ctx.store.begin() as uow:
             self._require_sale_first(uow, row, real)
-            admitted = [admit(ctx, uow, self._message(row, session, item, traceparent)) for item in real]
+            admitted = []
+            for result in admit_many(ctx, uow, [self._message(row, session, item, traceparent) for item in real]):
+                if isinstance(result, Exception):
+                    raise result
+                admitted.append(result)
             state = "translated" if real else "ignored"
             ours = uow.raws.settle(
                 row["tenant_id"], row["id"], ctx.instance, {"state": state, "ignored": ignored, "settled_at": now}

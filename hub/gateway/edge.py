@@ -85,11 +85,11 @@ class Gateway:
             body = await _read(scope, receive, limit)
             headers = _headers(scope)
             if body and "json" in headers.get("content-type", ""):
-                strict_json.check(body, settings.max_depth)
+                value = strict_json.read(body, settings.max_depth)
                 if path in self._events and scope["method"] == "POST" and not scope.get("query_string"):
-                    answer = await self._events[path].accept(headers, body)
+                    answer = await self._events[path].accept(headers, body, value)
                     if answer is not None:
-                        await _send(send, 202, {"Content-Type": "application/json"}, answer)
+                        await _send(send, self._events[path].status, {"Content-Type": "application/json"}, answer)
                         return
             await self._api(scope, _replay(body, receive), send)
         else:

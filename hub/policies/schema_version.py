@@ -9,17 +9,23 @@ from functools import cache
 from typing import Any
 
 import jsonschema_rs
+from marshmallow import Schema
 
 from canonical import versions
 from canonical.errors import Violation
-from canonical.json_schema import standalone
+from canonical.json_schema import of_schema
 from canonical.registry import MAX_VIOLATIONS, TYPES, shape_violations, type_named
 from hub.errors import HubError
 
 
+def compiled(schema: type[Schema]) -> Any:
+    """A validator of a marshmallow schema's shape that may only accept."""
+    return jsonschema_rs.validator_for(of_schema(schema, schema.__name__), validate_formats=True)
+
+
 @cache
 def _compiled(type_name: str) -> Any:
-    return jsonschema_rs.validator_for(standalone(type_named(type_name)), validate_formats=True)
+    return compiled(type_named(type_name).schema_class)
 
 
 def violations(type_name: str, document: Any) -> list[Violation]:

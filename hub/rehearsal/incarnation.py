@@ -52,8 +52,8 @@ class Incarnation:
         taken = 0
         for message in list(self.world.messages):
             taken += 1
-            work = self.deliverer.deliver(self.tenant, message[1]["delivery_id"], message[1]["trial"])
-            self.loop.loop.run_until_complete(work)
+            for delivery_id in message[1]["delivery_ids"]:
+                self.loop.loop.run_until_complete(self.deliverer.deliver(self.tenant, delivery_id, message[1]["trial"]))
             self.ports("acknowledge")
             if message in self.world.messages:
                 self.world.messages.remove(message)

@@ -25,10 +25,19 @@ class Egress:
     """Decides where a request may go. ``private_hosts``: `host` or `host:port` that may resolve to private addresses."""
 
     def __init__(self, private_hosts: str) -> None:
+        self._judged: set[str] = set()
         self._private = {item.strip().lower() for item in private_hosts.split(",") if item.strip()}
 
     def check(self, base_url: str, url: str) -> None:
         """Raise EgressRefusedError unless ``url`` is below ``base_url`` and its host may be reached."""
+        origin = base_url.rstrip("/")
+        if origin in self._judged and url.startswith(f"{origin}/"):
+            return
+        self._judge(base_url, url)
+        if url.startswith(f"{origin}/") and not urlsplit(origin).query and not urlsplit(origin).fragment:
+            self._judged.add(origin)
+
+    def _judge(self, base_url: str, url: str) -> None:
         base, target = urlsplit(base_url), urlsplit(url)
         if target.scheme not in ("http", "https") or target.username or target.password:
             raise EgressRefusedError(f"only plain http(s) URLs may be called, not {target.scheme}://…")
@@ -52,6 +61,7 @@ class Egress:
         return _Guarded(self)
 
 
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _REMEDY = "name it in HUB_EGRESS_PRIVATE_HOSTS if the hub may reach it"
 
 
@@ -77,8 +87,7 @@ def _public(address: Any) -> bool:
     mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
     if mapped is not None:
         address = mapped
-    nat64 = ipaddress.ip_network("64:ff9b::/96")
-    if address.version == 6 and address in nat64:
+    if address.version == 6 and address in _NAT64:
         address = ipaddress.ip_address(int(address) & 0xFFFFFFFF)
     return bool(address.is_global and not address.is_multicast)
 

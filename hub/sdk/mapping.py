@@ -12,6 +12,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from hub.sdk.errors import UntranslatableError
+from hub.sdk.expressions import Evaluate, function
 from hub.sdk.functions import Functions
 
 #: An expression longer than this is a program, not a map.
@@ -32,10 +33,15 @@ def compiled(expression: str) -> Any:
         raise ValueError(f"{expression!r} is not JMESPath: {str(error).splitlines()[0]}") from None
 
 
+@lru_cache(maxsize=4096)
+def _function(expression: str) -> Evaluate:
+    return function(compiled(expression).parsed, _OPTIONS)
+
+
 def evaluate(expression: str, data: Any) -> Any:
     """The value of ``expression`` in ``data``; raises UntranslatableError when it cannot be computed."""
     try:
-        return compiled(expression).search(data, options=_OPTIONS)
+        return _function(expression)(data)
     except (JMESPathError, ValueError, ArithmeticError, KeyError, TypeError) as error:
         raise UntranslatableError(
             f"map {expression!r}: {(str(error) or type(error).__name__).splitlines()[0]}",

@@ -12,34 +12,28 @@ from hub.store.tables import attempt
 _ENDED = ("ended_at", "steps", "effects", "outcome", "code", "detail", "external_id", "revision", "document")
 
 
-def _sending(given: Any, _: Any) -> Any:
-    of = (attempt.c.tenant_id == given.c.tenant_id, attempt.c.id == given.c.id)
-    return sa.update(attempt).where(*of).values(effects=1, outcome="sending").returning(attempt.c.id)
+def _sending(given: Any, insert: Any) -> Any:
+    statement = inserted(attempt, [column.name for column in attempt.c], given, insert)
+    return statement.on_conflict_do_nothing()
 
 
-def _end(given: Any, _: Any) -> Any:
-    of = (attempt.c.tenant_id == given.c.tenant_id, attempt.c.id == given.c.id, attempt.c.ended_at.is_(None))
-    return sa.update(attempt).where(*of).values({name: given.c[name] for name in _ENDED}).returning(attempt.c.id)
+def _end(given: Any, insert: Any) -> Any:
+    statement = inserted(attempt, [column.name for column in attempt.c], given, insert)
+    ended = {name: statement.excluded[name] for name in _ENDED}
+    of = [column.name for column in attempt.primary_key.columns]
+    return statement.on_conflict_do_update(index_elements=of, set_=ended, where=attempt.c.ended_at.is_(None))
 
 
-def _begun(given: Any, insert: Any) -> Any:
-    return inserted(attempt, [column.name for column in attempt.c], given, insert).returning(attempt.c.id)
-
-
-_BEGUN = Bulk(list(attempt.c), _begun)
-_SENDING = Bulk([attempt.c.tenant_id, attempt.c.id], _sending)
-_END = Bulk([attempt.c[name] for name in ("tenant_id", "id", *_ENDED)], _end)
+_SENDING = Bulk(list(attempt.c), _sending)
+_END = Bulk(list(attempt.c), _end)
 
 
 class Attempts(Repository):
-    """Every try of a delivery, with each request it made."""
+    """Every try of a delivery, with each request it made. A row is written before the first effect leaves, or at the end."""
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        _BEGUN.run(self._c, rows)
-
-    def intend(self, keys: Sequence[Mapping[str, Any]]) -> None:
-        """An effect is about to leave in each of these (``tenant_id``, ``id``)."""
-        _SENDING.run(self._c, keys)
+    def intend(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """An effect is about to leave in each of these."""
+        _SENDING.run(self._c, rows)
 
     def end(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """End attempts, unless they have ended."""

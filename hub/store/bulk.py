@@ -1,6 +1,7 @@
 """Many rows by one statement with one parameter: the rows as JSON, read by json_to_recordset (PostgreSQL) or json_each.
 
-A statement is built and compiled once, whatever the number of rows; one by one costs five to twenty times as much.
+A statement is built and compiled once, whatever the number of rows; one by one costs five to twenty times as much. Bytes are
+given as the UTF-8 text that they must be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,10 +35,13 @@ class Bulk:
     def __init__(self, columns: Sequence[sa.Column[Any]], build: Any) -> None:
         self._columns, self._build = columns, build
         self._names = [str(column.name) for column in columns]  # not their subclass of str: JSON encoders refuse it
+        self._texts = [
+            name for name, column in zip(self._names, columns, strict=True) if isinstance(column.type, sa.LargeBinary)
+        ]
         self._made: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]], **parameters: Any) -> list[Row]:
-        """The rows the statement returns."""
+        """The rows that the statement returns, if it returns any."""
         made = self._made.get(connection.dialect.name)
         if made is None:
             made = self._made[connection.dialect.name] = self._make(connection.dialect)
@@ -46,25 +50,36 @@ class Bulk:
         for name, processor in stored_as:
             for row in picked:
                 row[name] = processor(row[name])
+        for name in self._texts:
+            for row in picked:
+                row[name] = None if row[name] is None else row[name].decode()
         text = orjson.dumps(picked).decode()
         found = connection.execute(statement, {GIVEN: text, "how_many": len(rows), **parameters})
-        return [plain(row) for row in found.mappings()]
+        return plain(found) if found.returns_rows else []
 
     def _make(self, dialect: sa.Dialect) -> tuple[Any, list[tuple[str, Any]]]:
         """(statement, how SQLite stores a column: its driver sees text only; PostgreSQL reads JSON by the columns' types)."""
         text = sa.bindparam(GIVEN, type_=sa.Text())
         if dialect.name == "postgresql":
-            columns = [sa.column(column.name, column.type) for column in self._columns]
+            columns = [sa.column(c.name, sa.Text() if c.name in self._texts else c.type) for c in self._columns]
             rows = sa.func.json_to_recordset(sa.cast(text, sa.JSON)).table_valued(*columns)
+            rows = rows.render_derived(name="rows", with_types=True)
+            shown = (sa.func.convert_to(c, "UTF8").label(c.name) if c.name in self._texts else c for c in rows.c)
             # The limit tells the planner that they are few: it looks them up by an index, whatever it knows of the table.
-            few = sa.select(rows.render_derived(name="rows", with_types=True)).limit(sa.bindparam("how_many"))
+            few = sa.select(*shown).limit(sa.bindparam("how_many"))
             return self._build(few.subquery(GIVEN), postgresql.insert), []
         each = sa.func.json_each(text).table_valued("value")
         # Labelled with the column's type, so that what is read back is what the table would give.
         fields = (
-            sa.type_coerce(sa.func.json_extract(each.c.value, f"$.{column.name}"), column.type).label(column.name)
+            sa.type_coerce(
+                sa.cast(found, sa.LargeBinary) if column.name in self._texts else found, column.type
+            ).label(column.name)
             for column in self._columns
-        )
-        processors = ((str(c.name), c.type.dialect_impl(dialect).bind_processor(dialect)) for c in self._columns)
+            for found in [sa.func.json_extract(each.c.value, f"$.{column.name}")]
+        )  # fmt: skip
+        processors = (
+            (str(c.name), c.type.dialect_impl(dialect).bind_processor(dialect))
+            for c in self._columns if c.name not in self._texts
+        )  # fmt: skip
         few = sa.select(*fields).limit(sa.bindparam("how_many"))
         return self._build(few.subquery(GIVEN), sqlite.insert), [item for item in processors if item[1] is not None]

@@ -115,7 +115,7 @@ def _take(given: Any, _: Any) -> Any:
 
 def _give_back(given: Any, _: Any) -> Any:
     statement = sa.update(delivery).where(*_given_one(given), _state(delivery, WAITING))
-    return statement.values(published_at=None).returning(delivery.c.id)
+    return statement.values(published_at=None)
 
 
 def _settle(given: Any, _: Any) -> Any:
@@ -133,7 +133,7 @@ def _promote(given: Any, _: Any) -> Any:
     first = delivery.alias("first")
     following = sa.select(first.c.id).where(*_same_entity(first, given), _state(first, OPEN)).order_by(first.c.id).limit(1)
     of = (delivery.c.tenant_id == given.c.tenant_id, delivery.c.id == following.correlate(given).scalar_subquery())
-    return sa.update(delivery).where(*of, delivery.c.behind).values(behind=False).returning(delivery.c.id)
+    return sa.update(delivery).where(*of, delivery.c.behind).values(behind=False)
 
 
 def _newest(given: Any, _: Any) -> Any:
@@ -168,9 +168,25 @@ _NEWEST = Bulk(_columns(delivery, *_ENTITY, "id", "type", "event_at"), _newest)
 _ADD = Bulk(_columns(delivery, *_NEW, "behind"), _add)
 
 _OF_CONNECTION = tuple(delivery.c[name] == given_value(delivery.c[name]) for name in ("tenant_id", "connection_id"))
-_UNDER_WAY = sa.select(delivery.c.lane, sa.func.count().label("count")).where(
-    *_OF_CONNECTION, _state(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None)
-).group_by(delivery.c.lane)  # fmt: skip
+
+
+def _due(lane: Any, now: Any) -> tuple[Any, ...]:
+    return (delivery.c.lane == lane, _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind,
+            delivery.c.available_at <= now)  # fmt: skip
+
+
+_BULK_DUE = sa.select(sa.literal("due"), sa.func.count().label("count")).select_from(
+    sa.select(delivery.c.id)
+    .where(*_OF_CONNECTION, *_due(sa.literal_column("'bulk'"), given_value(delivery.c.available_at, "now")))
+    .limit(1)
+    .subquery()
+)
+_UNDER_WAY = sa.union_all(
+    sa.select(delivery.c.lane, sa.func.count().label("count"))
+    .where(*_OF_CONNECTION, _state(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None))
+    .group_by(delivery.c.lane),
+    _BULK_DUE,
+)
 _IN_HAND_NOW = sa.select(sa.func.count()).where(
     *_OF_CONNECTION, _state(delivery, IN_HAND), _state(delivery, OPEN),
     delivery.c.lease_until > given_value(delivery.c.lease_until, "now"),
@@ -185,14 +201,11 @@ def _take_due() -> Any:
     now, room = given_value(delivery.c.available_at, "now"), sa.bindparam("room", type_=sa.Integer)
     due = (
         sa.select(delivery.c.id)
-        .where(
-            *_OF_CONNECTION, delivery.c.lane == given_value(delivery.c.lane), _state(delivery, WAITING),
-            delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now,
-        )
+        .where(*_OF_CONNECTION, *_due(given_value(delivery.c.lane), now))
         .order_by(delivery.c.available_at, delivery.c.id)
         .limit(room * 2 + 20)  # another process may be taking the first of them
         .cte("due")
-    )  # fmt: skip
+    )
     this_tenant = delivery.c.tenant_id == given_value(delivery.c.tenant_id)
     free = _unblocked()
     goes_or_waits = sa.or_(free, delivery.c.state == "pending")  # an ambiguous one waits for what is in hand, and for no mark
@@ -262,9 +275,9 @@ class Deliveries(Repository):
         first = due.limit(1).correlate(connection).scalar_subquery()  # one look each: a semi-join would read a whole backlog
         return self._all(sa.select(*columns).where(connection.c.state == "active", first.is_not(None)))
 
-    def under_way(self, tenant_id: str, connection_id: str) -> dict[str, int]:
-        """By lane, how many deliveries of a connection are published and not settled."""
-        found = self._all(_UNDER_WAY, of_tenant_id=tenant_id, of_connection_id=connection_id)
+    def under_way(self, tenant_id: str, connection_id: str, now: datetime) -> dict[str, int]:
+        """By lane, how many deliveries of a connection are published and not settled; ``due``: 1 if bulk work waits."""
+        found = self._all(_UNDER_WAY, of_tenant_id=tenant_id, of_connection_id=connection_id, now=now)
         return {row["lane"]: row["count"] for row in found}
 
     def take_due(self, tenant_id: str, connection_id: str, lane: str, now: datetime, limit: int) -> list[Row]:

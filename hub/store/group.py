@@ -25,6 +25,7 @@ class _Job:
     key: tuple[str, ...]
     many: Callable[[UnitOfWork, list[Any]], Sequence[Any]]
     item: Any
+    weight: int = 1
     future: "Future[Any]" = field(default_factory=Future)
 
 
@@ -52,23 +53,27 @@ class GroupCommit:
         """
         return self.submit_each(_one_by_one, work, *key)
 
-    def submit_each(self, many: Callable[[UnitOfWork, list[Item]], Sequence[T]], item: Item, *key: str) -> "Future[T]":
+    def submit_each(
+        self, many: Callable[[UnitOfWork, list[Item]], Sequence[T]], item: Item, *key: str, weight: int = 1
+    ) -> "Future[T]":
         """As `submit`, for work that is cheaper together: ``many`` is called once with the items of a group that name it.
 
         It returns one result per item. If it raises, nothing of the group is committed and each item is tried alone.
+        ``weight``: how many pieces of work the item stands for, so that groups stay of a size.
         """
-        job = _Job(key, many, item)
+        job = _Job(key, many, item, weight)
         self._queue.put(job)
         return job.future
 
     def _run(self) -> None:
         ended = False
         while not ended:
-            jobs = []
+            jobs, weight = [], 0
             item = self._queue.get()
             while item is not None:
                 jobs.append(item)
-                if len(jobs) >= self._limit:
+                weight += item.weight
+                if weight >= self._limit:
                     break
                 try:
                     item = self._queue.get_nowait()

@@ -25,22 +25,47 @@ _MOVE_HEAD = sa.update(audit_head).where(audit_head.c.tenant_id == sa.bindparam(
 _MOVE_HEAD = _MOVE_HEAD.values(sequence=sa.bindparam("sequence"), digest=sa.bindparam("digest"))
 _USAGE_KEY = ("tenant_id", "client", "operation", "day")
 _FIELD_KEY = ("tenant_id", "client", "operation", "field")
-_COUNT = sa.update(usage).where(*(usage.c[name] == sa.bindparam(f"of_{name}") for name in _USAGE_KEY))
-_COUNT = _COUNT.values(calls=usage.c.calls + sa.bindparam("more"))
 _BUDGET = sa.select(budget).where(*(column == given(column) for column in budget.primary_key.columns))
 _LOCKED_BUDGET = _BUDGET.with_for_update()
 
 
 def _append(given: Any, insert: Any) -> Any:
-    return inserted(audit, [column.name for column in audit.c], given, insert).returning(audit.c.sequence)
+    return inserted(audit, [column.name for column in audit.c], given, insert)
 
 
 def _put_links(given: Any, insert: Any) -> Any:
     statement = inserted(link, [column.name for column in link.c], given, insert)
     changed = {"external_id": statement.excluded.external_id}
-    return statement.on_conflict_do_update(index_elements=_LINK_KEY, set_=changed).returning(link.c.canonical_id)
+    return statement.on_conflict_do_update(index_elements=_LINK_KEY, set_=changed)
 
 
+def _count(given: Any, insert: Any) -> Any:
+    statement = inserted(usage, [column.name for column in usage.c], given, insert)
+    more = {"calls": usage.c.calls + statement.excluded.calls}
+    return statement.on_conflict_do_update(index_elements=_USAGE_KEY, set_=more)
+
+
+def _sample(given: Any, insert: Any) -> Any:
+    statement = inserted(usage_field, [column.name for column in usage_field.c], given, insert)
+    more = {"last_day": statement.excluded.last_day, "samples": usage_field.c.samples + statement.excluded.samples}
+    return statement.on_conflict_do_update(index_elements=_FIELD_KEY, set_=more)
+
+
+def _same_keys(given: Any, _: Any) -> Any:
+    of = (idempotency.c[name] == given.c[name] for name in _IDEMPOTENCY_KEY)
+    return sa.select(*(idempotency.c[name] for name in _IDEMPOTENCY_KEY)).join_from(given, idempotency, sa.and_(*of))
+
+
+def _answered(given: Any, insert: Any) -> Any:
+    statement = inserted(idempotency, [column.name for column in idempotency.c], given, insert)
+    return statement.on_conflict_do_nothing().returning(idempotency.c.tenant_id, idempotency.c.key)
+
+
+_COUNT = Bulk(list(usage.c), _count)
+_SAMPLE = Bulk(list(usage_field.c), _sample)
+_IDEMPOTENCY_KEY = ("tenant_id", "operation", "key")
+_SAME_KEYS = Bulk([idempotency.c[name] for name in _IDEMPOTENCY_KEY], _same_keys)
+_ANSWERED = Bulk(list(idempotency.c), _answered)
 _APPEND = Bulk(list(audit.c), _append)
 _PUT_LINKS = Bulk(list(link.c), _put_links)
 
@@ -127,9 +152,14 @@ class Idempotency(Repository):
             return None
         return self._one(sa.select(idempotency).where(*self._same(tenant_id, operation, key)))
 
-    def known(self, tenant_id: str, operation: str, key: str) -> bool:
-        """Whether the key was taken before."""
-        return self._one(sa.select(idempotency.c.key).where(*self._same(tenant_id, operation, key))) is not None
+    def known(self, keys: Sequence[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+        """Those (tenant, operation, key) that were taken before."""
+        rows = _SAME_KEYS.run(self._c, [dict(zip(_IDEMPOTENCY_KEY, key, strict=True)) for key in keys]) if keys else []
+        return {(row["tenant_id"], row["operation"], row["key"]) for row in rows}
+
+    def answered(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Take keys with the answers to their requests; False if one was taken meanwhile."""
+        return not rows or len(_ANSWERED.run(self._c, rows)) == len(rows)
 
     def close(self, tenant_id: str, operation: str, key: str, status: int, answer: bytes) -> None:
         self._update(idempotency, self._same(tenant_id, operation, key), {"status": status, "answer": answer})
@@ -165,20 +195,16 @@ class Usage(Repository):
 
     def flush(self) -> None:
         """Write what was collected, in one order for every process."""
-        for named in sorted(self._fields):
-            day, more = self._fields[named]
-            key = dict(zip(_FIELD_KEY, named, strict=True))
-            where = [usage_field.c[column] == value for column, value in key.items()]
-            row = {**key, "last_day": day, "samples": more}
-            if not self._insert_or_ignore(usage_field, [row], ["samples"]):
-                self._update(usage_field, where, {"last_day": day, "samples": usage_field.c.samples + more})
+        if self._fields:
+            noted = ((named, self._fields[named]) for named in sorted(self._fields))
+            _SAMPLE.run(self._c, [
+                {**dict(zip(_FIELD_KEY, named, strict=True)), "last_day": day, "samples": more}
+                for named, (day, more) in noted
+            ])  # fmt: skip
         self._fields.clear()
-        for called in sorted(self._pending):
-            of = dict(zip(_USAGE_KEY, called, strict=True))
-            more = {**{f"of_{name}": value for name, value in of.items()}, "more": self._pending[called]}
-            if not self._c.execute(_COUNT, more).rowcount:
-                self._insert_or_ignore(usage, [{**of, "calls": 0}], ["calls"])
-                self._c.execute(_COUNT, more)
+        if self._pending:
+            called = ((named, self._pending[named]) for named in sorted(self._pending))
+            _COUNT.run(self._c, [{**dict(zip(_USAGE_KEY, named, strict=True)), "calls": calls} for named, calls in called])
         self._pending.clear()
 
     def page(self, tenant_id: str, after: tuple[str, ...] | None, limit: int) -> list[Row]:

@@ -85,7 +85,7 @@ class InlineGroup:
     def submit(self, work: Any, *key: str) -> "Future[Any]":
         return self.submit_each(lambda uow, works: [work(uow) for work in works], work, *key)
 
-    def submit_each(self, many: Any, item: Any, *key: str) -> "Future[Any]":
+    def submit_each(self, many: Any, item: Any, *key: str, weight: int = 1) -> "Future[Any]":
         future: Future[Any] = Future()
         try:
             with self._store.begin() as uow:

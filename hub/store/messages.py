@@ -6,9 +6,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hub.store.bulk import Bulk
-from hub.store.rows import Repository, Row, given
-from hub.store.tables import message, raw_input, tenant
+from hub.store.bulk import Bulk, inserted
+from hub.store.rows import Repository, Row
+from hub.store.tables import announcement, message, raw_input, tenant
 
 #: In the query's own words, so that the partial index applies.
 _RECEIVED = raw_input.c.state == sa.literal_column("'received'")
@@ -19,17 +19,41 @@ def _many(of_them: Any, _: Any) -> Any:
     return sa.select(message).join_from(of_them, message, of)
 
 
+def _to_announce(of_them: Any, insert: Any) -> Any:
+    return inserted(announcement, _ANNOUNCEMENT, of_them, insert)
+
+
 def _announced(of_them: Any, _: Any) -> Any:
-    statement = sa.update(message).where(message.c.tenant_id == of_them.c.tenant_id, message.c.id == of_them.c.id)
-    now = sa.bindparam("now", type_=message.c.published_at.type)
-    return statement.values(published_at=now).returning(message.c.id)
+    these = sa.tuple_(*announcement.c).in_(sa.select(of_them.c.tenant_id, of_them.c.message_id))  # SQLite has no DELETE … USING
+    return sa.delete(announcement).where(these)
 
 
-_BY_SOURCE = sa.select(message).where(
-    *(message.c[name] == given(message.c[name]) for name in ("tenant_id", "source", "source_id"))
-)
+_SOURCE = ("tenant_id", "source", "source_id")
+
+
+def _add(of_them: Any, insert: Any) -> Any:
+    statement = inserted(message, [column.name for column in message.c], of_them, insert)
+    return statement.on_conflict_do_nothing().returning(message.c.id)
+
+
+def _known(of_them: Any, _: Any) -> Any:
+    return sa.select(message).join_from(of_them, message, sa.and_(*(message.c[name] == of_them.c[name] for name in _SOURCE)))
+
+
+def _alike(of_them: Any, _: Any) -> Any:
+    """The first with the same fingerprint, of each."""
+    same = (message.c[name] == of_them.c[name] for name in ("tenant_id", "fingerprint"))
+    first = sa.select(message.c.id).where(*same).order_by(message.c.id).limit(1).correlate(of_them).scalar_subquery()
+    return sa.select(of_them.c.tenant_id, of_them.c.fingerprint, first.label("id"))
+
+
+_ADD = Bulk(list(message.c), _add)
+_KNOWN = Bulk([message.c[name] for name in _SOURCE], _known)
+_ALIKE = Bulk([message.c.tenant_id, message.c.fingerprint], _alike)
 _MANY = Bulk([message.c.tenant_id, message.c.id], _many)
-_ANNOUNCED = Bulk([message.c.tenant_id, message.c.id], _announced)
+_ANNOUNCEMENT = ("tenant_id", "message_id")
+_TO_ANNOUNCE = Bulk(list(announcement.c), _to_announce)
+_ANNOUNCED = Bulk(list(announcement.c), _announced)
 
 
 class RawInputs(Repository):
@@ -37,9 +61,9 @@ class RawInputs(Repository):
 
     def add(self, row: Mapping[str, Any]) -> tuple[str, bool]:
         """(id, created). The same source event again is counted on the first row and returns its id."""
-        inserted = self._insert_or_ignore(raw_input, [row], ["id"])
-        if inserted:
-            return inserted[0]["id"], True
+        created = self._insert_or_ignore(raw_input, [row], ["id"])
+        if created:
+            return created[0]["id"], True
         same = (
             raw_input.c.tenant_id == row["tenant_id"],
             raw_input.c.connection_id == row["connection_id"],
@@ -129,19 +153,21 @@ class RawInputs(Repository):
 
 
 class Messages(Repository):
-    """Canonical documents in their envelopes. Immutable but for ``state`` (routed, held, unrouted) and publishing."""
+    """Canonical documents in their envelopes. Immutable but for ``state`` (routed, held, unrouted)."""
 
-    def add(self, row: Mapping[str, Any]) -> tuple[Row, bool]:
-        """(id and digest of the stored one, created). One message per (tenant, source, source_id)."""
-        inserted = self._insert_or_ignore(message, [row], ["id", "digest"])
-        if inserted:
-            return inserted[0], True
-        found = self.by_source(row["tenant_id"], row["source"], row["source_id"])
-        assert found is not None
-        return found, False
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> set[str]:
+        """Ids of the inserted ones: there is one message per (tenant, source, source_id), and who comes first stays."""
+        created = {row["id"] for row in _ADD.run(self._c, rows)} if rows else set()
+        if created:
+            _TO_ANNOUNCE.run(
+                self._c, [{"tenant_id": row["tenant_id"], "message_id": row["id"]} for row in rows if row["id"] in created]
+            )
+        return created
 
-    def by_source(self, tenant_id: str, source: str, source_id: str) -> Row | None:
-        return self._one(_BY_SOURCE, of_tenant_id=tenant_id, of_source=source, of_source_id=source_id)
+    def by_source(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], Row]:
+        """Those there are, by (tenant, source, source id)."""
+        rows = _KNOWN.run(self._c, [dict(zip(_SOURCE, key, strict=True)) for key in keys]) if keys else []
+        return {(row["tenant_id"], row["source"], row["source_id"]): row for row in rows}
 
     def get(self, tenant_id: str, message_id: str) -> Row | None:
         return self._one(sa.select(message).where(message.c.tenant_id == tenant_id, message.c.id == message_id))
@@ -151,10 +177,11 @@ class Messages(Repository):
         keys = [{"tenant_id": tenant_id, "id": message_id} for message_id in set(ids)]
         return {row["id"]: row for row in _MANY.run(self._c, keys)} if keys else {}
 
-    def with_fingerprint(self, tenant_id: str, fingerprint: str, not_id: str) -> Row | None:
-        """The first message that says the same thing under another id."""
-        where = (message.c.tenant_id == tenant_id, message.c.fingerprint == fingerprint, message.c.id != not_id)
-        return self._one(sa.select(message).where(*where).order_by(message.c.id).limit(1))
+    def with_fingerprints(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """By (tenant, fingerprint), the id of the first message that says the same thing under another id."""
+        given_ones = [{"tenant_id": tenant_id, "fingerprint": fingerprint} for tenant_id, fingerprint in keys]
+        rows = _ALIKE.run(self._c, given_ones) if keys else []
+        return {(row["tenant_id"], row["fingerprint"]): row["id"] for row in rows if row["id"] is not None}
 
     def about(self, tenant_id: str, subject: str) -> list[Row]:
         """Every message about an entity, oldest first (at most 500)."""
@@ -207,11 +234,13 @@ class Messages(Repository):
 
     def unpublished(self, limit: int) -> list[Row]:
         """Messages that were not yet announced on the event exchange."""
-        statement = sa.select(message).where(message.c.published_at.is_(None))
-        return self._all(statement.order_by(message.c.tenant_id, message.c.id).limit(limit))
+        of = sa.and_(message.c.tenant_id == announcement.c.tenant_id, message.c.id == announcement.c.message_id)
+        statement = sa.select(message).join_from(announcement, message, of)
+        return self._all(statement.order_by(announcement.c.tenant_id, announcement.c.message_id).limit(limit))
 
-    def mark_published(self, keys: Sequence[tuple[str, str]], now: datetime) -> None:
-        _ANNOUNCED.run(self._c, [{"tenant_id": owner, "id": message_id} for owner, message_id in keys], now=now)
+    def announced(self, keys: Sequence[tuple[str, str]]) -> None:
+        """(tenant, message id) of those that were."""
+        _ANNOUNCED.run(self._c, [dict(zip(_ANNOUNCEMENT, key, strict=True)) for key in keys])
 
     def counts(self, tenant_id: str) -> dict[str, int]:
         """How many messages there are of each type."""

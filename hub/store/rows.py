@@ -26,11 +26,12 @@ class Repository:
         self._postgres = connection.dialect.name == "postgresql"
 
     def _one(self, statement: sa.Select[Any], **parameters: Any) -> Row | None:
-        row = self._c.execute(statement, parameters).mappings().first()
-        return plain(row) if row is not None else None
+        found = self._c.execute(statement, parameters)
+        row = found.first()
+        return None if row is None else dict(zip(_names(found), row, strict=True))
 
     def _all(self, statement: Any, **parameters: Any) -> list[Row]:
-        return [plain(row) for row in self._c.execute(statement, parameters).mappings()]
+        return plain(self._c.execute(statement, parameters))
 
     def _insert_or_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[str]) -> list[Row]:
         """Insert ``rows``; those that break a unique key are left out. Returns ``returning`` of the inserted ones."""
@@ -39,7 +40,7 @@ class Repository:
         insert = postgresql.insert if self._postgres else sqlite.insert
         statement = insert(table).on_conflict_do_nothing().returning(*(table.c[name] for name in returning))
         # Rows as parameters, not in the statement: it is compiled once.
-        return [plain(row) for row in self._c.execute(statement, [dict(row) for row in rows]).mappings()]
+        return plain(self._c.execute(statement, [dict(row) for row in rows]))
 
     def _upsert(self, table: sa.Table, row: Mapping[str, Any], update: Sequence[str]) -> None:
         insert = postgresql.insert if self._postgres else sqlite.insert
@@ -65,6 +66,12 @@ class Repository:
         return self._all(statement.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE) + 1))
 
 
-def plain(row: Any) -> Row:
-    """A row with plain str keys: SQLAlchemy's own are a subclass that JSON encoders refuse."""
-    return {str(key): value for key, value in row.items()}
+def plain(found: sa.CursorResult[Any]) -> list[Row]:
+    """The rows of a result as dicts."""
+    names = _names(found)
+    return [dict(zip(names, row, strict=True)) for row in found]
+
+
+def _names(found: sa.CursorResult[Any]) -> list[str]:
+    """Plain str: SQLAlchemy's own names are a subclass that JSON encoders refuse."""
+    return [str(name) for name in found.keys()]  # noqa: SIM118

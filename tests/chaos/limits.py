@@ -99,13 +99,12 @@ class Limits(Rig):
         for number in numbers:
             subject, message_id = f"product/{name}-{number}", new_id()
             data = {"id": subject, "sku": subject, "name": subject, "active": True, "updated_at": now.isoformat()}
-            uow.messages.add({
+            uow.messages.add([{
                 "tenant_id": "acme", "id": message_id, "type": "product.v1", "source": "/limits", "source_id": subject,
                 "subject": subject, "digest": "", "fingerprint": None, "event_at": now, "business_date": None,
                 "correlation_id": message_id, "causation_id": None, "traceparent": "", "raw_id": None, "connection_id": None,
                 "body": orjson.dumps({"data": data}), "state": "routed", "suspect_of": None, "received_at": now,
-                "published_at": now,
-            })  # fmt: skip
+            }])  # fmt: skip
             rows.append({
                 "tenant_id": "acme", "id": new_id(), "message_id": message_id, "connection_id": name, "flow": f"limits/{name}",
                 "revision": 1, "connector": "referee_native", "type": "product.v1", "lane": "live", "subject": subject,

@@ -30,7 +30,7 @@ def hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Web, Web]]:
         web.shop = shop  # type: ignore[attr-defined]
     gateway = webs[1]._server.config.app
 
-    async def decline(headers: Any, body: bytes) -> None:
+    async def decline(headers: Any, body: bytes, value: Any) -> None:
         return None
 
     for lane in gateway._events.values():  # type: ignore[union-attr]
@@ -113,7 +113,31 @@ def _corpus() -> list[tuple[str, dict[str, Any]]]:
         for name, case in cases
         if "trailing" not in name and "query" not in name
     ]
-    return cases + again
+    return cases + again + [case for path in ("/v1/events/batch", "/v2/events/batch") for case in _batches(path)]
+
+
+def _batches(path: str) -> list[tuple[str, dict[str, Any]]]:
+    """The same for batches: good and bad events side by side, known ones, keys."""
+    of = path[2]
+    good = [_sale(f"B{of}-{number}") for number in range(4)]
+    bad = [{**good[0], "id": f"B{of}-x", "data": {}}, "no object", {**good[0], "data": {**good[0]["data"], "number": "else"}}]
+    thing = EXAMPLES["return.completed.v1"]
+    returned = envelope({**thing, "id": f"BR{of}", "original": {"id": f"B{of}-9"}}, "return.completed.v1", f"BR{of}")
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("a good batch", {"body": {"events": good}}),
+        ("the batch again", {"body": {"events": good}}),
+        ("the same event twice", {"body": {"events": [_sale(f"B{of}-5"), _sale(f"B{of}-5")]}}),
+        ("good and bad", {"body": {"events": [_sale(f"B{of}-6"), *bad, _sale(f"B{of}-7")]}}),
+        ("all bad", {"body": {"events": bad}}),
+        ("a return of what the batch has not sold", {"body": {"events": [_sale(f"B{of}-8"), returned]}}),
+        ("with a key", {"body": {"events": [_sale(f"B{of}-10")]}, "headers": {"Idempotency-Key": f"bk{of}"}}),
+        ("the key again", {"body": {"events": [_sale(f"B{of}-10")]}, "headers": {"Idempotency-Key": f"bk{of}"}}),
+        ("no event", {"body": {"events": []}}),
+        ("more than a batch", {"body": {"events": ["x"] * 1001}}),
+        ("a field too many", {"body": {"events": good, "more": 1}}),
+        ("a key without the scope", {"body": {"events": good}, "headers": {"Authorization": "Bearer {limited}"}}),
+    ]
+    return [(f"{name}, {path}", {"path": path, **case}) for name, case in cases]
 
 
 def _ask(web: Web, case: dict[str, Any]) -> Answer:
@@ -165,15 +189,16 @@ def test_the_fast_lane_is_the_one_that_answers_what_is_in_order(hubs: tuple[Web,
     taken = []
     accept = FastLane.accept
 
-    async def counted(self: FastLane, headers: Any, body: bytes) -> Any:
-        found = await accept(self, headers, body)
+    async def counted(self: FastLane, headers: Any, body: bytes, value: Any) -> Any:
+        found = await accept(self, headers, body, value)
         taken.append(found is not None)
         return found
 
     monkeypatch.setattr(FastLane, "accept", counted)
     for number in range(5):
         assert hubs[0].call("POST", "/v1/events", _sale(f"F-{number}"))[0] == 202
-    assert taken == [True] * 5
+    assert hubs[0].call("POST", "/v1/events/batch", {"events": [_sale("F-5"), {}]})[0] == 200
+    assert taken == [True] * 6
 
 
 def test_requests_that_arrive_together_share_commits(hubs: tuple[Web, Web]) -> None:

@@ -32,12 +32,12 @@ def _delivery(tenant: str = "a", subject: str = "sale/1", **values: Any) -> dict
 def _add(uow: UnitOfWork, *deliveries: dict[str, Any]) -> None:
     """Deliveries with the messages they belong to."""
     for row in deliveries:
-        uow.messages.add({
+        uow.messages.add([{
             "tenant_id": row["tenant_id"], "id": row["message_id"], "type": row["type"], "source": "t", "source_id": row["id"],
             "subject": row["subject"], "digest": "", "fingerprint": None, "event_at": NOW, "business_date": None,
             "correlation_id": "c", "causation_id": None, "traceparent": "", "raw_id": None, "connection_id": None, "body": b"{}",
-            "state": "routed", "suspect_of": None, "received_at": NOW, "published_at": None,
-        })  # fmt: skip
+            "state": "routed", "suspect_of": None, "received_at": NOW,
+        }])  # fmt: skip
     uow.deliveries.add(deliveries)
 
 
@@ -306,10 +306,10 @@ def test_what_was_published_and_never_claimed_is_due_again(store: Store) -> None
     with store.begin() as uow:
         _add(uow, delivery)
         uow.deliveries.take_due("a", "erp", "live", NOW, 10)
-        assert uow.deliveries.under_way("a", "erp") == {"live": 1}
+        assert uow.deliveries.under_way("a", "erp", NOW) == {"live": 1, "due": 0}
         assert uow.deliveries.forget_published(NOW) == 0
         assert uow.deliveries.forget_published(LATER) == 1
-        assert uow.deliveries.under_way("a", "erp") == {}
+        assert uow.deliveries.under_way("a", "erp", NOW) == {"due": 0}
         assert len(uow.deliveries.take_due("a", "erp", "live", NOW, 10)) == 1
 
 

@@ -393,7 +393,7 @@ def nothing_committed_is_skipped_by_the_sweep() -> None:
     with hub.ctx.store.begin() as uow:
         assert message is not None
         late = {**message, "id": early, "source_id": "P0@1", "subject": "product/P0"}
-        uow.messages.add(late)
+        uow.messages.add([late])
         uow.deliveries.add([{**row, "corrected": None, "id": early, "message_id": early, "subject": "product/P0"}])
     assert hub.relay.sweep() == 1, "a row that was committed late is never published"
     hub.end()

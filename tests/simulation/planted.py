@@ -51,12 +51,12 @@ def _no_inbox(patch: pytest.MonkeyPatch) -> None:
     from hub.flow import ingest
     from hub.store import new_id
 
-    admit = ingest.admit
+    admit_many = ingest.admit_many
 
-    def fresh(ctx: Any, uow: Any, message: NewMessage) -> Any:
-        return admit(ctx, uow, replace(message, source_id=f"{message.source_id}/{new_id()}"))
+    def fresh(ctx: Any, uow: Any, messages: list[NewMessage]) -> Any:
+        return admit_many(ctx, uow, [replace(item, source_id=f"{item.source_id}/{new_id()}") for item in messages])
 
-    patch.setattr(ingest, "admit", fresh)
+    patch.setattr(ingest, "admit_many", fresh)
 
 
 def _inbox_apart(patch: pytest.MonkeyPatch) -> None:
@@ -320,16 +320,14 @@ def _poison_blocks(patch: pytest.MonkeyPatch) -> None:
 
 def _short_memory(patch: pytest.MonkeyPatch) -> None:
     """Source ids are forgotten after a minute."""
-    original = Messages.by_source
+    patch.setattr(Messages, "by_source", lambda self, keys: {})
 
-    def by_source(self: Any, tenant_id: str, source: str, source_id: str) -> Any:
-        found = original(self, tenant_id, source, source_id)
-        return None if found else found
+    def add(self: Any, rows: list[Any]) -> set[str]:
+        for row in rows:
+            self._c.execute(sa.insert(_message()).values(_renamed(row)))
+        return {row["id"] for row in rows}
 
-    patch.setattr(Messages, "by_source", by_source)
-    patch.setattr(
-        Messages, "add", lambda self, row: (self._c.execute(sa.insert(_message()).values(_renamed(row))), (row, True))[1]
-    )
+    patch.setattr(Messages, "add", add)
 
 
 def _message() -> sa.Table:

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import canonical
-from canonical import generate
+from canonical import generate, rules
 from canonical.examples import EXAMPLES
 from canonical.registry import TYPES, shape_violations
 from hub.policies import schema_version
@@ -75,6 +75,13 @@ def test_the_fast_path_and_marshmallow_agree_on_every_document(case: tuple[str, 
     assert fast == reference
     accepted = schema_version._compiled(name).is_valid(document)
     assert not (accepted and shape_violations(TYPES[name].schema, document)), "the fast path accepted what marshmallow refuses"
+    if accepted and rules.nothing_to_say(document):
+        assert _said(name, document) == [], "the quick walk passed what the rules refuse"
+
+
+def _said(name: str, document: Any) -> list[Any]:
+    mixed = TYPES[name].currencies == "many"
+    return [*rules.currency_rules(document, mixed), *rules.identifier_rules(document)]
 
 
 @pytest.mark.parametrize("path", [path for path in _paths(EXAMPLES["sale.completed.v1"]) if path[-1] != "extensions"])
@@ -87,6 +94,21 @@ def test_every_strange_string_in_every_place_gets_one_verdict(path: tuple[Any, .
         parent[path[-1]] = text
 
         assert schema_version.violations("sale.completed.v1", document) == canonical.violations("sale.completed.v1", document)
+        if schema_version._compiled("sale.completed.v1").is_valid(document) and rules.nothing_to_say(document):
+            assert _said("sale.completed.v1", document) == []
+
+
+def test_the_quick_walk_says_so_of_the_examples_and_of_nothing_that_is_wrong() -> None:
+    sale = EXAMPLES["sale.completed.v1"]
+
+    assert rules.nothing_to_say(sale)
+    for path, wrong in [(("tip", "currency"), "EUR"), (("lines", 1, "total", "amount"), "13.080"), (("lines", 0, "gtin"), "1")]:
+        document = copy.deepcopy(sale)
+        parent: Any = document
+        for step in path[:-1]:
+            parent = parent[step]
+        parent[path[-1]] = wrong
+        assert not rules.nothing_to_say(document), path
 
 
 @pytest.mark.parametrize("name", sorted(TYPES))
