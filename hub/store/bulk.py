@@ -11,7 +11,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hub.store.rows import Row, plain
+from hub.store.rows import Prepared, Row, plain
 
 #: The given rows, as a table in a statement.
 GIVEN = "given"
@@ -46,15 +46,18 @@ class Bulk:
         if made is None:
             made = self._made[connection.dialect.name] = self._make(connection.dialect)
         statement, stored_as = made
-        picked = [{name: row[name] for name in self._names} for row in rows]
+        names, texts = self._names, self._texts
+        picked = [{name: row[name] for name in names} for row in rows]
         for name, processor in stored_as:
             for row in picked:
                 row[name] = processor(row[name])
-        for name in self._texts:
+        for name in texts:
             for row in picked:
                 row[name] = None if row[name] is None else row[name].decode()
-        text = orjson.dumps(picked).decode()
-        found = connection.execute(statement, {GIVEN: text, "how_many": len(rows), **parameters})
+        values = {GIVEN: orjson.dumps(picked).decode(), "how_many": len(rows), **parameters}
+        if isinstance(statement, Prepared):
+            return statement.run(connection, values)
+        found = connection.execute(statement, values)
         return plain(found) if found.returns_rows else []
 
     def _make(self, dialect: sa.Dialect) -> tuple[Any, list[tuple[str, Any]]]:
@@ -67,7 +70,7 @@ class Bulk:
             shown = (sa.func.convert_to(c, "UTF8").label(c.name) if c.name in self._texts else c for c in rows.c)
             # The limit tells the planner that they are few: it looks them up by an index, whatever it knows of the table.
             few = sa.select(*shown).limit(sa.bindparam("how_many"))
-            return self._build(few.subquery(GIVEN), postgresql.insert), []
+            return Prepared(self._build(few.subquery(GIVEN), postgresql.insert), dialect), []
         each = sa.func.json_each(text).table_valued("value")
         # Labelled with the column's type, so that what is read back is what the table would give.
         fields = (

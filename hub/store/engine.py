@@ -22,6 +22,9 @@ from hub.store.uow import UnitOfWork
 
 #: After this long unused a connection is asked whether it still lives; asking every time would cost a round trip each.
 _IDLE_SECONDS = 1.0
+_UNAVAILABLE = (
+    sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError
+)  # fmt: skip
 _NOT_DURABLE = sa.text("SET LOCAL synchronous_commit TO OFF")
 _CHANGED = sa.text(
     "SELECT relid::regclass::text FROM pg_stat_user_tables"
@@ -35,11 +38,11 @@ class StoreUnavailableError(HubError):
     not known whether the commit arrived: whoever tries again must be safe to repeat.
     """
 
-    def __init__(self, error: sa.exc.SQLAlchemyError) -> None:
+    def __init__(self, error: sa.exc.SQLAlchemyError | psycopg.Error) -> None:
         super().__init__("unavailable", "the store cannot be used now; nothing is lost by trying again")
         self.why = str(error.args[0] if error.args else error).strip()
         #: A deadlock or a serialisation failure ended this transaction; the next one may go through at once.
-        self.transient = getattr(getattr(error, "orig", None), "sqlstate", "") in ("40P01", "40001")
+        self.transient = getattr(getattr(error, "orig", error), "sqlstate", "") in ("40P01", "40001")
 
 
 class Store:
@@ -62,7 +65,7 @@ class Store:
                 # Every hot statement looks few rows up by an index, whatever the statistics of a young table say: so one plan
                 # does for all parameters, and is made once per connection. Planning costs several times what running does.
                 "options": "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off "
-                           "-c plan_cache_mode=force_generic_plan",
+                           "-c plan_cache_mode=force_generic_plan -c timezone=UTC",
                 "prepare_threshold": 2,
             }  # fmt: skip
             # The connection that was used last is used next: it knows its plans, and need not be asked whether it lives.
@@ -92,7 +95,7 @@ class Store:
                     if not durable:
                         connection.execute(_NOT_DURABLE)
                     yield from self._work(connection)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        except _UNAVAILABLE as error:
             raise StoreUnavailableError(error) from error
 
     def _work(self, connection: sa.Connection) -> Iterator[UnitOfWork]:
@@ -106,7 +109,7 @@ class Store:
         try:
             with (self.engine if self.sqlite else self._reader).connect() as connection:
                 yield UnitOfWork(connection)
-        except (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError) as error:
+        except _UNAVAILABLE as error:
             raise StoreUnavailableError(error) from error
 
     def now(self) -> datetime:

@@ -1,136 +1,128 @@
-"""The main job, timed: an event in → validated, stored, routed, mapped → written to a target over HTTP → its outcome stored.
+"""One contender under load: as fast as it takes events, and at a rate that it can keep up with.
 
-`python -m benchmarks.pipeline` prints, for single events as fast as they are taken: events a second from the first that was sent
-to the last that the target had, and processor time per message by process.
+A contender has a `url` that takes events, `processes` that work for it, and a target that counts what arrives. What comes out is
+the same for all of them: events a second from the first that was sent to the last that the target had, processor time per event
+by process, and how long an event took until it was answered and until it was at the target.
 """
 
-import argparse
 import json
-import os
 import statistics
 import sys
-import tempfile
 import time
-from pathlib import Path
-
-import psycopg
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from benchmarks import machine
-from benchmarks.world import World, sale
+from benchmarks.world import Process, sale
 
 
-def event() -> dict[str, object]:
+class Contender(Protocol):
+    """What is measured."""
+
+    name: str
+    url: str
+    headers: dict[str, str]
+    processes: dict[str, Process]
+
+    def arrived(self) -> int:
+        """How many requests the target had, a tenth of a second ago."""
+
+    def settled(self) -> bool:
+        """Whether nothing is under way any more."""
+
+    def load(self, task: dict[str, Any]) -> list[tuple[int, float, float, int]]:
+        """Run the load generator: (number, sent, answered, status) of each request."""
+
+    def arrivals(self) -> dict[str, float]:
+        """When the target had each event, by its id."""
+
+
+@dataclass
+class Turn:
+    """One measurement: events a second, processor µs per event by process, milliseconds."""
+
+    events: int
+    accepted: float = 0.0
+    delivered: float = 0.0
+    processor: dict[str, float] = field(default_factory=dict)
+    answered: list[float] = field(default_factory=list)
+    arrived: list[float] = field(default_factory=list)
+    refused: int = 0
+
+    @property
+    def total(self) -> float:
+        """Of all processes but the target's and the load's."""
+        return sum(value for name, value in self.processor.items() if name != "target")
+
+
+def event(lines: int = 10) -> dict[str, Any]:
+    """A sale in its envelope; `@@N@@` stands where its number comes."""
     return {
         "specversion": "1.0", "id": "E@@N@@", "source": "/bench", "type": "sale.completed.v1",
-        "time": "2026-11-20T17:00:00Z", "data": sale(),
+        "time": "2026-11-20T17:00:00Z", "data": sale(lines),
     }  # fmt: skip
 
 
-def load(world: World, name: str, **given: object) -> list[tuple[int, float, float, int]]:
-    """Run the load generator; what it saw."""
-    file = world.folder / f"{name}.json"
-    task = {"url": f"{world.url}/v1/events", "headers": {"Authorization": f"Bearer {world.key}"}, **given}
-    process = world.process(name, [sys.executable, "-m", "benchmarks.load", str(file)], json.dumps(task).encode())
-    process.popen.wait()
-    return [tuple(item) for item in json.loads(file.read_text())]
+def run(contender: Contender, first: int, requests: int, connections: int, batch: int = 1, rate: float = 0.0) -> Turn:
+    """``requests`` of ``batch`` events each. ``rate``: requests a second, 0: as fast as they are answered."""
+    template = json.dumps(event()) if batch == 1 else json.dumps({"events": [_numbered(item) for item in range(batch)]})
+    url = contender.url if batch == 1 else f"{contender.url}/batch"
+    before, had = _used(contender), contender.arrived()
+    seen = contender.load({
+        "url": url, "headers": contender.headers, "template": template, "first": first, "count": requests,
+        "connections": connections, "rate": rate,
+    })  # fmt: skip
+    answered = time.monotonic()
+    _wait(contender, had + requests * batch)
+    ended = max(time.monotonic(), answered)
+    arrivals = contender.arrivals()
+    last = max(arrivals.values(), default=ended)
+    _until(contender.settled, 60)
+    after = _used(contender)
+    events = requests * batch
+    began = min(sent for _, sent, _, _ in seen)
+    turn = Turn(events, events / (max(at for _, _, at, _ in seen) - began), events / (max(last, began + 1e-6) - began))
+    turn.processor = {name: 1e6 * (after[name] - before.get(name, 0.0)) / events for name in after}
+    turn.answered = sorted(1000 * (at - sent) for _, sent, at, _ in seen)
+    sent_at = {f"S{number:08d}": sent for number, sent, _, _ in seen}
+    turn.arrived = sorted(1000 * (at - sent_at[key]) for key, at in arrivals.items() if key in sent_at)
+    turn.refused = sum(status not in (200, 202) for *_, status in seen)
+    if turn.refused or contender.arrived() < had + events:
+        print(f"{contender.name}: {turn.refused} refused, {contender.arrived() - had} of {events} arrived", file=sys.stderr)
+    return turn
 
 
-def used(world: World) -> dict[str, float]:
-    """Processor seconds so far by process."""
+def percentile(values: list[float], share: float) -> float:
+    return values[min(len(values) - 1, int(len(values) * share))] if values else float("nan")
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def _numbered(item: int) -> dict[str, Any]:
+    text: dict[str, Any] = json.loads(json.dumps(event()).replace("@@N@@", f"@@N@@-{item:03d}"))
+    return text
+
+
+def _used(contender: Contender) -> dict[str, float]:
+    """Processor seconds so far, by process; what all contenders share is counted whole."""
     found = {
-        name: machine.processor([process.pid]) for name, process in world.processes.items() if process.popen.poll() is None
-    }
-    found["postgres"] = machine.processor(machine.named("postgres"))
-    found["rabbitmq"] = machine.processor(machine.named("beam"))
-    return found
+        name: machine.processor(machine.family(process.pid))
+        for name, process in contender.processes.items() if process.popen.poll() is None
+    }  # fmt: skip
+    return {**found, "postgres": machine.processor(machine.named("postgres")), "rabbitmq": machine.processor(machine.named("beam"))}
 
 
-def database(world: World) -> list[float]:
-    """Transactions, bytes of WAL (of the whole server), rows read by index and by scan, rows written, so far."""
-    url = f"{world.admin.rpartition('/')[0]}/{world.database}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        time.sleep(1.1)  # what backends count becomes visible once a second
-        found = connection.execute(
-            "SELECT xact_commit, pg_current_wal_lsn() - '0/0', (SELECT sum(idx_tup_fetch) FROM pg_stat_user_tables),"
-            " (SELECT sum(seq_tup_read) FROM pg_stat_user_tables),"
-            " (SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables)"
-            " FROM pg_stat_database WHERE datname = current_database()"
-        ).fetchone()
-    return [float(value or 0) for value in found or ()]
+def _wait(contender: Contender, count: int) -> None:
+    progress, since = contender.arrived(), time.monotonic()
+    while (now := contender.arrived()) < count and time.monotonic() - since < 30:
+        if now != progress:
+            progress, since = now, time.monotonic()
+        time.sleep(0.02)
 
 
-def settle(world: World, count: int, seconds: float = 120) -> None:
-    """Wait until the target had so many, and until every outcome is stored."""
-    deadline = time.monotonic() + seconds
-    while world.arrived() < count:
-        if time.monotonic() > deadline:
-            print(f"only {world.arrived()} of {count} arrived within {seconds:.0f} s", file=sys.stderr)
-            return
+def _until(condition: Any, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
         time.sleep(0.05)
-    url = f"{world.admin.rpartition('/')[0]}/{world.database}"
-    with psycopg.connect(url, autocommit=True) as connection:
-        while time.monotonic() < deadline:
-            found = connection.execute("SELECT count(*) FROM delivery WHERE state NOT IN ('applied', 'skipped')").fetchone()
-            if found == (0,):
-                return
-            time.sleep(0.1)
-
-
-def saturation(world: World, count: int, connections: int, first: int) -> None:
-    before, start_count = used(world), world.arrived()
-    stat = database(world)
-    started = time.monotonic()
-    seen = load(world, "load", template=json.dumps(event()), first=first, count=count, connections=connections)
-    acked = time.monotonic()
-    settle(world, start_count + count)
-    ended = time.monotonic()
-    after = used(world)
-    stat = [now - then for now, then in zip(database(world), stat, strict=True)]
-    print(f"  of the database, per message: {stat[0] / count:.2f} transactions, {stat[1] / count:.0f} bytes of WAL, "
-          f"{stat[2] / count:.0f} rows read by index, {stat[3] / count:.1f} by scan, {stat[4] / count:.1f} rows written")  # fmt: skip
-    bad = sum(status != 202 for *_, status in seen)
-    spent = {name: 1e6 * (after[name] - before.get(name, 0)) / count for name in after}
-    total = sum(value for name, value in spent.items() if name != "target")
-    acks = sorted(1000 * (answered - sent) for _, sent, answered, _ in seen)
-    print(f"{count} events, {connections} connections, {bad} refused: accepted {count / (acked - started):.0f}/s, "
-          f"end to end {count / (ended - started):.0f}/s; ack p50 {statistics.median(acks):.1f} ms "
-          f"p99 {acks[int(len(acks) * 0.99)]:.1f} ms")  # fmt: skip
-    print("  µs of processor per message: " + "  ".join(f"{name} {value:.0f}" for name, value in sorted(spent.items()))
-          + f"  total without target {total:.0f}", flush=True)  # fmt: skip
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="pipeline")
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--port", type=int, default=18860)
-    parser.add_argument("--roles", default="serve,work,schedule")
-    parser.add_argument("--hold", action="store_true")
-    parser.add_argument(
-        "--database-url", default=os.environ.get("DATABASE_URL", "postgresql://postgres@127.0.0.1:5432/postgres")
-    )
-    parser.add_argument("--broker-url", default=os.environ.get("BROKER_URL", "amqp://guest:guest@127.0.0.1:5672//"))
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="crossdock-bench-") as name:
-        with World(Path(name), options.database_url, options.broker_url, options.port) as world:
-            world.start(*options.roles.split(","))
-            first = 0
-            saturation(world, 300, 8, first)
-            first += 300
-            time.sleep(3)
-            for _ in range(options.rounds):
-                saturation(world, options.count, options.connections, first)
-                first += options.count
-            for role in options.roles.split(","):
-                log = (world.folder / f"{role}.log").read_text()
-                if log:
-                    print(role, log[-1500:])
-            if options.hold:
-                print({n: p.pid for n, p in world.processes.items()})
-                input()
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

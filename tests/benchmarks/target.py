@@ -1,7 +1,7 @@
 """A system that takes what is written to it and does nothing else: the cheapest honest target.
 
-`python -m benchmarks.target PORT FILE` answers every POST with an id; on SIGTERM it writes (key, monotonic seconds) of each
-arrival to FILE, so that a load generator on the same machine can tell how long each one took.
+`python -m benchmarks.target PORT FILE` answers every POST with an id, and keeps in FILE.count how many there were. On SIGUSR1 it
+writes (key, monotonic seconds) of each arrival since the last time to FILE: who sent them can tell how long each one took.
 """
 
 import asyncio
@@ -46,18 +46,26 @@ class _Protocol(asyncio.Protocol):
 
 async def _serve(port: int, file: Path) -> None:
     arrived: list[tuple[str, float]] = []
+    told = 0
+
+    def tell() -> None:
+        nonlocal told
+        part = file.with_suffix(".part")
+        part.write_text(json.dumps(arrived[told:]))
+        told = len(arrived)
+        part.rename(file)
+
     loop, end = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, end.set)
-    loop.add_signal_handler(signal.SIGUSR1, arrived.clear)
+    loop.add_signal_handler(signal.SIGUSR1, tell)
     server = await loop.create_server(lambda: _Protocol(arrived), "127.0.0.1", port)
     while not end.is_set():
         file.with_suffix(".count").write_text(str(len(arrived)))
         try:
-            await asyncio.wait_for(end.wait(), 0.1)
+            await asyncio.wait_for(end.wait(), 0.02)
         except TimeoutError:
             continue
     server.close()
-    file.write_text(json.dumps(arrived))
 
 
 if __name__ == "__main__":

@@ -10,10 +10,13 @@ import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
+import pika
 import psycopg
 from support import VAULT_KEY
+
+from hub.broker.topology import topology_for
 
 HERE = Path(__file__).parent
 MANIFEST = """
@@ -99,13 +102,102 @@ class Process:
                 self.popen.wait()
 
 
-class World:
-    """A database, a hub and a target. Use it in a `with`; what it started ends with it."""
+class Stage:
+    """A folder with a target, processes and a load generator. Use it in a `with`; what it started ends with it."""
 
-    def __init__(self, folder: Path, admin: str, broker: str, port: int, **settings: str) -> None:
-        self.folder, self.admin, self.port = folder, admin, port
-        self.database = f"bench_{uuid.uuid4().hex[:8]}"
+    name = ""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.folder, self.port = folder, port
         self.processes: dict[str, Process] = {}
+        self.environment = dict(os.environ)
+        self.headers: dict[str, str] = {}
+        self.url = f"http://127.0.0.1:{port}/v1/events"
+        self.target_url = f"http://127.0.0.1:{port + 1}"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self.processes.values()):
+            process.end()
+
+    def start_target(self) -> None:
+        self.process("target", [sys.executable, "-m", "benchmarks.target", str(self.port + 1), str(self.folder / "arrived")])
+
+    def process(self, name: str, command: list[str], given: bytes = b"", **environment: str) -> Process:
+        made = Process(name, command, {**self.environment, **environment}, self.folder / f"{name}.log", given)
+        self.processes[name] = made
+        return made
+
+    def load(self, task: dict[str, Any]) -> list[tuple[int, float, float, int]]:
+        """Run the load generator: (number, sent, answered, status) of each request."""
+        file = self.folder / "load.json"
+        given = json.dumps(task).encode()
+        command = [sys.executable, "-m", "benchmarks.load", str(file)]
+        Process("load", command, dict(os.environ), self.folder / "load.log", given).popen.wait()
+        return [tuple(item) for item in json.loads(file.read_text())]
+
+    def arrived(self) -> int:
+        """How many requests the target had, a moment ago."""
+        try:
+            return int((self.folder / "arrived.count").read_text() or 0)
+        except (OSError, ValueError):
+            return 0
+
+    def arrivals(self) -> dict[str, float]:
+        """When the target had each event, by its id (the first time, if it came twice)."""
+        file = self.folder / "arrived"
+        file.unlink(missing_ok=True)
+        os.kill(self.processes["target"].pid, signal.SIGUSR1)
+        while not file.exists():
+            time.sleep(0.01)
+        found: dict[str, float] = {}
+        for key, at in json.loads(file.read_text()):
+            found.setdefault(key, at)
+        return found
+
+    def settled(self) -> bool:
+        """Whether nothing is under way any more."""
+        return True
+
+    def ready(self, url: str, seconds: float = 90) -> None:
+        """Wait until somebody answers there, whatever it is."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(url, timeout=5)
+            except urllib.error.HTTPError:
+                return
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        logs = "".join(path.read_text()[-1500:] for path in self.folder.glob("*.log"))
+        raise SystemExit(f"{self.name}: nobody answers at {url}\n{logs}")
+
+
+def amqp(url: str) -> pika.URLParameters:
+    """A broker's URL as pika takes it: the virtual host `/` is written `%2F` there."""
+    return pika.URLParameters(f"{url[:-1]}%2F" if url.endswith("//") else url)
+
+
+def forget_queues(url: str, prefix: str) -> None:
+    """Delete a hub's queues: each quorum queue keeps three of the broker's files open."""
+    names = [queue.name for queue in topology_for(["bench", "inventree", "square", "tryton"]).queues]
+    with pika.BlockingConnection(amqp(url)) as connection:
+        for name in names:
+            connection.channel().queue_delete(f"{prefix}.{name}")
+
+
+class World(Stage):
+    """A database and a hub, as users run it."""
+
+    def __init__(self, folder: Path, admin: str, broker: str, port: int, embedded: bool = False, **settings: str) -> None:
+        super().__init__(folder, port)
+        self.admin = admin
+        self.database = f"bench_{uuid.uuid4().hex[:8]}"
         package = folder / "code/crossdock_bench"
         package.mkdir(parents=True, exist_ok=True)
         (package / "connector.yaml").write_text(MANIFEST)
@@ -117,13 +209,10 @@ class World:
         info.mkdir(exist_ok=True)
         (info / "METADATA").write_text("Metadata-Version: 2.1\nName: crossdock-bench\nVersion: 1.0.0\n")
         (info / "entry_points.txt").write_text("[hub.connectors]\nbench = crossdock_bench\n")
-        embedded = settings.pop("embedded", "")
         with psycopg.connect(admin, autocommit=True) as connection:
             connection.execute(f'CREATE DATABASE "{self.database}"')  # type: ignore[call-overload]
-            for extra in os.environ.get("BENCH_SQL", "").split(";"):
-                if extra:
-                    connection.execute(extra.replace("DB", self.database))
-        url = admin.rpartition("/")[0].replace("postgresql://", "postgresql+psycopg://") + f"/{self.database}"
+        self.database_url = f"{admin.rpartition('/')[0]}/{self.database}"
+        url = self.database_url.replace("postgresql://", "postgresql+psycopg://")
         stores = {} if embedded else {"HUB_DATABASE_URL": url, "HUB_BROKER_URL": broker, "HUB_BROKER_PREFIX": self.database}
         self.environment = {
             **os.environ, "PYTHONPATH": str(folder / "code"), **stores, "HUB_DATA_DIR": str(folder / "data"),
@@ -132,23 +221,14 @@ class World:
         }  # fmt: skip
         self.hub("db", "upgrade")
         self.key = json.loads(self.hub("tenant", "create", "acme", "--json"))["key"]
-
-    def __enter__(self) -> "World":
-        return self
+        self.headers = {"Authorization": f"Bearer {self.key}"}
 
     def __exit__(self, *_: object) -> None:
-        for process in reversed(self.processes.values()):
-            process.end()
+        super().__exit__()
+        if "HUB_BROKER_URL" in self.environment:
+            forget_queues(self.environment["HUB_BROKER_URL"], self.database)
         with psycopg.connect(self.admin, autocommit=True) as connection:
             connection.execute(f'DROP DATABASE IF EXISTS "{self.database}" WITH (FORCE)')  # type: ignore[call-overload]
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def target_url(self) -> str:
-        return f"http://127.0.0.1:{self.port + 1}"
 
     def hub(self, *arguments: str) -> str:
         command = [str(Path(sys.executable).parent / "hub"), *arguments]
@@ -158,38 +238,25 @@ class World:
         return done.stdout
 
     def start(self, *roles: str) -> None:
-        """The target, then `hub ROLE` for each; returns when the API answers."""
-        self.process("target", [sys.executable, "-m", "benchmarks.target", str(self.port + 1), str(self.folder / "arrived")])
+        """The target, then `hub ROLE` for each; returns when the integration is in force."""
+        self.start_target()
         for role in roles:
             self.process(role, [str(Path(sys.executable).parent / "hub"), role])
-        deadline = time.monotonic() + 60
-        while self.call("GET", "/v1/connections") is None:
-            if time.monotonic() > deadline:
-                raise SystemExit("".join((self.folder / f"{role}.log").read_text()[-2000:] for role in roles))
-            time.sleep(0.1)
+        self.ready(f"http://127.0.0.1:{self.port}/v1/connections")
         self.call("POST", "/v1/integrations", {"source": INTEGRATION.format(url=self.target_url)})
 
-    def process(self, name: str, command: list[str], given: bytes = b"", **environment: str) -> Process:
-        made = Process(name, command, {**self.environment, **environment}, self.folder / f"{name}.log", given)
-        self.processes[name] = made
-        return made
+    def settled(self) -> bool:
+        """Whether every outcome is stored."""
+        with psycopg.connect(self.database_url, autocommit=True) as connection:
+            return connection.execute("SELECT 1 FROM delivery WHERE settled_at IS NULL LIMIT 1").fetchone() is None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The API's answer; None where nobody answers yet."""
+        """The API's answer."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Authorization": f"Bearer {self.key}", "Content-Type": "application/json"}
-        request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{method} {path}: {error.read()!r}") from error
-        except OSError:
-            return None
-
-    def arrived(self) -> int:
-        """How many requests the target had, a tenth of a second ago."""
-        try:
-            return int((self.folder / "arrived.count").read_text() or 0)
-        except (OSError, ValueError):
-            return 0
