@@ -41,9 +41,9 @@ class Settings:
     backing_poll_seconds: float = _described(
         900.0, "How often what is told by webhooks is read, too: what they lose is found so."
     )
-    backfill_share: float = _described(0.25, "Share of the time in which a backfill reads; the rest is for live work.")
+    backfill_share: float = _described(0.25, "Share of the time in which a backfill is read and translated.")
     sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
-    translate_threads: int = _described(4, "Raw inputs translated at the same time.")
+    translate_threads: int = _described(4, "Raw inputs of a connection that read their records at the same time.")
     field_sample: int = _described(
         20, "Every so-manieth body of a client has its field names noted: whom a change meets; 0: none."
     )

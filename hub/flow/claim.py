@@ -18,7 +18,6 @@ from hub.integrations.files import Target
 from hub.policies import schema_version
 from hub.runtime.session import Session
 from hub.sdk.errors import ConnectorError, PermanentError
-from hub.sdk.mapping import evaluate
 from hub.sdk.steps import Request
 from hub.store import UnitOfWork
 from hub.store.rows import Row
@@ -90,9 +89,7 @@ def effective(
         )
     document = dict(data)
     if target is not None and target.map:
-        fields = {name: evaluate(expression, data) for name, expression in target.map.items()}
-        given = {name: value for name, value in fields.items() if value is not None}
-        document["extensions"] = {**document.get("extensions", {}), "target": given}
+        document["extensions"] = {**document.get("extensions", {}), "target": target.fields(data)}
     return document
 
 

@@ -6,11 +6,13 @@ committed in one transaction. Translating the same input twice yields the same m
 
 import asyncio
 import logging
+import math
 import random
 import traceback
-from collections.abc import Sequence
-from concurrent.futures import Future
-from datetime import timedelta
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,11 +20,12 @@ import orjson
 from canonical.errors import InvalidDocumentError
 from canonical.fields import parse_timestamp
 from canonical.registry import type_named
+from hub.broker import LANES
 from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import admit_many
+from hub.flow.route import Admitted, admit_many
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
@@ -38,6 +41,8 @@ from hub.telemetry import SpanKind, fail, traceparent_of
 log = logging.getLogger(__name__)
 #: A return waits this long for its sale, if the source sent something before it that is not translated yet.
 _SALE_FIRST = timedelta(seconds=60)
+#: Raw inputs of a tenant in hand at a time, and bulk ones claimed at a time: small pieces, between which live work goes on.
+_MOST, _MOST_BULK = 60, 16
 
 
 class _EarlierFirstError(Exception):
@@ -64,134 +69,124 @@ def _lease(ctx: Context) -> timedelta:
     return timedelta(seconds=2 * ctx.settings.lease_seconds)
 
 
+@dataclass(frozen=True)
+class _Read:
+    """A raw input that has become documents; they are committed with what else is at hand, in the order of receipt."""
+
+    ctx: Context
+    row: Row
+    session: Session
+    documents: Sequence[Document | Ignored]
+    traceparent: str
+
+
 class Translator:
-    """Claims raw inputs and translates them, at most ``translate_threads`` of a tenant at a time."""
+    """Claims raw inputs and translates them; of one connection at most ``translate_threads`` are read at a time."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._random = random.Random()
-        self._busy: dict[str, Future[None]] = {}
+        self._in_hand: Counter[str] = Counter()
+        #: By connection: how many read at a time, and when the one that was claimed last may be followed.
+        self._reading: dict[tuple[str, str], asyncio.Semaphore] = {}
+        self._turns: dict[tuple[str, str], asyncio.Event] = {}
+        self._bulk_at = 0.0
 
     def run_once(self) -> int:
         """Claim what is due now and start on it; returns how many. A tenant that is slow keeps nobody else waiting."""
         ctx, now = self._ctx, self._ctx.clock()
-        self._busy = {tenant: future for tenant, future in self._busy.items() if not future.done()}
         with ctx.store.read() as uow:
-            tenants = [tenant for tenant in uow.raws.tenants_due(now) if tenant not in self._busy]
+            tenants = uow.raws.tenants_due(now)
         found = 0
         for tenant in tenants:
-            limit = ctx.settings.translate_threads
+            room = _MOST - self._in_hand[tenant]
+            if room <= _MOST // 2:
+                continue
+            lanes = LANES if self._bulk_at <= ctx.loop.time() else LANES[:1]
             with ctx.store.begin() as uow:
-                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), limit)
+                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, lanes)
             if rows:
                 found += len(rows)
-                self._busy[tenant] = ctx.loop.submit(self._all(rows))
-                self._busy[tenant].add_done_callback(lambda _: ctx.raw_arrived.set())
+                if rows[0]["lane"] == "bulk":
+                    self._bulk_at = math.inf  # one piece at a time; its end says when the next may begin
+                self._in_hand[tenant] += len(rows)
+                ctx.loop.submit(self._all(tenant, rows))
         return found
 
-    @property
-    def busy(self) -> bool:
-        """Whether a translation is under way."""
-        return any(not future.done() for future in self._busy.values())
-
-    async def _all(self, rows: Sequence[Row]) -> None:
+    async def _all(self, tenant_id: str, rows: Sequence[Row]) -> None:
         """Read side by side, commit in the order of receipt per connection: a return must not come before its sale."""
-        turns: dict[str, asyncio.Event] = {}
-        work = []
-        for row in rows:
-            turn = turns.get(row["connection_id"])
-            if turn is None:
-                turn = asyncio.Event()
-                turn.set()
-            done = turns[row["connection_id"]] = asyncio.Event()
-            work.append(self.translate(row, turn, done))
-        await asyncio.gather(*work)
-
-    async def translate(self, row: Row, turn: asyncio.Event, done: asyncio.Event) -> None:
-        """Take one claimed raw input to its end; commits when it is its ``turn``."""
+        ctx, began = self._ctx, self._ctx.loop.time()
         try:
-            await self._translate(row, turn)
+            sessions = await ctx.loop.in_store(self._sessions, tenant_id, {row["connection_id"] for row in rows})
+            work = []
+            for row in rows:
+                key = (tenant_id, row["connection_id"])
+                turn, done = self._turns.get(key), asyncio.Event()
+                self._turns[key] = done
+                work.append(self._translate(row, sessions[row["connection_id"]], turn, done))
+            await asyncio.gather(*work)
+        except Exception as error:  # the worker loop: the claims run out and the inputs are taken again
+            log.warning("raw input of %s: %s", tenant_id, error)
+        finally:
+            self._in_hand[tenant_id] -= len(rows)
+            if rows[0]["lane"] == "bulk":  # what else goes on here gets the rest of the time
+                took = ctx.loop.time() - began
+                rest = took * (1 / ctx.settings.backfill_share - 1)
+                self._bulk_at = ctx.loop.time() + rest
+                asyncio.get_running_loop().call_later(rest, ctx.raw_arrived.set)
+            ctx.raw_arrived.set()
+
+    def _sessions(self, tenant_id: str, connections: Iterable[str]) -> dict[str, Session | Exception]:
+        found: dict[str, Session | Exception] = {}
+        with self._ctx.store.read() as uow:
+            for connection_id in connections:
+                try:
+                    found[connection_id] = self._ctx.sessions.get(uow, tenant_id, connection_id)
+                except Exception as error:  # told of each of its inputs
+                    found[connection_id] = error
+        return found
+
+    async def _translate(self, row: Row, session: Session | Exception, turn: asyncio.Event | None, done: asyncio.Event) -> None:
+        """Take one claimed raw input to its end; it is given to be committed after the one before (``turn``)."""
+        ctx, key = self._ctx, (row["tenant_id"], row["connection_id"])
+        reading = self._reading.setdefault(key, asyncio.Semaphore(ctx.settings.translate_threads))
+        try:
+            with ctx.telemetry.span(
+                tracing.TRANSLATE, row["traceparent"], SpanKind.INTERNAL, hub_tenant=row["tenant_id"], hub_raw=row["id"]
+            ) as span:
+                try:
+                    if isinstance(session, Exception):
+                        raise session
+                    async with reading:
+                        documents = await self._documents(row, session, traceparent_of(span))
+                    if turn is not None:
+                        await turn.wait()
+                    with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span), hub_tenant=row["tenant_id"]):
+                        read = _Read(ctx, row, session, documents, traceparent_of(span))
+                        committed = asyncio.ensure_future(ctx.commit_each(_commit, read))
+                        await asyncio.sleep(0)  # it is in the queue: the next may follow it
+                        done.set()
+                        admitted = await committed
+                    for item in admitted:
+                        for connection_id in item.connections:
+                            ctx.due.add(row["tenant_id"], connection_id)
+                    ctx.due.bell.set()
+                except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
+                    fail(span, type(error).__name__)
+                    known = None if isinstance(session, Exception) else session
+                    await ctx.loop.in_store(self._failed, row, known, error)
         except Exception as error:  # the worker loop: the claim runs out and the input is taken again
             log.warning("raw input %s: %s", row["id"], error)
         finally:
             done.set()
-
-    async def _translate(self, row: Row, turn: asyncio.Event) -> None:
-        ctx = self._ctx
-        with ctx.telemetry.span(
-            tracing.TRANSLATE, row["traceparent"], SpanKind.INTERNAL, hub_tenant=row["tenant_id"], hub_raw=row["id"]
-        ) as span:
-            session = None
-            try:
-                session = await ctx.loop.in_store(self._session, row)
-                documents = await self._documents(row, session, traceparent_of(span))
-                await turn.wait()
-                with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span), hub_tenant=row["tenant_id"]):
-                    await ctx.loop.in_store(self._commit, row, session, documents, traceparent_of(span))
-            except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
-                fail(span, type(error).__name__)
-                await ctx.loop.in_store(self._failed, row, session, error)
-
-    def _session(self, row: Row) -> Session:
-        with self._ctx.store.read() as uow:
-            return self._ctx.sessions.get(uow, row["tenant_id"], row["connection_id"])
+            if self._turns.get(key) is done:
+                del self._turns[key]
 
     async def _documents(self, row: Row, session: Session, parent: str) -> list[Document | Ignored]:
         boundary = _RawBoundary(self._ctx, session, row)
         body = row["body"] if row["corrected"] is None else row["corrected"]
         steps = session.connector.interpret(Webhook(body, row["headers"]), row["object"] if row["kind"] == "poll" else "")
         return await self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
-
-    def _commit(self, row: Row, session: Session, documents: Sequence[Document | Ignored], traceparent: str) -> None:
-        ctx, now = self._ctx, self._ctx.clock()
-        ignored = [item.reason for item in documents if isinstance(item, Ignored)]
-        real = [item for item in documents if isinstance(item, Document)]
-        for document in real:
-            if found := schema_version.violations(document.type, document.data):
-                raise InvalidDocumentError(document.type, found)
-        with ctx.store.begin() as uow:
-            self._require_sale_first(uow, row, real)
-            admitted = []
-            for result in admit_many(ctx, uow, [self._message(row, session, item, traceparent) for item in real]):
-                if isinstance(result, Exception):
-                    raise result
-                admitted.append(result)
-            state = "translated" if real else "ignored"
-            ours = uow.raws.settle(
-                row["tenant_id"], row["id"], ctx.instance, {"state": state, "ignored": ignored, "settled_at": now}
-            )
-            if not ours:
-                raise LeaseLostError
-            audit.record(
-                uow, row["tenant_id"], now, "translate", f"raw.{state}", f"raw/{row['id']}", ignored=ignored,
-                messages=[item.message_id for item in admitted], known=sum(item.duplicate for item in admitted),
-            )  # fmt: skip
-        for item in admitted:
-            for connection_id in item.connections:
-                ctx.due.add(row["tenant_id"], connection_id)
-        ctx.due.bell.set()
-
-    def _require_sale_first(self, uow: UnitOfWork, row: Row, documents: Sequence[Document]) -> None:
-        """Workers translate side by side: a return may be read before the sale that arrived first."""
-        if self._ctx.clock() - row["received_at"] > _SALE_FIRST:
-            return
-        for document in documents:
-            if not document.data.get("original"):
-                continue
-            subject = type_named(document.type).subject(document.data)
-            known = any(item["type"].startswith("sale.") for item in uow.messages.about(row["tenant_id"], subject))
-            if not known and uow.raws.unfinished_before(row["tenant_id"], row["connection_id"], row["id"]):
-                raise _EarlierFirstError
-
-    @staticmethod
-    def _message(row: Row, session: Session, document: Document, traceparent: str) -> NewMessage:
-        occurred = document.data.get("occurred_at") or document.data.get("updated_at")
-        return NewMessage(
-            row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
-            document.data, parse_timestamp(occurred) if occurred else row["received_at"], traceparent,
-            f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
-            read_at=row["received_at"] if row["kind"] == "poll" else None,
-        )  # fmt: skip
 
     def _failed(self, row: Row, session: Session | None, error: Exception) -> None:
         """Later, or quarantine: by what kind of error it was."""
@@ -230,6 +225,72 @@ class Translator:
         later = self._ctx.clock() + timedelta(seconds=seconds)
         values = {"available_at": later, "cause_code": code, "cause": cause, "attempts": row["attempts"]}
         uow.raws.settle(row["tenant_id"], row["id"], self._ctx.instance, values)
+
+
+def _commit(uow: UnitOfWork, reads: Sequence[_Read]) -> list[list[Admitted]]:
+    """Messages, deliveries, audit and the inputs' ends, of inputs that came together. Raises what is wrong with one of them."""
+    ctx, now = reads[0].ctx, reads[0].ctx.clock()
+    admitted: list[list[Admitted]] = [[] for _ in reads]
+    waiting: list[tuple[int, NewMessage]] = []
+
+    def admit_waiting() -> None:
+        for (place, _), result in zip(waiting, admit_many(ctx, uow, [message for _, message in waiting]), strict=True):
+            if isinstance(result, Exception):
+                raise result
+            admitted[place].append(result)
+        waiting.clear()
+
+    ends = []
+    for place, read in enumerate(reads):
+        row = read.row
+        ignored = [item.reason for item in read.documents if isinstance(item, Ignored)]
+        real = [item for item in read.documents if isinstance(item, Document)]
+        for document in real:
+            if found := schema_version.violations(document.type, document.data):
+                raise InvalidDocumentError(document.type, found)
+        if any(document.data.get("original") for document in real):
+            admit_waiting()
+            _require_sale_first(uow, now, row, real, {item.row["id"] for item in reads[:place]})
+        waiting += [(place, _message(row, read.session, item, read.traceparent)) for item in real]
+        ends.append({
+            "tenant_id": row["tenant_id"], "id": row["id"], "lease_owner": ctx.instance, "ignored": ignored,
+            "state": "translated" if real else "ignored", "settled_at": now,
+        })  # fmt: skip
+    admit_waiting()
+    if len(uow.raws.end(ends)) < len(ends):
+        raise LeaseLostError
+    for read, end, items in zip(reads, ends, admitted, strict=True):
+        audit.record(
+            uow, read.row["tenant_id"], now, "translate", f"raw.{end['state']}", f"raw/{read.row['id']}",
+            ignored=end["ignored"], messages=[item.message_id for item in items],
+            known=sum(item.duplicate for item in items),
+        )  # fmt: skip
+    return admitted
+
+
+def _require_sale_first(
+    uow: UnitOfWork, now: datetime, row: Row, documents: Sequence[Document], committed_with: set[str]
+) -> None:
+    """Workers translate side by side: a return may be read before the sale that arrived first."""
+    if now - row["received_at"] > _SALE_FIRST:
+        return
+    for document in documents:
+        if not document.data.get("original"):
+            continue
+        subject = type_named(document.type).subject(document.data)
+        known = any(item["type"].startswith("sale.") for item in uow.messages.about(row["tenant_id"], subject))
+        if not known and uow.raws.unfinished_before(row["tenant_id"], row["connection_id"], row["id"], committed_with):
+            raise _EarlierFirstError
+
+
+def _message(row: Row, session: Session, document: Document, traceparent: str) -> NewMessage:
+    occurred = document.data.get("occurred_at") or document.data.get("updated_at")
+    return NewMessage(
+        row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
+        document.data, parse_timestamp(occurred) if occurred else row["received_at"], traceparent,
+        f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
+        read_at=row["received_at"] if row["kind"] == "poll" else None,
+    )  # fmt: skip
 
 
 def _settled(error: Exception) -> bool:

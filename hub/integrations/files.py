@@ -1,6 +1,7 @@
 """The integration file: its shape, and every problem in it at once, with file and line."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +15,14 @@ from hub.policies.ownership import API, MERGES, WRITES, Rule, Rules
 from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import ConnectionLimitsSchema, flatten
-from hub.sdk.mapping import compiled
+from hub.sdk.mapping import compiled, evaluate
 from hub.sdk.source import read_yaml
 
 _NAME = validate.Regexp(r"^[a-z][a-z0-9_-]{0,62}$", error="lower-case letters, digits, - and _, starting with a letter")
+
+_VALUES = validate.Regexp(r"^[a-z][a-z0-9_]{0,62}$", error="lower-case letters, digits and _, starting with a letter")
+#: How a map names a value map.
+_NAMED = re.compile(r"\bvalues\.([A-Za-z_]\w*)")
 
 
 class _Strict(Schema):
@@ -64,6 +69,22 @@ class _Owned(fields.Nested):
         return super()._deserialize({"owner": value} if isinstance(value, str) else value, *arguments, **named)
 
 
+class _Value(fields.Raw):
+    """A text, number or truth value."""
+
+    def _deserialize(self, value: Any, *arguments: Any, **named: Any) -> Any:
+        if not isinstance(value, str | int | float | bool):
+            raise ValidationError("a text, a number, true or false")
+        return super()._deserialize(value, *arguments, **named)
+
+
+class _ValueMapSchema(_Strict):
+    """One system's words for another's; several may lead to one. Without a `default` an unknown one waits for a person."""
+
+    map = fields.Dict(keys=fields.Str(), values=_Value(), required=True, validate=validate.Length(min=1))
+    default = _Value()
+
+
 class _OverriddenTargetSchema(_Strict):
     where = fields.Str()
     map = fields.Dict(keys=fields.Str(), values=fields.Str(allow_none=True))
@@ -88,6 +109,7 @@ class _OverrideSchema(_Strict):
 
     connections = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenConnectionSchema), load_default=dict)
     flows = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenFlowSchema), load_default=dict)
+    values = fields.Dict(keys=fields.Str(), values=fields.Nested(_ValueMapSchema(partial=("map",))), load_default=dict)
 
 
 class FileSchema(_Strict):
@@ -100,6 +122,7 @@ class FileSchema(_Strict):
     ownership = fields.Dict(
         keys=fields.Str(), values=fields.Dict(keys=fields.Str(), values=_Owned(_RuleSchema)), load_default=dict
     )
+    values = fields.Dict(keys=fields.Str(validate=_VALUES), values=fields.Nested(_ValueMapSchema), load_default=dict)
     environments = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_OverrideSchema), load_default=dict)
     tenants = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverrideSchema), load_default=dict)
 
@@ -111,6 +134,13 @@ class Target:
     connection_id: str
     where: str
     map: Mapping[str, str]
+    values: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def fields(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        """What the map makes of a document; what it yields null for is left out. Raises UntranslatableError."""
+        seen = {**data, "values": self.values} if self.values else data
+        found = {name: evaluate(expression, seen) for name, expression in self.map.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -184,7 +214,10 @@ def _overridden(data: Mapping[str, Any], override: Mapping[str, Any]) -> dict[st
             fields_ = {**target["map"], **mine.get("map", {})}
             targets.append({**target, **mine, "map": {key: value for key, value in fields_.items() if value is not None}})
         flows.append({**flow, **given, "to": targets})
-    return {**data, "connections": connections, "flows": flows}
+    values = dict(data["values"])
+    for name, given in override["values"].items():
+        values[name] = {**values[name], **given, "map": {**values[name]["map"], **given.get("map", {})}}
+    return {**data, "connections": connections, "flows": flows, "values": values}
 
 
 def _overrides(data: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -195,6 +228,8 @@ def _overrides(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     for here, override in overrides:
         problems += [(f"{here}/connections/{alias}", "is not a connection here") for alias in override["connections"]
                      if alias not in data["connections"]]  # fmt: skip
+        problems += [(f"{here}/values/{name}", f"is no value map here; known: {', '.join(data['values']) or 'none'}")
+                     for name in override["values"] if name not in data["values"]]  # fmt: skip
         for flow, given in override["flows"].items():
             if flow not in targets:
                 problems.append((f"{here}/flows/{flow}", f"is not a flow here; known: {', '.join(targets)}"))
@@ -207,7 +242,7 @@ def _overrides(data: Mapping[str, Any]) -> list[tuple[str, str]]:
                     problems.append((there, f"is no target of this flow; known: {', '.join(sorted(targets[flow]))}"))
                 places[f"{there}/where"] = mine.get("where", "")
                 places |= {f"{there}/map/{key}": value for key, value in mine.get("map", {}).items()}
-            problems += _compiled(places)
+            problems += _compiled(places, data["values"])
     return problems
 
 
@@ -219,10 +254,12 @@ def _cadence(text: str, pointer: str) -> list[tuple[str, str]]:
     return []
 
 
-def _compiled(places: Mapping[str, str | None]) -> list[tuple[str, str]]:
+def _compiled(places: Mapping[str, str | None], values: Collection[str]) -> list[tuple[str, str]]:
     problems = []
     for pointer, expression in places.items():
         if expression:
+            problems += [(pointer, f"values.{name} is not declared; known: {', '.join(values) or 'none'}")
+                         for name in _NAMED.findall(expression) if "/map/" in pointer and name not in values]  # fmt: skip
             try:
                 compiled(expression)
             except ValueError as error:
@@ -231,6 +268,7 @@ def _compiled(places: Mapping[str, str | None]) -> list[tuple[str, str]]:
 
 
 def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
+    values = {name: {"name": name, **item} for name, item in data["values"].items()}
     return tuple(
         Flow(
             flow["name"],
@@ -239,7 +277,7 @@ def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
             parse_cadence(flow["cadence"]),
             tuple(flow["read"]),
             flow["where"],
-            tuple(Target(target["connection"], target["where"], target["map"]) for target in flow["to"]),
+            tuple(Target(target["connection"], target["where"], target["map"], values) for target in flow["to"]),
             flow["lane"],
         )
         for flow in data["flows"]
@@ -257,7 +295,7 @@ def _expressions(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         for j, target in enumerate(flow["to"]):
             places[f"/flows/{i}/to/{j}/where"] = target["where"]
             places |= {f"/flows/{i}/to/{j}/map/{key}": value for key, value in target["map"].items()}
-        problems += _compiled(places)
+        problems += _compiled(places, data["values"])
         problems += _cadence(flow["cadence"], f"/flows/{i}/cadence")
         if flow["read"] and not flow["source"]:
             problems.append((f"/flows/{i}/from", "reading needs a connection to read from"))

@@ -41,6 +41,8 @@ def _field(item: fields.Field[Any]) -> Json:
             found |= {"maximum": validator.max} if validator.max is not None else {}
         elif isinstance(validator, validate.Length) and isinstance(item, fields.List):
             found["minItems"] = validator.min
+        elif isinstance(validator, validate.Length) and isinstance(item, fields.Dict):
+            found["minProperties"] = validator.min
         elif isinstance(validator, validate.Regexp):
             found["pattern"] = validator.regex.pattern
         else:

@@ -9,6 +9,7 @@
 | `round(x, digits)` | the decimal text, halves away from zero; `floor` and `ceil` are JMESPath's |
 | `lookup(key, table)` | the table's value; a key that it has not is an error that names it |
 | `lookup_or(key, table, default)` | the same with a default |
+| `mapped(key, values.NAME)` | a value by a value map of the integration file; one that it has not is its default, or an error |
 | `instant(x, zone)` | UTC of a time with an offset, one without (in the IANA zone), epoch seconds or ms, `/Date(ms)/` |
 | `day(x, zone)` | the date that instant has in the zone |
 | `parsed_time(x, format, zone)` | the instant of a text in a `strptime` format, for example `%m/%d/%Y` |
@@ -88,6 +89,16 @@ class Functions(functions.Functions):
     @functions.signature(_ANY, {"types": ["object"]}, _ANY)
     def _func_lookup_or(self, key: Any, table: Mapping[str, Any], default: Any) -> Any:
         return table.get(str(key), default)
+
+    @functions.signature(_ANY, {"types": ["object"]})
+    def _func_mapped(self, key: Any, values: Mapping[str, Any]) -> Any:
+        if key is None:
+            return None
+        if str(key) in values["map"]:
+            return values["map"][str(key)]
+        if "default" in values:
+            return values["default"]
+        raise ValueError(f"values.{values['name']} says nothing of {str(key)[:80]!r}; add it there, or give a default")
 
     @functions.signature(_ANY, _STRING)
     def _func_instant(self, value: Any, zone: str) -> str | None:

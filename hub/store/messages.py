@@ -1,6 +1,6 @@
 """Raw inputs and messages: what arrived and what it became."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +56,26 @@ _TO_ANNOUNCE = Bulk(list(announcement.c), _to_announce)
 _ANNOUNCED = Bulk(list(announcement.c), _announced)
 
 
+_ENDED = ("state", "ignored", "settled_at")
+
+
+def _end(of_them: Any, _: Any) -> Any:
+    mine = (raw_input.c[name] == of_them.c[name] for name in ("tenant_id", "id", "lease_owner"))
+    released = {"lease_owner": None, "lease_until": None}
+    statement = sa.update(raw_input).where(*mine).values({**released, **{name: of_them.c[name] for name in _ENDED}})
+    return statement.returning(raw_input.c.id)
+
+
+def _add_raw(of_them: Any, insert: Any) -> Any:
+    statement = inserted(raw_input, _ARRIVED, of_them, insert)
+    return statement.on_conflict_do_nothing().returning(raw_input.c.id)
+
+
+_ARRIVED = [column.name for column in raw_input.c if column.name != "corrected"]
+_ADD_RAW = Bulk([raw_input.c[name] for name in _ARRIVED], _add_raw)
+_END = Bulk([raw_input.c[name] for name in ("tenant_id", "id", "lease_owner", *_ENDED)], _end)
+
+
 class RawInputs(Repository):
     """What arrived, byte for byte. States: received → translated | ignored | quarantined → discarded."""
 
@@ -76,24 +96,31 @@ class RawInputs(Repository):
         return found["id"], False
 
     def add_many(self, rows: Sequence[Mapping[str, Any]]) -> int:
-        """Rows of new source events; how many were not known. Those that are known stay as they are."""
-        return sum(len(self._insert_or_ignore(raw_input, rows[at : at + 200], ["id"])) for at in range(0, len(rows), 200))
+        """Rows of new source events, their bodies UTF-8; how many were not known. Those that are known stay as they are."""
+        return len(_ADD_RAW.run(self._c, rows)) if rows else 0
 
-    def claim_due(self, tenant_id: str, owner: str, now: datetime, lease_until: datetime, limit: int) -> list[Row]:
-        """Raw inputs of a tenant to translate, live before bulk, oldest first, leased to ``owner``."""
-        due = (
-            sa.select(raw_input.c.tenant_id, raw_input.c.id)
-            .where(
-                raw_input.c.tenant_id == tenant_id,
-                _RECEIVED,
-                raw_input.c.available_at <= now,
-                sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now),
+    def claim_due(
+        self, tenant_id: str, owner: str, now: datetime, lease_until: datetime, limit: int, bulk_limit: int,
+        lanes: Sequence[str],
+    ) -> list[Row]:  # fmt: skip
+        """Raw inputs of a tenant to translate, oldest first, leased to ``owner``: live ones, or else ``bulk_limit`` others."""
+        rows: list[Row] = []
+        for lane in lanes:
+            due = (
+                sa.select(raw_input.c.tenant_id, raw_input.c.id)
+                .where(
+                    raw_input.c.tenant_id == tenant_id,
+                    raw_input.c.lane == lane,
+                    _RECEIVED,
+                    raw_input.c.available_at <= now,
+                    sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now),
+                )
+                .order_by(raw_input.c.id)
+                .limit(limit if lane == "live" else min(limit, bulk_limit))
+                .with_for_update(skip_locked=True)
             )
-            .order_by(raw_input.c.lane.desc(), raw_input.c.id)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-        )
-        rows = self._all(due)
+            if rows := self._all(due):
+                break
         if not rows:
             return []
         statement = (
@@ -112,11 +139,15 @@ class RawInputs(Repository):
         due = sa.exists(sa.select(sa.literal(1)).where(*where))
         return [row["tenant_id"] for row in self._all(sa.select(tenant.c.tenant_id).where(due).order_by(tenant.c.tenant_id))]
 
-    def unfinished_before(self, tenant_id: str, connection_id: str, raw_id: str) -> bool:
-        """Whether the connection sent something earlier that is still being translated."""
+    def unfinished_before(self, tenant_id: str, connection_id: str, raw_id: str, but: Collection[str] = ()) -> bool:
+        """Whether the connection sent something earlier (``but`` these) that is still being translated."""
         of = (raw_input.c.tenant_id == tenant_id, raw_input.c.connection_id == connection_id)
-        where = (*of, _RECEIVED, raw_input.c.id < raw_id)
+        where = (*of, _RECEIVED, raw_input.c.id < raw_id, raw_input.c.id.not_in(but))
         return self._one(sa.select(raw_input.c.id).where(*where).limit(1)) is not None
+
+    def end(self, rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+        """End translations, each as it says; those that were still ours."""
+        return _END.run(self._c, rows)
 
     def renew(self, tenant_id: str, raw_id: str, owner: str, lease_until: datetime) -> bool:
         """Keep a claim for longer; False if it is no longer ours."""

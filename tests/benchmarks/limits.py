@@ -34,7 +34,9 @@ def inserts(admin: str, count: int = 20_000, group: int = 100) -> Limit:
         connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[call-overload]
     try:
         with psycopg.connect(f"{admin.rpartition('/')[0]}/{name}", prepare_threshold=1) as connection:
-            connection.execute("CREATE TABLE event (tenant text, id uuid PRIMARY KEY, source text, body bytea, UNIQUE (tenant, source))")
+            connection.execute(
+                "CREATE TABLE event (tenant text, id uuid PRIMARY KEY, source text, body bytea, UNIQUE (tenant, source))"
+            )
             connection.commit()
             values = ", ".join(["(%s, %s, %s, %s)"] * group)
             server, began = machine.processor(machine.named("postgres")), time.monotonic()
@@ -155,12 +157,12 @@ def server(folder: Path, port: int, count: int = 15_000) -> Limit:
         process = stage.process("bare", command, PYTHONPATH=str(folder))
         stage.ready(stage.url)
         used, began = machine.processor([process.pid]), time.monotonic()
-        stage.load({"url": stage.url, "headers": {}, "template": json.dumps(event()), "first": 0, "count": count, "connections": 32})
+        stage.load(
+            {"url": stage.url, "headers": {}, "template": json.dumps(event()), "first": 0, "count": count, "connections": 32}
+        )
         return _measured("ASGI server: bodies read and answered", count, began, machine.processor([process.pid]) - used)
 
 
 def all_of_them(folder: Path, admin: str, broker_url: str, port: int) -> list[Limit]:
     """Every limit, one after the other."""
     return [inserts(admin), *broker(broker_url), client(folder / "client", port), server(folder / "server", port)]
-
-

@@ -12,6 +12,7 @@ import textwrap
 from pathlib import Path
 
 import pika
+
 from benchmarks.world import Stage, amqp
 
 #: What each one keeps: (of an accepted event, of a sent one, what it checks).
@@ -80,7 +81,6 @@ class Celery(Stage):
         self.process("worker", [str(home / "bin/celery"), "-A", "peer", "worker", "-P", "threads", "-c", "16", "-l", "warning",
                                 "--without-gossip", "--without-mingle"])  # fmt: skip
         self.ready(f"http://127.0.0.1:{port}/")
-
 
     def __exit__(self, *_: object) -> None:
         super().__exit__()

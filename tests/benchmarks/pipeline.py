@@ -111,7 +111,11 @@ def _used(contender: Contender) -> dict[str, float]:
         name: machine.processor(machine.family(process.pid))
         for name, process in contender.processes.items() if process.popen.poll() is None
     }  # fmt: skip
-    return {**found, "postgres": machine.processor(machine.named("postgres")), "rabbitmq": machine.processor(machine.named("beam"))}
+    return {
+        **found,
+        "postgres": machine.processor(machine.named("postgres")),
+        "rabbitmq": machine.processor(machine.named("beam")),
+    }
 
 
 def _wait(contender: Contender, count: int) -> None:

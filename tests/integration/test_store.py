@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from hub.broker import LANES
 from hub.store import GroupCommit, Store, StoreUnavailableError, UnitOfWork, new_id
 from hub.store.tables import audit, metadata
 
@@ -106,9 +107,9 @@ def test_the_same_source_event_is_stored_once_and_counted(store: Store) -> None:
 def test_a_claimed_raw_input_is_not_claimed_twice_until_its_lease_ends(store: Store) -> None:
     with store.begin() as uow:
         uow.raws.add(_raw())
-        mine = uow.raws.claim_due("a", "one", NOW, LATER, 10)
-        theirs = uow.raws.claim_due("a", "two", NOW, LATER, 10)
-        after = uow.raws.claim_due("a", "two", LATER + timedelta(seconds=1), LATER + timedelta(seconds=9), 10)
+        mine = uow.raws.claim_due("a", "one", NOW, LATER, 10, 10, LANES)
+        theirs = uow.raws.claim_due("a", "two", NOW, LATER, 10, 10, LANES)
+        after = uow.raws.claim_due("a", "two", LATER + timedelta(seconds=1), LATER + timedelta(seconds=9), 10, 10, LANES)
         settled_by_the_first = uow.raws.settle("a", mine[0]["id"], "one", {"state": "translated"})
 
     assert (len(mine), len(theirs), len(after), settled_by_the_first) == (1, 0, 1, False)

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from hub.flow import deliver, outcome, replay, translate
+from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
 from hub.flow.relay import Relay
 from hub.identity import vault as vault_module
@@ -61,17 +62,19 @@ def _no_inbox(patch: pytest.MonkeyPatch) -> None:
 
 def _inbox_apart(patch: pytest.MonkeyPatch) -> None:
     """The raw input is settled in a transaction of its own, before its messages are stored."""
-    original = translate.Translator._commit
+    commit_each = Context.commit_each
 
-    def commit(self: Any, row: Any, session: Any, documents: Any, traceparent: str) -> None:
-        with self._ctx.store.begin() as uow:
-            uow.raws.settle(
-                row["tenant_id"], row["id"], self._ctx.instance, {"state": "translated", "settled_at": row["received_at"]}
-            )
-        patch.setattr("hub.store.messages.RawInputs.settle", lambda *_: True)
-        original(self, row, session, documents, traceparent)
+    async def apart(self: Any, many: Any, item: Any, *key: str, weight: int = 1) -> Any:
+        if many is translate._commit:
+            row = item.row
+            with self.store.begin() as uow:
+                uow.raws.settle(
+                    row["tenant_id"], row["id"], self.instance, {"state": "translated", "settled_at": row["received_at"]}
+                )
+            patch.setattr("hub.store.messages.RawInputs.end", lambda self, rows: list(rows))
+        return await commit_each(self, many, item, *key, weight=weight)
 
-    patch.setattr(translate.Translator, "_commit", commit)
+    patch.setattr(Context, "commit_each", apart)
 
 
 def _id_cursor(patch: pytest.MonkeyPatch) -> None:
