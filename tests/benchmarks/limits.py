@@ -56,7 +56,8 @@ class _Amqp:
     """Confirmed publishes, pipelined, or a consumption with acknowledgements in groups, on a quorum queue."""
 
     def __init__(self, url: str, queue: str, count: int, consume: bool) -> None:
-        self._queue, self._left, self._consume, self._count = queue, count, consume, count
+        self._queue, self._consume = queue, consume
+        self._unsent, self._left, self._seen = count, count, 0
         self._connection = pika.SelectConnection(amqp(url), on_open_callback=self._opened)
         self._connection.ioloop.start()
 
@@ -64,7 +65,7 @@ class _Amqp:
         self._connection.channel(on_open_callback=self._channel)
 
     def _channel(self, channel: "pika.channel.Channel") -> None:
-        self._channel_ = channel
+        self._open = channel
         if self._consume:
             channel.basic_qos(prefetch_count=200)
             channel.basic_consume(self._queue, self._received)
@@ -72,14 +73,14 @@ class _Amqp:
         channel.confirm_delivery(self._confirmed, callback=lambda _: self._send(1000))
 
     def _send(self, number: int) -> None:
-        for _ in range(min(number, self._count)):
-            self._count -= 1
-            self._channel_.basic_publish("", self._queue, b"x" * 200, pika.BasicProperties(delivery_mode=2))
+        for _ in range(min(number, self._unsent)):
+            self._unsent -= 1
+            self._open.basic_publish("", self._queue, b"x" * 200, pika.BasicProperties(delivery_mode=2))
 
     def _confirmed(self, frame: object) -> None:
         method = frame.method  # type: ignore[attr-defined]
-        done = method.delivery_tag - getattr(self, "_seen", 0) if method.multiple else 1
-        self._seen = max(getattr(self, "_seen", 0), method.delivery_tag)
+        done = method.delivery_tag - self._seen if method.multiple else 1
+        self._seen = max(self._seen, method.delivery_tag)
         self._left -= done
         self._send(done)
         if self._left <= 0:

@@ -60,7 +60,9 @@ async def _serve(port: int, file: Path) -> None:
     loop.add_signal_handler(signal.SIGUSR1, tell)
     server = await loop.create_server(lambda: _Protocol(arrived), "127.0.0.1", port)
     while not end.is_set():
-        file.with_suffix(".count").write_text(str(len(arrived)))
+        part = file.with_suffix(".counting")
+        part.write_text(str(len(arrived)))
+        part.rename(file.with_suffix(".count"))  # whoever reads it never sees half of it
         try:
             await asyncio.wait_for(end.wait(), 0.02)
         except TimeoutError:

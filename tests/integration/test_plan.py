@@ -239,3 +239,57 @@ def test_the_schema_for_editors_takes_what_the_hub_takes_and_refuses_what_it_ref
     assert not validator.is_valid({**data, "flows": []})
     assert not validator.is_valid({**data, "flow": []})
     assert not validator.is_valid({**data, "flows": [{**data["flows"][0], "lane": "fast"}]})
+
+
+#: One system's tax codes for another's: two lead to one, and what is not named waits for a person.
+VALUES = 'values: {tax_codes: {map: {"9": S9, "9.0": S9, "7": S7}}}\n'
+BY_VALUES = 'comment: "mapped(lines[0].taxes[0].rate, values.tax_codes)"'
+
+
+def test_a_value_map_translates_and_what_it_does_not_know_waits_for_a_person(shop: Shop) -> None:
+    text = VALUES + text_of(shop).replace(OLD, BY_VALUES)
+    assert BY_VALUES in text
+    shop.apply(text)
+
+    sell(shop, "9", "7", "5")
+    shop.settle()
+    books = [row for row in shop.deliveries() if row["connection_id"] == "erp" and row["subject"].startswith("sale/")]
+    dead = [row for row in books if row["state"] == "dead"]
+
+    assert sorted(row["state"] for row in books) == ["applied", "applied", "dead"]
+    assert "values.tax_codes says nothing of '5'" in dead[0]["cause"]
+    assert "replay" in dead[0]["remedy"]
+
+    shop.apply(text.replace('"7": S7}', '"7": S7}, default: S0'))
+    web(shop).call("POST", f"/v1/dead-letters/{dead[0]['id']}/replay", {"reason": "a default"})
+    shop.settle()
+
+    comments = sorted(document["comment"] for document in shop.tryton.invoices())
+    assert comments == ["S0", "S7", "S9"]
+
+
+@pytest.mark.parametrize(
+    ("values", "problem"),
+    [
+        ("", "values.tax_codes is not declared; known: none"),
+        ("values: {others: {map: {a: b}}}\n", "values.tax_codes is not declared; known: others"),
+        ("values: {tax_codes: {map: {}}}\n", "values.tax_codes.map: Shorter"),
+        ("values: {tax_codes: {map: {a: [b]}}}\n", "a text, a number, true or false"),
+        (VALUES + "tenants: {north: {values: {units: {default: x}}}}\n", "is no value map here; known: tax_codes"),
+    ],
+)
+def test_a_value_map_that_is_wrong_is_told_by_line(shop: Shop, values: str, problem: str) -> None:
+    with pytest.raises(ManifestError) as caught:
+        parse_integration(values + text_of(shop).replace(OLD, BY_VALUES), "stores.yaml")
+
+    assert problem in str(caught.value)
+
+
+def test_a_tenant_may_have_other_words(shop: Shop) -> None:
+    override = 'tenants: {north: {values: {tax_codes: {map: {"7": N7}, default: N0}}}}\n'
+    parsed = parse_integration(VALUES + override + text_of(shop).replace(OLD, BY_VALUES), "stores.yaml", None, "north")
+    target = next(target for flow in parsed.flows for target in flow.targets if target.map)
+
+    found = [target.fields({"lines": [{"taxes": [{"rate": rate}]}]}) for rate in ("9", "7", "1")]
+
+    assert [item["comment"] for item in found] == ["S9", "N7", "N0"]
