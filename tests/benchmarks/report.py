@@ -1,6 +1,7 @@
 """What a run of the benchmark found, as `docs/reference/performance.md`, and beside the run before it."""
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ def summed(turns: Sequence[Turn]) -> dict[str, Any]:
         "processor": spread([turn.total for turn in turns]),
         "by_process": {name: round(statistics.median(turn.processor.get(name, 0.0) for turn in turns)) for name in names},
         "answered": [round(statistics.median(percentile(turn.answered, share) for turn in turns), 1) for share in (0.5, 0.99)],
-        "arrived": [round(statistics.median(percentile(turn.arrived, share) for turn in turns), 1) for share in (0.5, 0.99)],
+        "arrived": [_middle([percentile(turn.arrived, share) for turn in turns]) for share in (0.5, 0.99)],
     }
 
 
@@ -74,7 +75,7 @@ def written(run: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
         rate, used = row["delivered"], row["processor"]
         lines.append(
             f"| {name} | {rate[0]:.0f} ({rate[1]:.0f}-{rate[2]:.0f}) | {used[0]:.0f} ({used[1]:.0f}-{used[2]:.0f}) "
-            f"| {row['answered'][0]} / {row['answered'][1]} | {row['arrived'][0]} / {row['arrived'][1]} |"
+            f"| {row['answered'][0]} / {row['answered'][1]} | {_shown(row['arrived'])} |"
         )
     lines += ["", "Processor µs per event, by process:", ""]
     for name, row in run["found"].items():
@@ -95,8 +96,17 @@ def written(run: Mapping[str, Any], before: Mapping[str, Any] | None) -> str:
         goal = GOALS.get(name)
         reached = "" if goal is None else f"{goal:g}{'' if value >= goal else ' (**not reached**)'}"
         lines.append(f"| {name} | {value:.2f} | {reached} | {earlier.get(name, '')} |")
-    reading = Path(__file__).with_name("reading.md")
+    reading = Path(__file__).with_name("reading.md")  # written by hand, from the profiles
     return "\n".join([*lines, "", reading.read_text().strip(), ""])
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    """None where it was not measured: a batch's events have no time of their own."""
+    return None if any(math.isnan(value) for value in values) else round(statistics.median(values), 1)
+
+
+def _shown(pair: Sequence[float | None]) -> str:
+    return "" if pair[0] is None else f"{pair[0]} / {pair[1]}"
 
 
 def worse(run: Mapping[str, Any], before: Mapping[str, Any] | None) -> list[str]:
