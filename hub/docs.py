@@ -131,8 +131,10 @@ def _cli() -> str:
         how: dict[str, Any] = {"terminal_width": 100, "max_content_width": 100, **command.context_settings}
         context = click.Context(command, parent, info_name=name, **how)  # as `--help` shows it
         if isinstance(command, click.Group):
-            for key in sorted(command.commands):
-                visit(command.commands[key], key, context)
+            for key in sorted(command.list_commands(context)):
+                inner = command.get_command(context, key)
+                assert inner is not None
+                visit(inner, key, context)
             return
         lines.extend([f"## `{context.command_path}`", "", "```text", command.get_help(context), "```", ""])
 

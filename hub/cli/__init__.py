@@ -4,25 +4,74 @@ Exit codes: 0 done · 1 it ran and the answer is no · 2 wrong usage · 3 the hu
 """
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from hub.cli.catalogue import catalogue as catalogue_commands
 from hub.cli.client import Api, api_options, fail, show
 from hub.cli.conflicts import COMMANDS as CONFLICTS
-from hub.cli.governance import contracts
 from hub.cli.integrations import COMMANDS as INTEGRATIONS
-from hub.cli.language import canonical
-from hub.cli.market import COMMANDS
-from hub.cli.plugins import plugin
 from hub.cli.sync import sync
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def _canonical() -> click.Command:
+    from hub.cli.language import canonical
+
+    return canonical
+
+
+def _contracts() -> click.Command:
+    from hub.cli.governance import contracts
+
+    return contracts
+
+
+def _plugin() -> click.Command:
+    from hub.cli.market import COMMANDS
+    from hub.cli.plugins import plugin
+
+    for command in COMMANDS:
+        plugin.add_command(command)
+    return plugin
+
+
+class _Main(click.Group):
+    """The command; groups whose modules take long to import are imported when they are asked for."""
+
+    #: Name → (what makes it, what `--help` says of it).
+    later: ClassVar[dict[str, tuple[Callable[[], click.Command], str]]] = {
+        "canonical": (_canonical, "The canonical language: types, examples, validation, casting between majors."),
+        "contracts": (_contracts, "The governed contract: lint it, see who breaks, gate it in CI, release it."),
+        "plugin": (_plugin, "Write a connector: judge what it does by the conformance kit."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *self.later})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.later and cmd_name not in self.commands:
+            self.add_command(self.later[cmd_name][0]())
+        return self.commands.get(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """As click does, without importing them."""
+        width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        told = {name: text for name, (_, text) in self.later.items() if name not in self.commands}
+        rows = [
+            (name, click.Command(name, help=told[name]).get_short_help_str(width) if name in told
+             else self.commands[name].get_short_help_str(width))
+            for name in self.list_commands(ctx)
+        ]  # fmt: skip
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+@click.group(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 def main() -> None:
     """Crossdock: the hub between a retailer's tills, stock systems and ERPs.
 
@@ -31,13 +80,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
-main.add_command(canonical)
-main.add_command(contracts)
-main.add_command(plugin)
 main.add_command(sync)
 main.add_command(catalogue_commands)
-for command in COMMANDS:
-    plugin.add_command(command)
 for command in (*INTEGRATIONS, *CONFLICTS):
     main.add_command(command)
 

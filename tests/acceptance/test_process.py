@@ -132,7 +132,10 @@ def test_every_command_has_help_with_an_example(process: Process) -> None:
 
     def visit(command: click.Command, path: tuple[str, ...]) -> None:
         if isinstance(command, click.Group):
-            for name, inner in command.commands.items():
+            context = click.Context(command)
+            for name in command.list_commands(context):
+                inner = command.get_command(context, name)
+                assert inner is not None
                 visit(inner, (*path, name))
         else:
             assert command.epilog, f"{' '.join(path)} shows no example"
@@ -140,6 +143,8 @@ def test_every_command_has_help_with_an_example(process: Process) -> None:
             assert command.help
 
     visit(main, ("hub",))
+    for name, (make, told) in type(main).later.items():
+        assert make().get_short_help_str(200) == told.removesuffix("."), f"what --help says of {name} before it is imported"
 
 
 def test_nothing_that_was_answered_is_missing_after_kills_at_random(process: Process, tmp_path: Path) -> None:

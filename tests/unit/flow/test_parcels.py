@@ -48,7 +48,8 @@ def test_an_inbox_runs_every_call_of_every_thread_in_the_order_of_each() -> None
     async def work() -> None:
         inbox = Inbox(asyncio.get_running_loop())
         threads = [
-            threading.Thread(target=lambda t=t: [inbox.call(lambda n=n: seen.append((t, n))) for n in range(500)]) for t in range(4)
+            threading.Thread(target=lambda t=t: [inbox.call(lambda n=n: seen.append((t, n))) for n in range(500)])
+            for t in range(4)
         ]
         for thread in threads:
             thread.start()
