@@ -144,7 +144,7 @@ def test_every_command_has_help_with_an_example(process: Process) -> None:
 
     visit(main, ("hub",))
     for name, (make, told) in type(main).later.items():
-        assert make().get_short_help_str(200) == told.removesuffix("."), f"what --help says of {name} before it is imported"
+        assert make().get_short_help_str(200) == told, f"what --help says of {name} before it is imported"
 
 
 def test_nothing_that_was_answered_is_missing_after_kills_at_random(process: Process, tmp_path: Path) -> None:
