@@ -35,7 +35,7 @@ class Routes:
         return self._configured.get(uow, tenant_id, "routes", lambda: self._in_force(uow, tenant_id))
 
     def ownership(self, uow: UnitOfWork, tenant_id: str, entity: str) -> Rules | None:
-        """The rules for an entity's fields, of the first integration (by name) that has any; None if nobody owns anything."""
+        """The rules for an entity's fields, of the one integration that has any; None if nobody owns anything."""
         found = (entry.integration.ownership.get(entity) for entry in self.in_force(uow, tenant_id))
         return next((rules for rules in found if rules), None)
 

@@ -293,3 +293,19 @@ def test_a_tenant_may_have_other_words(shop: Shop) -> None:
     found = [target.fields({"lines": [{"taxes": [{"rate": rate}]}]}) for rate in ("9", "7", "1")]
 
     assert [item["comment"] for item in found] == ["S9", "N7", "N0"]
+
+
+def test_owners_of_an_entity_are_declared_in_one_file(shop: Shop) -> None:
+    owners = "ownership: {product: {name: pos}}\n"
+    file = "integration: {name}\nconnections: {{pos: {{connector: square, base_url: {url}, settings: {{timezone: UTC}}}}}}\n" \
+           "flows: [{{name: f, on: product.v2, to: []}}]\n"  # fmt: skip
+    texts = [file.format(name=name, url=shop.servers["square"].url) + owners for name in ("one", "two")]
+
+    status, first, _ = web(shop).call("POST", "/v1/integrations", {"source": texts[0]})
+    assert status == 200, first
+    status, refused, _ = web(shop).call("POST", "/v1/integrations", {"source": texts[1]})
+    assert (status, refused["code"]) == (422, "invalid_integration")
+    assert [(item["code"], item["field"]) for item in refused["errors"]] == [("owned_elsewhere", "/ownership/product")]
+    assert "'one'" in refused["detail"]
+    status, again, _ = web(shop).call("POST", "/v1/integrations", {"source": texts[0] + "# again\n"})
+    assert (status, again["revision"]) == (200, 2), "its own file may say it anew"
