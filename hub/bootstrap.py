@@ -2,6 +2,7 @@
 
 import fcntl
 import logging
+import math
 import os
 import socket
 import threading
@@ -63,6 +64,8 @@ def utc_now() -> datetime:
 ROLES = ("serve", "work", "schedule")
 #: Under load the relay publishes what has come together in this time; without load it publishes at once.
 _GATHER_SECONDS = 0.01
+#: So long a scheduler counts as leading after it asked; two that lead for a moment do nothing twice that may not be.
+_LEAD_SECONDS = 0.5
 
 
 class Hub:
@@ -103,6 +106,7 @@ class Hub:
         self._threads: list[threading.Thread] = []
         self._bells: list[threading.Event] = []
         self._leadership, self._leading = store.leadership("hub.schedule"), threading.Lock()
+        self._leads, self._asked_at = False, -math.inf
         self._lock_file: IO[str] | None = None
         self._closed = False
 
@@ -220,8 +224,9 @@ class Hub:
 
         def led() -> int:
             with self._leading:
-                leads = self._leadership.held()
-            if leads:
+                if time.monotonic() - self._asked_at > _LEAD_SECONDS:
+                    self._leads, self._asked_at = self._leadership.held(), time.monotonic()
+            if self._leads:
                 return work() and 0
             self._stop.wait(1.0)
             return 0

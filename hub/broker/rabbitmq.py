@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs every error before it raises it; this room words them
 #: Messages whose confirms are outstanding at once (more does not go faster, measured).
 _WINDOW = 1000
+#: How often a consumer looks whether it is to stop.
+_LOOK_SECONDS = 0.2
 
 
 class RabbitMQ:
@@ -356,7 +358,7 @@ class _Consumer:
             self._node, on_open_callback=lambda connection: connection.channel(on_open_callback=self._opened),
             on_open_error_callback=self._ended, on_close_callback=self._ended,
         )  # fmt: skip
-        self._connection.ioloop.call_later(0.05, self._look)
+        self._connection.ioloop.call_later(_LOOK_SECONDS, self._look)
         try:
             self._connection.ioloop.start()
         finally:
@@ -413,7 +415,7 @@ class _Consumer:
             self._channel.basic_ack(tag)
 
     def _look(self) -> None:
-        """Every 50 ms: whether to stop, and whether what is in hand is done."""
+        """Now and then: whether to stop, and whether what is in hand is done."""
         if self._stop.is_set() and self._draining_until is None:
             self._draining_until = time.monotonic() + self._drain_seconds
             if self._channel is not None and self._channel.is_open:
@@ -425,7 +427,7 @@ class _Consumer:
             if not self._connection.is_closing:
                 self._connection.ioloop.stop()
             return
-        self._connection.ioloop.call_later(0.05, self._look)
+        self._connection.ioloop.call_later(_LOOK_SECONDS, self._look)
 
     def _flush_if_open(self) -> None:
         if self._channel is not None and self._channel.is_open:

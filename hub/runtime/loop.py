@@ -43,7 +43,7 @@ class Inbox:
             return future.result()
         waiting: asyncio.Future[T] = self._loop.create_future()
         waiting.add_done_callback(lambda _: waiting.cancelled() and future.cancel())
-        future.add_done_callback(lambda _: self.call(_pass_on, future, waiting))
+        future.add_done_callback(lambda _: None if self._loop.is_closed() else self.call(_pass_on, future, waiting))
         return await waiting
 
 
