@@ -47,7 +47,7 @@ def _started(roles: Collection[str], connectors: Sequence[str] = (), lanes: Sequ
     settings = _settings(**overrides)
     logging.getLogger().setLevel(logging.INFO)
     # Threads hand small pieces of work to each other: none should wait 5 ms (the default) for another to be interrupted.
-    sys.setswitchinterval(float(__import__("os").environ.get("SW", "0.0005")))
+    sys.setswitchinterval(0.0005)
     hub: Hub | None = None
     try:
         hub = Hub(settings)
