@@ -69,7 +69,11 @@ class Deliverer:
     def on_message(self, payload: Mapping[str, Any], acknowledge: Callable[[], None]) -> None:
         """Called by the broker's thread; acknowledged after the outcome is committed (or there was nothing to do)."""
         key = (str(payload["tenant_id"]), str(payload["connection_id"]))
-        self._ctx.loop.call(self._put, key, delivery_ids(payload), bool(payload.get("trial")), acknowledge)
+        if not (ids := delivery_ids(payload)):
+            log.error("a message for %s names no delivery: %s", key, payload)
+            acknowledge()
+            return
+        self._ctx.loop.call(self._put, key, ids, bool(payload.get("trial")), acknowledge)
 
     def _put(self, key: tuple[str, str], ids: Sequence[str], trial: bool, acknowledge: Callable[[], None]) -> None:
         desk = self._desks.get(key)

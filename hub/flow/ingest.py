@@ -196,20 +196,19 @@ def take_events(uow: UnitOfWork, events: Sequence[Event]) -> list[Admitted | Hub
         ))  # fmt: skip
     try:
         results = [_answer(result) for result in admit_many(ctx, uow, messages)]
+        for event, span, result in zip(events, spans, results, strict=True):
+            if isinstance(result, HubError):
+                fail(span, result.code)
+            else:
+                span.set_attribute("hub.message", result.message_id)
+                ctx.used(uow, event.client, event.envelope["type"], event.envelope["data"])
     except UntranslatableError as error:  # in the midst of writing: roll it back
         refused = _answer(error)
         assert isinstance(refused, HubError)
         raise refused from None
     finally:
-        for span in routing:
+        for span in (*routing, *spans):
             span.end()
-    for event, span, result in zip(events, spans, results, strict=True):
-        if isinstance(result, HubError):
-            fail(span, result.code)
-        else:
-            span.set_attribute("hub.message", result.message_id)
-            ctx.used(uow, event.client, event.envelope["type"], event.envelope["data"])
-        span.end()
     return results
 
 

@@ -34,7 +34,7 @@ from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
 from hub.sdk.steps import Document, Ignored, Request, Webhook
-from hub.store import UnitOfWork
+from hub.store import StoreUnavailableError, UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
 
@@ -90,7 +90,7 @@ class Translator:
         #: By connection: how many read at a time, and when the one that was claimed last may be followed.
         self._reading: dict[tuple[str, str], asyncio.Semaphore] = {}
         self._turns: dict[tuple[str, str], asyncio.Event] = {}
-        self._bulk_at = 0.0
+        self._bulk_at, self._bulk_last = 0.0, ""
 
     def run_once(self) -> int:
         """Claim what is due now and start on it; returns how many. A tenant that is slow keeps nobody else waiting."""
@@ -98,7 +98,8 @@ class Translator:
         with ctx.store.read() as uow:
             tenants = uow.raws.tenants_due(now)
         found = 0
-        for tenant in tenants:
+        # In turns, beginning after the one whose bulk work went last: one with a long history keeps no other one's waiting.
+        for tenant in sorted(tenants, key=lambda tenant: (tenant <= self._bulk_last, tenant)):
             room = _MOST - self._in_hand[tenant]
             if room <= _MOST // 2:
                 continue
@@ -107,7 +108,8 @@ class Translator:
                 rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, lanes)
             if rows:
                 found += len(rows)
-                if rows[0]["lane"] == "bulk":
+                if _holds_bulk(rows):
+                    self._bulk_last = tenant
                     self._bulk_at = math.inf  # one piece at a time; its end says when the next may begin
                 self._in_hand[tenant] += len(rows)
                 ctx.loop.submit(self._all(tenant, rows))
@@ -129,7 +131,7 @@ class Translator:
             log.warning("raw input of %s: %s", tenant_id, error)
         finally:
             self._in_hand[tenant_id] -= len(rows)
-            if rows[0]["lane"] == "bulk":  # what else goes on here gets the rest of the time
+            if _holds_bulk(rows):  # what else goes on here gets the rest of the time
                 took = ctx.loop.time() - began
                 rest = took * (1 / ctx.settings.backfill_share - 1)
                 self._bulk_at = ctx.loop.time() + rest
@@ -138,12 +140,12 @@ class Translator:
 
     def _sessions(self, tenant_id: str, connections: Iterable[str]) -> dict[str, Session | Exception]:
         found: dict[str, Session | Exception] = {}
-        with self._ctx.store.read() as uow:
-            for connection_id in connections:
-                try:
+        for connection_id in connections:
+            try:
+                with self._ctx.store.read() as uow:
                     found[connection_id] = self._ctx.sessions.get(uow, tenant_id, connection_id)
-                except Exception as error:  # told of each of its inputs
-                    found[connection_id] = error
+            except Exception as error:  # a store that is away, a connector's own constructor: told of each of its inputs
+                found[connection_id] = error
         return found
 
     async def _translate(self, row: Row, session: Session | Exception, turn: asyncio.Event | None, done: asyncio.Event) -> None:
@@ -196,6 +198,8 @@ class Translator:
         with ctx.store.begin() as uow:
             if isinstance(error, _EarlierFirstError):
                 self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 0.2, "earlier_first", "waits for its sale")
+            elif isinstance(error, StoreUnavailableError):  # a deadlock, a restart: nothing is wrong with what was said
+                self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 0.2, error.code, "the store was away")
             elif isinstance(error, NotInstalledError):
                 self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 15.0, "not_installed", str(error))
             elif isinstance(error, ThrottledError):
@@ -291,6 +295,10 @@ def _message(row: Row, session: Session, document: Document, traceparent: str) -
         f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
         read_at=row["received_at"] if row["kind"] == "poll" else None,
     )  # fmt: skip
+
+
+def _holds_bulk(rows: Sequence[Row]) -> bool:
+    return any(row["lane"] == "bulk" for row in rows)
 
 
 def _settled(error: Exception) -> bool:

@@ -103,7 +103,7 @@ class RawInputs(Repository):
         self, tenant_id: str, owner: str, now: datetime, lease_until: datetime, limit: int, bulk_limit: int,
         lanes: Sequence[str],
     ) -> list[Row]:  # fmt: skip
-        """Raw inputs of a tenant to translate, oldest first, leased to ``owner``: live ones, or else ``bulk_limit`` others."""
+        """Raw inputs of a tenant to translate, oldest first, leased to ``owner``: live ones, and ``bulk_limit`` others."""
         rows: list[Row] = []
         for lane in lanes:
             due = (
@@ -119,8 +119,7 @@ class RawInputs(Repository):
                 .limit(limit if lane == "live" else min(limit, bulk_limit))
                 .with_for_update(skip_locked=True)
             )
-            if rows := self._all(due):
-                break
+            rows += self._all(due)
         if not rows:
             return []
         statement = (
