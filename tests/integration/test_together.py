@@ -106,7 +106,7 @@ def test_a_young_table_is_analysed_as_soon_as_it_has_changed(postgres_url: str) 
                      "changed_at": store.now()}
                     for n in range(start, start + 200)
                 ])  # fmt: skip
-        assert _known_rows(postgres_url) == -1, "never looked at"
+        assert _known_rows(postgres_url) < 600, "not looked at since"
         end = time.monotonic() + 30
         while _known_rows(postgres_url) != 600 and time.monotonic() < end:
             store.analyze()
