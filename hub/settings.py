@@ -41,6 +41,9 @@ class Settings:
     backing_poll_seconds: float = _described(
         900.0, "How often what is told by webhooks is read, too: what they lose is found so."
     )
+    subscription_seconds: float = _described(
+        3600.0, "How often the hub looks whether systems still send their webhooks, and mends what is missing."
+    )
     backfill_share: float = _described(0.25, "Share of the time in which a backfill is read and translated.")
     sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
     translate_threads: int = _described(4, "Raw inputs of a connection that read their records at the same time.")
@@ -83,6 +86,7 @@ class Settings:
             "lease_seconds",
             "sweep_seconds",
             "backing_poll_seconds",
+            "subscription_seconds",
             "backfill_share",
             "confirm_seconds",
             "prefetch",

@@ -11,6 +11,7 @@ from hub.identity.api_keys import Client
 from hub.integrations.cadence import NEVER
 from hub.sync import runs
 from hub.sync.poll import Poller, Stream
+from hub.sync.subscriptions import Subscriber
 
 
 def list_streams(ctx: Context, client: Client) -> dict[str, Any]:
@@ -26,6 +27,17 @@ def read_now(ctx: Context, client: Client, connection_id: str, object_: str) -> 
             runs.hasten(ctx, client.tenant_id, connection_id, object_)
             return _stream(ctx, stream)
     raise NotFoundError("stream", f"{connection_id}/{object_}")
+
+
+def list_subscriptions(ctx: Context, client: Client) -> dict[str, Any]:
+    """What systems were asked to send."""
+    with ctx.store.read() as uow:
+        return _subscriptions(uow.subscriptions.of(client.tenant_id))
+
+
+def check_subscriptions(ctx: Context, client: Client, connection_id: str) -> dict[str, Any]:
+    """Look at once, and mend."""
+    return _subscriptions(Subscriber(ctx).look(client.tenant_id, connection_id))
 
 
 def list_runs(
@@ -79,6 +91,11 @@ def release(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
 def _changed(ctx: Context, client: Client, id_: str, action: str, body: Any) -> dict[str, Any]:
     runs.change(ctx, client.tenant_id, id_, action, f"key/{client.name}", reason(body))
     return get_run(ctx, client, id_)
+
+
+def _subscriptions(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    items = [{key: value for key, value in row.items() if key not in ("tenant_id", "due_at")} for row in rows]
+    return {"items": items, "next_cursor": None}
 
 
 def _stream(ctx: Context, stream: Stream) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import yaml
 
 from hub.cli.client import fail, read_json, show
 from hub.cli.trials import CAPABILITIES, KEY, repl, stage
+from hub.sdk.declaration import KINDS
 from hub.sdk.editor import manifest_schema
 from hub.sdk.errors import ConnectorError, ManifestError
 from hub.sdk.kit import RULES, TIERS, Report, Subject, System, judge
 from hub.sdk.kit.unmapped import mapped, vars_of
-from hub.sdk.manifest import KINDS, parse_manifest
+from hub.sdk.manifest import parse_manifest
 from hub.sdk.scaffold import scaffold
 from hub.sdk.steps import Response
 

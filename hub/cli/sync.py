@@ -41,6 +41,34 @@ def now(connection: str, object_name: str, url: str, key: str, as_json: bool) ->
     show(result, as_json, lambda item: f"{item['connection_id']} {item['object']} is due")
 
 
+@sync.command("subscriptions", epilog="Example: hub sync subscriptions")
+@api_options
+def subscriptions(url: str, key: str, as_json: bool) -> None:
+    """List what systems were asked to send by webhook; exit code 1 if one does not."""
+    _subscriptions(Api(url, key).call("GET", "/v1/subscriptions"), as_json)
+
+
+@sync.command("subscribe", epilog="Example: hub sync subscribe shop")
+@click.argument("connection")
+@api_options
+def subscribe(connection: str, url: str, key: str, as_json: bool) -> None:
+    """Compare a system's webhook subscriptions with what is wanted, and mend them, now; exit code 1 if one is refused."""
+    _subscriptions(Api(url, key).call("POST", f"/v1/connections/{connection}/subscriptions"), as_json)
+
+
+def _subscriptions(result: Any, as_json: bool) -> None:
+    def text(page: Any) -> str:
+        rows = [
+            f"{item['connection_id']:10} {item['topic']:28} {item['state']:8} since {item['since'][:19]} "
+            f"mended {item['repairs']} x {item['detail']}"
+            for item in page["items"]
+        ]
+        return "\n".join(rows) or "no connector in use asks for webhooks by itself"
+
+    show(result, as_json, text)
+    raise SystemExit(1 if any(item["state"] != "active" for item in result["items"]) else 0)
+
+
 @sync.command("backfill", epilog="Example: hub sync backfill pos order --since 2026-01-01T00:00:00Z --reason 'new store'")
 @click.argument("connection")
 @click.argument("object_name", metavar="OBJECT")

@@ -91,7 +91,7 @@ def webhook_work(
                 body_sha256=body_digest(body), bytes=len(body),
             )  # fmt: skip
             return HubError("invalid_signature", "the signature does not match the body; nothing was stored")
-        event_id, event_type = _identify(declared, body)
+        event_id, event_type = _identify(declared, headers, body)
         caller = incoming(headers) if "traceparent" in headers else ""
         with ctx.telemetry.span(
             tracing.INGEST, caller, SpanKind.SERVER, hub_tenant=tenant_id, hub_connection=connection_id
@@ -130,12 +130,13 @@ def received(now: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _identify(declared: Mapping[str, Any], body: bytes) -> tuple[str, str]:
-    """(event id, event type) by the manifest's expressions; a body that cannot be read is known by its digest."""
+def _identify(declared: Mapping[str, Any], headers: Mapping[str, str], body: bytes) -> tuple[str, str]:
+    """(event id, event type) by the manifest's headers or expressions; a body that cannot be read is known by its digest."""
+    event_id, event_type = (headers.get(declared[name], "") for name in ("event_id_header", "event_type_header"))
     try:
-        parsed = orjson.loads(body)
-        event_id = evaluate(declared["event_id"], parsed)
-        event_type = evaluate(declared["event_type"], parsed) if declared["event_type"] else ""
+        parsed = orjson.loads(body) if declared["event_id"] or declared["event_type"] else None
+        event_id = evaluate(declared["event_id"], parsed) if declared["event_id"] else event_id
+        event_type = evaluate(declared["event_type"], parsed) if declared["event_type"] else event_type
     except (orjson.JSONDecodeError, UntranslatableError):
         return body_digest(body), ""
     return str(event_id or body_digest(body))[:255], str(event_type or "")[:128]

@@ -13,8 +13,9 @@ from hub.integrations.cadence import Cadence, parse_cadence
 from hub.policies import schema_version
 from hub.policies.ownership import API, MERGES, WRITES, Rule, Rules
 from hub.runtime.plugins import Plugins
+from hub.sdk.declaration import ConnectionLimitsSchema
 from hub.sdk.errors import ManifestError
-from hub.sdk.manifest import ConnectionLimitsSchema, flatten
+from hub.sdk.manifest import flatten
 from hub.sdk.mapping import compiled, evaluate
 from hub.sdk.source import read_yaml
 

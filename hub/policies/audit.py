@@ -15,6 +15,7 @@ ACTIONS = frozenset({
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
     "plugin.rolled_back", "webhook.challenged", "connection.authorized", "connection.authorization_refused",
     "run.started", "run.paused", "run.resumed", "run.cancelled", "flow.released",
+    "subscription.created", "subscription.repaired", "subscription.ended", "subscription.refused",
     "entity.conflict", "entity.tripped", "entity.resolved",
     "integration.applied", "integration.shadowed", "integration.unshadowed", "tenant.created", "key.created", "key.revoked",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",

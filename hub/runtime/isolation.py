@@ -18,7 +18,19 @@ from hub.runtime.guest import Done, Guest, Incident, Limits, Plan, PluginResting
 from hub.sdk.connector import Connector
 from hub.sdk.errors import ConnectorError
 from hub.sdk.guest import wire
-from hub.sdk.steps import AccountField, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+from hub.sdk.steps import (
+    AccountField,
+    Document,
+    Ignored,
+    Page,
+    Request,
+    Response,
+    Skipped,
+    Steps,
+    Subscription,
+    Webhook,
+    Written,
+)
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -90,6 +102,15 @@ class IsolatedConnector(Connector):
 
     def describe(self) -> Steps[Sequence[AccountField]]:
         return RemoteSteps(self, "describe", [])
+
+    def subscriptions(self) -> Steps[Sequence[Subscription]]:
+        return RemoteSteps(self, "subscriptions", [])
+
+    def subscribe(self, topic: str, url: str) -> Steps[None]:
+        return RemoteSteps(self, "subscribe", [topic, url])
+
+    def unsubscribe(self, subscription_id: str) -> Steps[None]:
+        return RemoteSteps(self, "unsubscribe", [subscription_id])
 
 
 class Guests:

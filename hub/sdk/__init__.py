@@ -15,7 +15,20 @@ from hub.sdk.errors import (
 from hub.sdk.hookspecs import hookimpl
 from hub.sdk.manifest import Manifest, load_manifest
 from hub.sdk.numbers import Number, number
-from hub.sdk.steps import AccountField, Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+from hub.sdk.steps import (
+    AccountField,
+    Change,
+    Document,
+    Ignored,
+    Page,
+    Request,
+    Response,
+    Skipped,
+    Steps,
+    Subscription,
+    Webhook,
+    Written,
+)
 
 __all__ = [
     "AccountField",
@@ -37,6 +50,7 @@ __all__ = [
     "RetryableError",
     "Skipped",
     "Steps",
+    "Subscription",
     "TargetUnavailableError",
     "UntranslatableError",
     "Webhook",

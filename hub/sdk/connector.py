@@ -14,7 +14,20 @@ from urllib.parse import parse_qsl, quote, urlsplit
 from hub.sdk.errors import ConnectorError, ManifestError, UntranslatableError
 from hub.sdk.manifest import Manifest
 from hub.sdk.mapping import evaluate, render
-from hub.sdk.steps import AccountField, Change, Document, Ignored, Page, Request, Response, Skipped, Steps, Webhook, Written
+from hub.sdk.steps import (
+    AccountField,
+    Change,
+    Document,
+    Ignored,
+    Page,
+    Request,
+    Response,
+    Skipped,
+    Steps,
+    Subscription,
+    Webhook,
+    Written,
+)
 
 JSON = Mapping[str, Any]
 
@@ -179,6 +192,35 @@ class Connector:
             raise ConnectorError(f"the answer carries no {expression!r}", code="unreadable_answer")
         return found
 
+    # -- what keeps webhooks coming: the hub asks for the manifest's `topics` and looks whether they are there -------
+
+    def subscriptions(self) -> Steps[Sequence[Subscription]]:
+        """Every webhook subscription of this account, by the manifest's ``subscriptions``: ours and others'."""
+        declared = self._subscribing("list")
+        body = (yield _request(declared["request"], {"settings": self.settings})).data()
+        found = []
+        for record in evaluate(declared["records"], body) or []:
+            told, topic, url = (str(evaluate(declared[name], record) or "") for name in ("id", "topic", "url"))
+            active = bool(evaluate(declared["active"], record)) if declared["active"] else True
+            ends = str(evaluate(declared["expires_at"], record) or "") if declared["expires_at"] else ""
+            found.append(Subscription(told, topic, url, active, ends))
+        return found
+
+    def subscribe(self, topic: str, url: str) -> Steps[None]:
+        """Have ``topic`` sent to ``url``. The hub lists again to see whether it took."""
+        yield _request(self._subscribing("create"), {"topic": topic, "url": url, "settings": self.settings})
+
+    def unsubscribe(self, subscription_id: str) -> Steps[None]:
+        """Have a subscription of ours end; one that is gone already is no error (``expect: [404]``)."""
+        yield _request(self._subscribing("delete"), {"id": subscription_id, "settings": self.settings})
+
+    def _subscribing(self, name: str) -> JSON:
+        declared = (self.manifest.data["webhooks"] or {}).get("subscriptions")
+        if declared is None:
+            raise ConnectorError(f"{self.manifest.connector} does not subscribe to webhooks", code="no_subscriptions")
+        found: JSON = declared[name]
+        return found
+
     # -- the connection itself ----------------------------------------------------------------------------------
 
     def check(self) -> Steps[str]:
@@ -228,8 +270,15 @@ class Connector:
             for name in dir(cls)
             if name.startswith("write_") and name not in written
         ]
-        if manifest.data["webhooks"] and cls.receive is Connector.receive:
+        webhooks = manifest.data["webhooks"]
+        if webhooks and cls.receive is Connector.receive:
             problems.append("the manifest declares webhooks, the class has no receive()")
+        if webhooks and webhooks["topics"] and not webhooks["subscriptions"]:
+            problems += [
+                f"webhooks.topics, but neither subscriptions: nor {name}()"
+                for name in ("subscriptions", "subscribe", "unsubscribe")
+                if getattr(cls, name) is getattr(Connector, name)
+            ]
         return problems
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from canonical.registry import TYPES
-from hub.sdk.manifest import ManifestSchema
+from hub.sdk.declaration import ManifestSchema
 
 Json = dict[str, Any]
 

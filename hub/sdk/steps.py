@@ -178,6 +178,25 @@ class AccountField:
 
 
 @dataclass(frozen=True, slots=True)
+class Subscription:
+    """A webhook subscription as the system lists it.
+
+    Attributes:
+        id: its id there.
+        topic: what it tells about, by the system's name.
+        url: where it is sent.
+        active: False if the system keeps it and sends nothing.
+        expires_at: when it ends by itself (RFC 3339); empty: never.
+    """
+
+    id: str
+    topic: str
+    url: str
+    active: bool = True
+    expires_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Webhook:
     """A verified webhook: ``body`` as received, ``headers`` with lower-case names."""
 
@@ -199,6 +218,7 @@ __all__ = [
     "Response",
     "Skipped",
     "Steps",
+    "Subscription",
     "Webhook",
     "Written",
 ]

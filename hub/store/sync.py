@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Repository, Row
-from hub.store.tables import cursor, record, sync_run
+from hub.store.tables import cursor, record, subscription, sync_run
 
 _RECORD_KEY = ("tenant_id", "connection_id", "object", "ref")
 
@@ -53,6 +53,11 @@ class Cursors(Repository):
     def put(self, row: Mapping[str, Any]) -> None:
         self._upsert(cursor, row, ("value", "updated_at", "next_run_at", "run"))
 
+    def hurry(self, tenant_id: str, connection_id: str, now: datetime) -> None:
+        """Let everything of a connection that has been read before be read at once."""
+        where = (cursor.c.tenant_id == tenant_id, cursor.c.connection_id == connection_id, cursor.c.next_run_at > now)
+        self._update(cursor, where, {"next_run_at": now})
+
     def all(self, tenant_id: str) -> list[Row]:
         statement = sa.select(cursor).where(cursor.c.tenant_id == tenant_id)
         return self._all(statement.order_by(cursor.c.connection_id, cursor.c.object))
@@ -70,6 +75,26 @@ class Records(Repository):
         """In one order for every process."""
         if rows:
             _PUT.run(self._c, sorted(rows, key=lambda row: str(row["ref"])))
+
+
+class Subscriptions(Repository):
+    """What systems were asked to send, and whether they do."""
+
+    def of(self, tenant_id: str, connection_id: str | None = None) -> list[Row]:
+        """By connection and topic."""
+        where = [subscription.c.tenant_id == tenant_id]
+        where += [subscription.c.connection_id == connection_id] if connection_id is not None else []
+        return self._all(sa.select(subscription).where(*where).order_by(subscription.c.connection_id, subscription.c.topic))
+
+    def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        changed = [column.name for column in subscription.c if not column.primary_key]
+        for row in rows:
+            self._upsert(subscription, row, changed)
+
+    def forget(self, tenant_id: str, connection_id: str, topics: Sequence[str]) -> None:
+        where = (subscription.c.tenant_id == tenant_id, subscription.c.connection_id == connection_id,
+                 subscription.c.topic.in_(topics))  # fmt: skip
+        self._c.execute(sa.delete(subscription).where(*where))
 
 
 class Runs(Repository):

@@ -303,6 +303,13 @@ contract_decision = sa.Table(
     sa.PrimaryKeyConstraint("tenant_id", "base", "fingerprint", "person"),
 )  # fmt: skip
 
+subscription = sa.Table(
+    "subscription", metadata, _tenant(), _text("connection_id", 64), _text("topic", 128), _text("external_id", 255),
+    _text("url", 500), _text("state", 16), _text("detail", 500), sa.Column("repairs", sa.Integer, nullable=False),
+    _text("expires_at", 40), _time("since"), _time("checked_at"), _time("due_at"),
+    sa.PrimaryKeyConstraint("tenant_id", "connection_id", "topic"),
+)  # fmt: skip
+
 contract_notice = sa.Table(
     "contract_notice", metadata, _tenant(), _text("client", 64), _text("version", 32), _json("changes"), _time("at"),
     sa.PrimaryKeyConstraint("tenant_id", "client", "version"),

@@ -13,7 +13,7 @@ from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 from hub.store.plugins import PluginRecords
-from hub.store.sync import Cursors, Records, Runs
+from hub.store.sync import Cursors, Records, Runs, Subscriptions
 from hub.store.tokens import Tokens
 
 
@@ -58,6 +58,10 @@ class UnitOfWork:
     @cached_property
     def records(self) -> Records:
         return Records(self._connection)
+
+    @cached_property
+    def subscriptions(self) -> Subscriptions:
+        return Subscriptions(self._connection)
 
     @cached_property
     def runs(self) -> Runs:

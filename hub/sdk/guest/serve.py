@@ -13,7 +13,18 @@ from hub.sdk.guest import fence, wire
 from hub.sdk.steps import Response, Webhook
 
 _INCIDENTS = 20
-_METHODS = ("read", "find", "write", "write_many", "check", "describe", "interpret")
+_METHODS = (
+    "read",
+    "find",
+    "write",
+    "write_many",
+    "check",
+    "describe",
+    "interpret",
+    "subscriptions",
+    "subscribe",
+    "unsubscribe",
+)
 
 
 class Server:

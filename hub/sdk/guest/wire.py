@@ -36,7 +36,15 @@ HEAD = struct.Struct("!II")
 _MARK = "\0"
 _VALUES = {
     item.__name__: item
-    for item in (steps.AccountField, steps.Document, steps.Ignored, steps.Page, steps.Skipped, steps.Written)
+    for item in (
+        steps.AccountField,
+        steps.Document,
+        steps.Ignored,
+        steps.Page,
+        steps.Skipped,
+        steps.Subscription,
+        steps.Written,
+    )
 }
 _ERRORS: dict[str, type[errors.ConnectorError]] = {
     name: item for name, item in vars(errors).items() if isinstance(item, type) and issubclass(item, errors.ConnectorError)
@@ -165,6 +173,7 @@ def _marked(value: Any) -> Any:
 _FIELDS: dict[str, dict[str, type]] = {
     "Document": {"type": str, "source_id": str, "data": dict}, "Ignored": {"reason": str}, "Skipped": {"reason": str},
     "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},
+    "Subscription": {"id": str, "topic": str, "url": str, "active": bool, "expires_at": str},
     "Page": {"records": list, "cursor": dict, "more": bool}, "Written": {"external_id": str, "detail": dict},
 }  # fmt: skip
 

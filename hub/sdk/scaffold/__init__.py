@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from hub.sdk.manifest import KINDS
+from hub.sdk.declaration import KINDS
 from hub.sdk.scaffold.proposal import propose
 
 #: Kinds whose facts come out of the system first; the others take documents in.

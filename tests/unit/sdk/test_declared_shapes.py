@@ -10,6 +10,7 @@ import pytest
 from hub.sdk import Connector, Response
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import parse_manifest
+from hub.sdk.steps import Subscription
 from hub.sdk.testing import SimRequest, answer, drive
 from hub.sdk.webhook import SignatureScheme, sign, verify
 
@@ -50,6 +51,75 @@ def read_all(found: Connector, handle: Callable[[SimRequest], Response]) -> tupl
         if not result.more:
             return ids, page, cursor
     raise AssertionError("it does not end")
+
+
+SUBSCRIBING = """\
+connector: acme
+name: Acme
+version: 1.0.0
+kind: erp
+summary: Test.
+canonical: 1
+self_hosted: true
+credentials: {secret: {description: The key that signs}}
+webhooks:
+  signature: {header: x-vendor-signature}
+  secret: secret
+  event_id_header: x-vendor-delivery
+  topics: [order.updated]
+  subscriptions:
+    list: {request: {path: /webhooks}, records: items, id: id, topic: event, url: target, active: "state == 'on'", expires_at: ends}
+    create: {method: POST, path: /webhooks, json: {event: "= topic", target: "= url"}}
+    delete: {method: DELETE, path: "/webhooks/{id}", expect: [404]}
+"""
+
+
+def test_subscriptions_are_listed_made_and_ended_by_declaration() -> None:
+    kept: dict[str, Any] = {"7": {"id": 7, "event": "x", "target": "https://b", "state": "off", "ends": "2027-01-01T00:00:00Z"}}
+    found: Connector = type("Acme", (Connector,), {"manifest": parse_manifest(SUBSCRIBING, "acme.yaml")})({})
+
+    def handle(request: SimRequest) -> Response:
+        match request.method:
+            case "POST":
+                kept["8"] = {"id": 8, "state": "on", **request.json()}
+                return answer(201, kept["8"])
+            case "DELETE":
+                return answer(204 if kept.pop(request.path.rpartition("/")[2], None) else 404)
+        return answer(200, {"items": list(kept.values())})
+
+    drive(found, found.subscribe("order.updated", "https://hub"), handle, {})
+    listed = drive(found, found.subscriptions(), handle, {})
+    for _ in range(2):
+        drive(found, found.unsubscribe("7"), handle, {})
+
+    assert listed == [
+        Subscription("7", "x", "https://b", active=False, expires_at="2027-01-01T00:00:00Z"),
+        Subscription("8", "order.updated", "https://hub"),
+    ]
+    assert kept.keys() == {"8"}
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("event_id_header: x-vendor-delivery", "event_id"),
+        ("list: {request: {path: /webhooks}, records: items", "JMESPath"),
+    ],
+)
+def test_what_is_wrong_with_declared_webhooks_is_said(said: str, problem: str) -> None:
+    wrong = SUBSCRIBING.replace(said, "event_type: x" if problem == "event_id" else said.replace("items", '"items["'))
+
+    with pytest.raises(ManifestError, match=problem):
+        parse_manifest(wrong, "acme.yaml")
+
+
+def test_topics_need_a_way_to_subscribe() -> None:
+    text = SUBSCRIBING[: SUBSCRIBING.index("  subscriptions:")]
+    found = type("Acme", (Connector,), {"manifest": parse_manifest(text, "acme.yaml"), "receive": lambda *_: []})
+
+    assert found.disagreements() == [
+        f"webhooks.topics, but neither subscriptions: nor {name}()" for name in ("subscriptions", "subscribe", "unsubscribe")
+    ]
 
 
 def some(start: int, size: int = 3) -> list[dict[str, Any]]:

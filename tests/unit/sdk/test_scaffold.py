@@ -12,7 +12,8 @@ from click.testing import CliRunner
 from canonical.examples import EXAMPLES
 from hub.cli import main
 from hub.cli.trials import masked
-from hub.sdk.manifest import KINDS, parse_manifest
+from hub.sdk.declaration import KINDS
+from hub.sdk.manifest import parse_manifest
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -1,0 +1,170 @@
+"""What is asked of Shopify, in GraphQL: Admin API 2025-01. Every document here is checked against Shopify's own schema."""
+
+_MONEY = "{ shopMoney { amount currencyCode } }"
+_TAXES = f"taxLines {{ title rate ratePercentage priceSet {_MONEY} }}"
+_LINES = f"""lineItems(first: 100, after: $after) {{
+    pageInfo {{ hasNextPage endCursor }}
+    nodes {{
+      id name sku quantity currentQuantity isGiftCard
+      originalUnitPriceSet {_MONEY}
+      discountAllocations {{ allocatedAmountSet {_MONEY} }}
+      {_TAXES}
+    }}
+  }}"""
+
+ORDER = f"""query Order($id: ID!, $after: String) {{
+  order(id: $id) {{
+    id name createdAt processedAt updatedAt cancelledAt cancelReason edited test note sourceName taxesIncluded currencyCode
+    customer {{ id displayName email }}
+    retailLocation {{ id name }}
+    shippingAddress {{ address1 address2 city zip provinceCode countryCodeV2 }}
+    totalPriceSet {_MONEY}
+    totalTipReceivedSet {_MONEY}
+    totalCashRoundingAdjustment {{ paymentSet {_MONEY} }}
+    shippingLines(first: 20) {{ nodes {{ title discountedPriceSet {_MONEY} {_TAXES} }} }}
+    transactions(first: 50) {{ id kind status gateway processedAt amountSet {_MONEY} parentTransaction {{ id gateway }} }}
+    refunds(first: 50) {{
+      id createdAt note
+      totalRefundedSet {_MONEY}
+      refundLineItems(first: 100) {{
+        nodes {{ quantity restockType location {{ id }} lineItem {{ id }} subtotalSet {_MONEY} totalTaxSet {_MONEY} }}
+      }}
+      transactions(first: 20) {{ nodes {{ id kind status gateway processedAt amountSet {_MONEY} parentTransaction {{ id }} }} }}
+    }}
+    {_LINES}
+  }}
+}}"""
+
+PRODUCT = """query Product($id: ID!, $after: String) {
+  shop { currencyCode }
+  product(id: $id) {
+    id title vendor productType status updatedAt hasOnlyDefaultVariant
+    variants(first: 100, after: $after) {
+      pageInfo { hasNextPage endCursor }
+      nodes { id sku barcode price updatedAt selectedOptions { name value } }
+    }
+  }
+}"""
+
+CUSTOMER = """query Customer($id: ID!) {
+  customer(id: $id) {
+    id displayName email phone state updatedAt
+    emailMarketingConsent { marketingState }
+    addresses(first: 20) { address1 address2 city zip provinceCode countryCodeV2 }
+  }
+}"""
+
+LEVEL = """query Level($item: ID!, $location: ID!) {
+  inventoryItem(id: $item) {
+    id sku
+    inventoryLevel(locationId: $location) {
+      id updatedAt
+      location { id }
+      quantities(names: ["available", "committed", "reserved", "damaged", "incoming", "quality_control", "safety_stock"]) {
+        name quantity
+      }
+    }
+  }
+}"""
+
+LOCATIONS = "query Locations { locations(first: 250) { nodes { id } } }"
+
+LEVELS = """query Levels($location: ID!, $first: Int!, $after: String, $query: String) {
+  location(id: $location) {
+    inventoryLevels(first: $first, after: $after, query: $query) {
+      pageInfo { hasNextPage endCursor }
+      nodes { id updatedAt item { id } location { id } }
+    }
+  }
+}"""
+
+#: What a write needs to know of the variants with these SKUs.
+VARIANTS = """query Variants($query: String!, $location: ID!) {
+  productVariants(first: 250, query: $query) {
+    nodes {
+      id sku
+      inventoryItem {
+        id
+        inventoryLevel(locationId: $location) { id quantities(names: ["available"]) { quantity updatedAt } }
+      }
+    }
+  }
+}"""
+
+_PRODUCT = """id title vendor productType status hasOnlyDefaultVariant
+  metafields(first: 250) { nodes { namespace key value } }"""
+
+FIND_VARIANT = f"""query FindVariant($query: String!) {{
+  shop {{ currencyCode }}
+  productVariants(first: 3, query: $query) {{ nodes {{ id sku price barcode product {{ {_PRODUCT} }} }} }}
+}}"""
+
+FIND_HANDLE = f"""query FindHandle($handle: String!) {{
+  productByIdentifier(identifier: {{handle: $handle}}) {{
+    {_PRODUCT}
+    variants(first: 1) {{ nodes {{ id sku price barcode }} }}
+  }}
+}}"""
+
+ADJUST = """mutation Adjust($input: InventoryAdjustQuantitiesInput!) {
+  inventoryAdjustQuantities(input: $input) { inventoryAdjustmentGroup { id } userErrors { code field message } }
+}"""
+
+SET_QUANTITY = """mutation SetQuantity($input: InventorySetQuantitiesInput!) {
+  inventorySetQuantities(input: $input) { inventoryAdjustmentGroup { id } userErrors { code field message } }
+}"""
+
+SET_VARIANT = """mutation SetVariant($product: ID!, $variants: [ProductVariantsBulkInput!]!) {
+  productVariantsBulkUpdate(productId: $product, variants: $variants) {
+    productVariants { id }
+    userErrors { code field message }
+  }
+}"""
+
+SET_PRODUCT = """mutation SetProduct($product: ProductUpdateInput!) {
+  productUpdate(product: $product) { product { id } userErrors { field message } }
+}"""
+
+MAKE_PRODUCT = """mutation MakeProduct($input: ProductSetInput!) {
+  productSet(input: $input, synchronous: true) {
+    product { id variants(first: 1) { nodes { id } } }
+    userErrors { code field message }
+  }
+}"""
+
+FIND_CUSTOMER = """query FindCustomer($identifier: CustomerIdentifierInput!) {
+  customerByIdentifier(identifier: $identifier) { id displayName email phone }
+}"""
+
+MAKE_CUSTOMER = """mutation MakeCustomer($input: CustomerInput!) {
+  customerCreate(input: $input) { customer { id } userErrors { field message } }
+}"""
+
+SET_CUSTOMER = """mutation SetCustomer($input: CustomerInput!) {
+  customerUpdate(input: $input) { customer { id } userErrors { field message } }
+}"""
+
+DEFINITIONS = """query Definitions($owner: MetafieldOwnerType!, $after: String) {
+  metafieldDefinitions(ownerType: $owner, first: 250, after: $after) {
+    pageInfo { hasNextPage endCursor }
+    nodes { namespace key name type { name } }
+  }
+}"""
+
+SUBSCRIPTIONS = """query Subscriptions($after: String) {
+  webhookSubscriptions(first: 250, after: $after) {
+    pageInfo { hasNextPage endCursor }
+    nodes { id topic callbackUrl }
+  }
+}"""
+
+SUBSCRIBE = """mutation Subscribe($topic: WebhookSubscriptionTopic!, $url: URL!) {
+  webhookSubscriptionCreate(topic: $topic, webhookSubscription: {callbackUrl: $url, format: JSON}) {
+    webhookSubscription { id }
+    userErrors { field message }
+  }
+}"""
+
+UNSUBSCRIBE = """mutation Unsubscribe($id: ID!) {
+  webhookSubscriptionDelete(id: $id) { deletedWebhookSubscriptionId userErrors { field message } }
+}"""

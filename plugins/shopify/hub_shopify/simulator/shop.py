@@ -1,0 +1,299 @@
+"""The simulator's shop: what it holds, and what happens in it beside the API. Each change is announced to its subscribers."""
+
+import itertools
+import json
+import secrets
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from importlib import resources
+
+from hub.sdk.testing import Simulator
+from hub.sdk.webhook import SignatureScheme, sign
+from hub_shopify.simulator.wire import Json, cents, money, number
+
+#: shopify.dev, "Verify webhook deliveries"; header as in Shopify's own libraries.
+SIGNATURE = SignatureScheme("x-shopify-hmac-sha256")
+VERSION = "2025-01"
+
+
+def sample(name: str) -> Json:
+    """One of the SDK's own example payloads (see samples/SOURCE.md)."""
+    loaded: Json = json.loads((resources.files("hub_shopify") / f"samples/{name}.json").read_text("utf-8"))
+    return loaded
+
+
+class Shop(Simulator):
+    """One shop with two locations. Prices without tax; taxes are added.
+
+    Attributes:
+        token, client_secret: credentials the hub must use.
+        subscriptions: webhook subscriptions by id; what happens is sent to them.
+        webhooks: (topic, body, URL) not yet taken by `take_webhooks`.
+        groups: inventory adjustment groups, what each changed.
+    """
+
+    def __init__(self, clock: Callable[[], datetime] = lambda: datetime.now(UTC), currency: str = "USD") -> None:
+        super().__init__()
+        self.clock, self.currency = clock, currency
+        self.token, self.client_secret = f"shpat_{secrets.token_hex(16)}", secrets.token_hex(16)
+        self.locations = {"gid://shopify/Location/905684977": "Harbour St", "gid://shopify/Location/487838322": "Mill Lane"}
+        self.orders: dict[str, Json] = {}
+        self.products: dict[str, Json] = {}
+        self.customers: dict[str, Json] = {}
+        self.items: dict[str, Json] = {}
+        self.subscriptions: dict[str, Json] = {}
+        self.definitions: dict[str, list[Json]] = {}
+        self.groups: dict[str, Json] = {}
+        self.webhooks: list[tuple[str, Json, str]] = []
+        self._ids = itertools.count(1_000_001)
+
+    # -- what happens in the shop -------------------------------------------------------------------------------
+
+    def add_product(self, title: str, skus: Sequence[str], price: str, opening: int = 0, barcode: str | None = None) -> str:
+        """A product with one variant per SKU, stocked at every location; returns its id."""
+        alone = len(skus) == 1
+        variants = [self._variant(sku, price, opening, "Default Title" if alone else f"Size {place}", barcode)
+                    for place, sku in enumerate(skus)]  # fmt: skip
+        return self._new_product({"title": title, "vendor": "Acme", "productType": "Goods", "status": "ACTIVE",
+                                  "handle": title.lower().replace(" ", "-")}, variants, alone)  # fmt: skip
+
+    def add_customer(self, name: str, email: str | None, phone: str | None = None) -> str:
+        """A customer; returns its id."""
+        first, _, last = name.rpartition(" ")
+        return self._new_customer({"firstName": first, "lastName": last, "email": email, "phone": phone})
+
+    def place_order(
+        self, bought: Sequence[tuple[str, int]], paid: bool = True, discount: str = "0.00", shipping: str = "10.00",
+        customer: str | None = None,
+    ) -> Json:  # fmt: skip
+        """An order of the online shop: SKUs with quantities, 8 % tax on top."""
+        return self._order(bought, "web", discount, shipping, "shopify_payments" if paid else None, None, customer)
+
+    def ring_sale(self, bought: Sequence[tuple[str, int]], gateway: str = "cash", given: str | None = None) -> Json:
+        """A sale at a Shopify POS till at the first location."""
+        return self._order(bought, "pos", "0.00", None, gateway, next(iter(self.locations)), None, given)
+
+    def refund(self, order: Json, lines: Mapping[str, int], shipping: str = "0.00", kept: str = "0.00") -> Json:
+        """Give back lines (by SKU) with their tax, and ``shipping``; ``kept`` is not given back."""
+        now, nodes, whole = self._now(), [], Decimal(shipping) - Decimal(kept)
+        for line in order["lineItems"]["nodes"]:
+            if count := lines.get(line["sku"], 0):
+                line["currentQuantity"] -= count
+                off = sum((Decimal(item["allocatedAmountSet"]["shopMoney"]["amount"])
+                           for item in line["discountAllocations"]), Decimal(0)) * count / line["quantity"]  # fmt: skip
+                each = Decimal(line["originalUnitPriceSet"]["shopMoney"]["amount"])
+                subtotal = each * count - cents(off)
+                tax = cents(subtotal * Decimal("0.08"))
+                whole += subtotal + tax
+                nodes.append({
+                    "quantity": count, "restockType": "RETURN", "lineItem": line, "subtotalSet": self._money(subtotal),
+                    "totalTaxSet": self._money(tax), "location": {"id": next(iter(self.locations))},
+                })  # fmt: skip
+        payment = order["transactions"][0]
+        given = self._transaction("REFUND", whole, payment["gateway"], now, payment)
+        refund: Json = {
+            "id": self._gid("Refund"), "createdAt": now, "note": None, "refundLineItems": {"nodes": nodes},
+            "totalRefundedSet": self._money(whole), "transactions": {"nodes": [given]},
+        }  # fmt: skip
+        order["refunds"].append(refund)
+        order["updatedAt"] = now
+        body = {"id": number(refund["id"]), "order_id": number(order["id"]), "created_at": now,
+                "admin_graphql_api_id": refund["id"]}  # fmt: skip
+        self._announce("REFUNDS_CREATE", {**sample("refund")["refund"], **body})
+        self._announce_order("ORDERS_UPDATED", order)
+        return refund
+
+    def cancel(self, order: Json) -> None:
+        """Cancel an order that nobody has paid."""
+        order |= {"cancelledAt": self._now(), "cancelReason": "CUSTOMER", "updatedAt": self._now()}
+        self._announce_order("ORDERS_UPDATED", order)
+
+    def pay(self, order: Json) -> None:
+        """Pay what is open."""
+        whole = Decimal(order["totalPriceSet"]["shopMoney"]["amount"])
+        order["transactions"].append(self._transaction("SALE", whole, "shopify_payments", self._now()))
+        order["updatedAt"] = self._now()
+        self._announce_order("ORDERS_UPDATED", order)
+
+    def edit(self, order: Json, sku: str, quantity: int) -> None:
+        """Reduce a line of an order."""
+        line = next(line for line in order["lineItems"]["nodes"] if line["sku"] == sku)
+        line["currentQuantity"] = quantity
+        order |= {"edited": True, "updatedAt": self._now()}
+        self._announce_order("ORDERS_UPDATED", order)
+
+    def change_price(self, product_id: str, price: str) -> str:
+        """Somebody changes all prices of a product in the admin."""
+        product = self.products[product_id]
+        for variant in product["variants"]:
+            variant |= {"price": price, "updatedAt": self._now()}
+        self._touch_product(product)
+        return product_id
+
+    def rename(self, customer_id: str, name: str) -> str:
+        """Somebody changes a customer's name in the admin."""
+        self._set_customer(self.customers[customer_id], {"firstName": "", "lastName": name})
+        return customer_id
+
+    def adjust(self, sku: str, delta: int, location: str | None = None) -> str:
+        """Somebody adjusts stock in the admin; returns the level as `read` names it."""
+        item = next(item for item in self.items.values() if item["sku"] == sku)
+        place = location or next(iter(self.locations))
+        self._add(item, place, delta)
+        return f"{number(item['id'])}@{number(place)}"
+
+    def stored(self, variant_id: str, field: str) -> str | None:
+        """A metafield (`namespace.key`) of the product that a variant belongs to."""
+        space, _, key = field.rpartition(".")
+        found = (item for item in self.products.values() if any(v["id"] == variant_id for v in item["variants"]))
+        product: Json | None = next(found, None)
+        return product["metafields"].get((space, key)) if product else None
+
+    def take_webhooks(self, url: str = "") -> list[tuple[str, bytes, dict[str, str]]]:
+        """(webhook id, body, signed headers) of what happened since the last call and is sent to ``url`` (empty: to anyone)."""
+        with self.lock:
+            taken, self.webhooks = self.webhooks, []
+        return [self.signed(topic, body) for topic, body, to in taken if not url or to == url]
+
+    def signed(self, topic: str, event: Json) -> tuple[str, bytes, dict[str, str]]:
+        """(webhook id, body, headers) as Shopify would send them."""
+        body = json.dumps(event, separators=(",", ":")).encode()
+        first, _, rest = topic.partition("_") if not topic.startswith("INVENTORY") else ("INVENTORY_LEVELS", "_", "UPDATE")
+        identity = str(uuid.uuid4())
+        headers = {
+            SIGNATURE.header: sign(SIGNATURE, self.client_secret, body), "x-shopify-webhook-id": identity,
+            "x-shopify-topic": f"{first}/{rest}".lower(), "x-shopify-api-version": VERSION,
+        }  # fmt: skip
+        return identity, body, headers
+
+    # -- how it is kept ---------------------------------------------------------------------------------------------
+
+    def _new_product(self, fields: Json, variants: list[Json], alone: bool) -> str:
+        gid = self._gid("Product")
+        self.products[gid] = {"id": gid, "updatedAt": self._now(), "variants": variants, "metafields": {},
+                              "hasOnlyDefaultVariant": alone, **fields}  # fmt: skip
+        self._announce("PRODUCTS_CREATE", {"id": number(gid), "admin_graphql_api_id": gid, "title": fields["title"]})
+        return gid
+
+    def _touch_product(self, product: Json) -> None:
+        product["updatedAt"] = self._now()
+        body = {"id": number(product["id"]), "admin_graphql_api_id": product["id"], "title": product["title"]}
+        self._announce("PRODUCTS_UPDATE", body)
+
+    @staticmethod
+    def _set_metafields(product: Json, given: Sequence[Json]) -> None:
+        for item in given:
+            product["metafields"][item["namespace"], item["key"]] = item["value"]
+
+    def _variant(self, sku: str, price: str, opening: int, option: str, barcode: str | None) -> Json:
+        now, gid = self._now(), self._gid("InventoryItem")
+        levels = {
+            place: {
+                "id": f"gid://shopify/InventoryLevel/{next(self._ids)}?inventory_item_id={number(gid)}", "updatedAt": now,
+                "quantities": {"available": opening, "committed": 0, "reserved": 0, "damaged": 0, "incoming": 0,
+                               "quality_control": 0, "safety_stock": 0},
+            }
+            for place in self.locations
+        }  # fmt: skip
+        self.items[gid] = {"id": gid, "sku": sku, "levels": levels}
+        return {"id": self._gid("ProductVariant"), "sku": sku, "barcode": barcode, "price": price, "updatedAt": now,
+                "selectedOptions": [{"name": "Title", "value": option}], "item": gid}  # fmt: skip
+
+    def _new_customer(self, fields: Json) -> str:
+        gid = self._gid("Customer")
+        self.customers[gid] = {"id": gid, "firstName": None, "lastName": None, "email": None, "phone": None,
+                               "state": "DISABLED", "emailMarketingConsent": None,
+                               "addresses": lambda first: []}  # fmt: skip
+        self._set_customer(self.customers[gid], fields, "CUSTOMERS_CREATE")
+        return gid
+
+    def _set_customer(self, customer: Json, fields: Json, topic: str = "CUSTOMERS_UPDATE") -> None:
+        customer |= {name: fields[name] for name in ("firstName", "lastName", "email", "phone") if name in fields}
+        named = " ".join(filter(None, (customer["firstName"], customer["lastName"])))
+        customer |= {"displayName": named or customer["email"] or customer["phone"] or "", "updatedAt": self._now()}
+        self._announce(topic, {"id": number(customer["id"]), "admin_graphql_api_id": customer["id"]})
+
+    def _add(self, item: Json, location: str, delta: int) -> None:
+        level = item["levels"][location]
+        level["quantities"]["available"] += delta
+        level["updatedAt"] = self._now()
+        body = {"inventory_item_id": number(item["id"]), "location_id": number(location),
+                "available": level["quantities"]["available"], "updated_at": level["updatedAt"]}  # fmt: skip
+        self._announce("INVENTORY_LEVELS_UPDATE", body)
+
+    def _announce(self, topic: str, body: Json) -> None:
+        urls = [item["callbackUrl"] for item in self.subscriptions.values() if item["topic"] == topic]
+        self.webhooks += [(topic, body, url) for url in urls]
+
+    def _announce_order(self, topic: str, order: Json) -> None:
+        body = {
+            **sample("order")["order"], "id": number(order["id"]), "admin_graphql_api_id": order["id"], "name": order["name"],
+            "created_at": order["createdAt"], "updated_at": order["updatedAt"], "source_name": order["sourceName"],
+            "total_price": order["totalPriceSet"]["shopMoney"]["amount"], "currency": self.currency,
+        }  # fmt: skip
+        self._announce(topic, body)
+
+    def _order(
+        self, bought: Sequence[tuple[str, int]], source: str, discount: str, shipping: str | None, gateway: str | None,
+        location: str | None, customer: str | None, given: str | None = None,
+    ) -> Json:  # fmt: skip
+        now, gid, lines, whole = self._now(), self._gid("Order"), [], Decimal(0)
+        for place, (sku, quantity) in enumerate(bought):
+            product, variant = next((product, variant) for product in self.products.values()
+                                    for variant in product["variants"] if variant["sku"] == sku)  # fmt: skip
+            off = Decimal(discount) if place == 0 else Decimal(0)
+            net = Decimal(variant["price"]) * quantity - off
+            tax = cents(net * Decimal("0.08"))
+            whole += net + tax
+            lines.append({
+                "id": self._gid("LineItem"), "name": product["title"], "sku": sku, "quantity": quantity,
+                "currentQuantity": quantity, "isGiftCard": False, "originalUnitPriceSet": self._money(variant["price"]),
+                "discountAllocations": [{"allocatedAmountSet": self._money(off)}] if off else [],
+                "taxLines": [self._tax(tax)],
+            })  # fmt: skip
+            self._add(self.items[variant["item"]], location or next(iter(self.locations)), -quantity)
+        delivery = []
+        if shipping is not None:
+            tax = cents(Decimal(shipping) * Decimal("0.08"))
+            whole += Decimal(shipping) + tax
+            delivery = [{"title": "Standard", "discountedPriceSet": self._money(shipping), "taxLines": [self._tax(tax)]}]
+        transactions = [self._transaction("SALE", Decimal(given or whole), gateway, now)] if gateway else []
+        if given:
+            transactions.append(self._transaction("CHANGE", Decimal(given) - whole, gateway or "", now))
+        order = {
+            "id": gid, "name": f"#{1000 + len(self.orders) + 1}", "createdAt": now, "processedAt": now, "updatedAt": now,
+            "cancelledAt": None, "cancelReason": None, "edited": False, "test": False, "note": None, "sourceName": source,
+            "taxesIncluded": False, "currencyCode": self.currency, "customer": self.customers.get(customer or ""),
+            "retailLocation": {"id": location, "name": self.locations[location]} if location else None,
+            "shippingAddress": None if location else {
+                "address1": "Chestnut Street 92", "address2": "", "city": "Louisville", "zip": "40202", "provinceCode": "KY",
+                "countryCodeV2": "US",
+            },
+            "totalPriceSet": self._money(whole), "totalTipReceivedSet": self._money(0),
+            "totalCashRoundingAdjustment": {"paymentSet": self._money(0)}, "shippingLines": {"nodes": delivery},
+            "transactions": transactions, "refunds": [], "lineItems": {"nodes": lines},
+        }  # fmt: skip
+        self.orders[gid] = order
+        self._announce_order("ORDERS_CREATE", order)
+        return order
+
+    def _transaction(self, kind: str, amount: Decimal, gateway: str, at: str, parent: Json | None = None) -> Json:
+        return {
+            "id": self._gid("OrderTransaction"), "kind": kind, "status": "SUCCESS", "gateway": gateway, "processedAt": at,
+            "amountSet": self._money(amount), "parentTransaction": parent,
+        }  # fmt: skip
+
+    def _tax(self, amount: Decimal) -> Json:
+        return {"title": "State Tax", "rate": Decimal("0.08"), "ratePercentage": Decimal("8.0"),
+                "priceSet": self._money(amount)}  # fmt: skip
+
+    def _money(self, amount: Decimal | str | int) -> Json:
+        return money(amount, self.currency)
+
+    def _gid(self, kind: str) -> str:
+        return f"gid://shopify/{kind}/{next(self._ids)}"
+
+    def _now(self) -> str:
+        return self.clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

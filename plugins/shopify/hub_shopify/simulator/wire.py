@@ -1,0 +1,46 @@
+"""Shopify's wire shapes for the simulator: ids, money, pages, refusals."""
+
+import re
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+Json = dict[str, Any]
+
+
+def page(
+    found: Any, first: int = 50, after: str | None = None, query: str | None = None, sortKey: str | None = None,  # noqa: N803
+    **_: Any,
+) -> Json:  # fmt: skip
+    """A connection: cursors are opaque, `updated_at:>='…'` is what a query may say."""
+    nodes = list(found)
+    if query and (match := re.fullmatch(r"updated_at:>='([^']+)'", query)):
+        least = datetime.fromisoformat(match[1])
+        nodes = [node for node in nodes if datetime.fromisoformat(node["updatedAt"]) >= least]
+    if sortKey == "UPDATED_AT":
+        nodes.sort(key=lambda node: (node["updatedAt"], node["id"]))
+    start = int(after or 0)
+    more = start + first < len(nodes)
+    end = str(start + len(nodes[start : start + first])) if nodes[start:] else None
+    return {"nodes": nodes[start : start + first], "pageInfo": {"hasNextPage": more, "endCursor": end}}
+
+
+def refusal(code: str, message: str, *field: Any) -> Json:
+    """One of a payload's userErrors."""
+    return {"code": code, "message": message, "field": [str(part) for part in field]}
+
+
+def number(gid: str) -> int:
+    """The number in a global id."""
+    return int(gid.rsplit("/", 1)[-1].partition("?")[0])
+
+
+def cents(amount: Decimal) -> Decimal:
+    """Rounded to cents, halves to even."""
+    return amount.quantize(Decimal("0.01"))
+
+
+def money(amount: Decimal | str | int, currency: str) -> Json:
+    """A MoneyBag; Shopify writes 10.00 as "10.0"."""
+    text = format(Decimal(amount).normalize(), "f")
+    return {"shopMoney": {"amount": text if "." in text else f"{text}.0", "currencyCode": currency}}
