@@ -14,6 +14,7 @@ from hub.cli.catalogue import catalogue as catalogue_commands
 from hub.cli.client import Api, api_options, fail, show
 from hub.cli.conflicts import COMMANDS as CONFLICTS
 from hub.cli.integrations import COMMANDS as INTEGRATIONS
+from hub.cli.links import links
 from hub.cli.sync import sync
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -81,6 +82,7 @@ def main() -> None:
 
 
 main.add_command(sync)
+main.add_command(links)
 main.add_command(catalogue_commands)
 for command in (*INTEGRATIONS, *CONFLICTS):
     main.add_command(command)

@@ -248,7 +248,7 @@ def shadow_stop(integration: str, url: str, key: str, as_json: bool) -> None:
 @click.command(epilog="Example: hub schema > integration.schema.json")
 def schema() -> None:
     """Print the JSON Schema of integration files: an editor completes and checks with it."""
-    from hub.integrations.files import FileSchema
+    from hub.integrations.shape import FileSchema
     from hub.sdk.editor import schema_of
 
     click.echo(json.dumps(schema_of(FileSchema(), "integration"), indent=2))

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -13,6 +13,7 @@ from hub.errors import LeaseLostError
 from hub.flow import outcome
 from hub.flow.budget import Budget
 from hub.flow.context import Context
+from hub.flow.names import Names, canonical, canonical_id
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
 from hub.policies import schema_version
@@ -35,6 +36,8 @@ class Claim:
     attempt_id: str
     worker: str
     at: datetime
+    known: Names = field(default_factory=dict)
+    link: str = ""
 
     @cached_property
     def data(self) -> Any:
@@ -66,16 +69,22 @@ class Claim:
         """The document to write; see `effective`."""
         corrected = self.row["corrected"] or self.row["merged"]
         data = self.data if not corrected else None
-        return effective(self.row["type"], self.message, self.target, self.row["connector"], corrected, data)
+        document = effective(self.row["type"], self.message, self.target, self.row["connector"], corrected, data, self.known)
+        return linked(document, self.link)
+
+    @property
+    def canonical_id(self) -> str:
+        """The id by which the target's own id is remembered."""
+        return canonical_id(self.row["type"], self.data, self.row["subject"])
 
 
 def effective(
     type_name: str, message: Row, target: Target | None, connector: str, corrected: bytes | str | None = None,
-    said: Mapping[str, Any] | None = None,
+    said: Mapping[str, Any] | None = None, known: Names | None = None,
 ) -> Mapping[str, Any]:  # fmt: skip
     """What a connector is given: as a person corrected it or owners merged it, else cast to the major that it writes; mapped.
 
-    ``said``: the message's document, where it has been read already.
+    ``said``: the message's document, where it has been read already. ``known``: who it means (`hub.flow.names`).
 
     Raises PermanentError (`version_refused`) or UntranslatableError (`map_failed`).
     """
@@ -87,14 +96,24 @@ def effective(
         raise PermanentError(
             f"{connector} writes {type_name} and no caster leads there from {message['type']}", code="version_refused"
         )
-    document = dict(data)
+    document = dict(canonical(type_name, data, known or {}, message["subject"]))
     if target is not None and target.map:
         document["extensions"] = {**document.get("extensions", {}), "target": target.fields(data)}
     return document
 
 
+def linked(document: Mapping[str, Any], external_id: str) -> Mapping[str, Any]:
+    """A document with the target's own id of what it is about, where it is known."""
+    if not external_id:
+        return document
+    return {**document, "extensions": {**document.get("extensions", {}), "link": {"id": external_id}}}
+
+
 def digest_of(document: Mapping[str, Any]) -> str:
-    """SHA-256 of a document: what was sent is compared by it."""
+    """SHA-256 of a document: what was sent is compared by it. How the target calls it is no part of it."""
+    if "link" in document.get("extensions", {}):
+        left = {name: value for name, value in document["extensions"].items() if name != "link"}
+        document = {**document, "extensions": left} if left else {k: v for k, v in document.items() if k != "extensions"}
     return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS, default=str)).hexdigest()
 
 

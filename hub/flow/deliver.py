@@ -18,12 +18,15 @@ from hub.flow import outcome
 from hub.flow.budget import calm
 from hub.flow.claim import Claim, Guard, digest_of
 from hub.flow.context import Context
+from hub.flow.names import Names, Said, canonical_id, leading, names, own_key
 from hub.flow.relay import delivery_ids
+from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
 from hub.integrations.routes import InForce
 from hub.policies import audit, rate_limit, tracing
 from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
+from hub.runtime.session import Session
 from hub.sdk.errors import PermanentError
 from hub.sdk.steps import Skipped, Steps, Written
 from hub.store import UnitOfWork, new_id
@@ -214,12 +217,14 @@ class _Desk:
         messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
         newest = uow.deliveries.newest_applied([row for row in rows if not row["probe"] and type_named(row["type"]).supersedes])
         claims = []
+        known, links = _known(ctx, uow, session, rows, messages)
         for row in rows:
             message = messages[row["message_id"]]
             if row["id"] in newest:  # a state that arrives after a newer one of its entity was applied is never applied late
                 outcome.supersede(uow, row, newest[row["id"]], now)
                 continue
-            claims.append(Claim(row, session, message, *_target(routes, row), new_id(), ctx.instance, now))
+            claims.append(Claim(row, session, message, *_target(routes, row), new_id(), ctx.instance, now,
+                                known.get(row["id"], {}), links.get(row["id"], "")))  # fmt: skip
         if not rate_limit.troubled(budget, session.limits, now.timestamp()):
             calm(ctx, session)
         return _groups(claims), busy
@@ -258,7 +263,7 @@ class _Desk:
 
     async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run, given: Mapping[str, Any] | None) -> bool:
         ending = outcome.Ending(
-            claim.row, claim.session, claim.attempt(), claim.write.object, claim.data["id"], decision, run, self._ctx.clock(),
+            claim.row, claim.session, claim.attempt(), claim.write.object, claim.canonical_id, decision, run, self._ctx.clock(),
             "" if given is None else digest_of(given),
         )  # fmt: skip
         moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
@@ -306,6 +311,28 @@ def _groups(claims: list[Claim]) -> list[list[Claim]]:
             groups.append(group)
         group.append(claim)
     return groups
+
+
+def _known(
+    ctx: Context, uow: UnitOfWork, session: Session, rows: Sequence[Row], messages: Mapping[str, Row]
+) -> tuple[dict[str, Names], dict[str, str]]:
+    """By delivery: whom its document means, and the target's own id of the record that it is."""
+    if not (leading(ctx, uow, session.tenant_id) or any(type_named(row["type"]).supersedes for row in rows)):
+        return {}, {}
+    links: dict[str, str] = {}
+    said, records = [], dict[str, dict[str, str]]()
+    for row in rows:
+        message = messages[row["message_id"]]
+        data = envelope_data(message["body"])
+        said.append(Said(row["tenant_id"], message["connection_id"] or "", message["type"], data, row["connection_id"]))
+        if type_named(row["type"]).supersedes and row["type"] in session.manifest.writes:
+            kind = session.manifest.writes[row["type"]]["object"]
+            records.setdefault(kind, {})[row["id"]] = canonical_id(row["type"], data, row["subject"])
+    for kind, ids in records.items():
+        found = uow.aliases.linked(session.tenant_id, session.connection_id, kind, sorted(set(ids.values())))
+        for delivery, identity in ids.items():
+            links[delivery] = found.get(identity) or own_key(session.connection_id, identity)
+    return dict(zip((row["id"] for row in rows), names(ctx, uow, said), strict=True)), links
 
 
 def _target(routes: list[InForce], row: Row) -> tuple[Target | None, int]:

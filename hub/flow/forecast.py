@@ -12,6 +12,7 @@ from typing import Any
 
 from hub.flow.claim import digest_of, effective
 from hub.flow.context import Context
+from hub.flow.names import Said, names
 from hub.flow.recipients import NewMessage, recipients
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
@@ -98,8 +99,10 @@ def intended(ctx: Context, uow: UnitOfWork, row: Row, routes: Sequence[InForce])
         if problem:
             found[connection_id, flow] = Intended(spoken, None, problem)
             continue
+        said = Said(row["tenant_id"], row["connection_id"] or "", row["type"], data, connection_id)
+        (means,) = names(ctx, uow, [said])
         try:
-            found[connection_id, flow] = Intended(spoken, effective(spoken, row, target, connector))
+            found[connection_id, flow] = Intended(spoken, effective(spoken, row, target, connector, None, data, means))
         except ConnectorError as error:
             found[connection_id, flow] = Intended(spoken, None, f"{error.code}: {error.message}")
     return found

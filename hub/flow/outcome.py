@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from hub.errors import LeaseLostError, ThrottledError
-from hub.flow import entities
+from hub.flow import entities, names
 from hub.flow.context import Context
 from hub.flow.translate import describe
 from hub.identity.connections import pause
@@ -139,6 +139,7 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
     moved = [(item.row["tenant_id"], item.row["id"]) in settled for item in endings]
     uow.attempts.end([_ended(item, ours) for item, ours in zip(endings, moved, strict=True)])
     applied, merged = [], []
+    learned: dict[str, list[dict[str, str]]] = {}
     for item, ours in zip(endings, moved, strict=True):
         outcome, row = item.outcome, item.row
         if outcome is None or not ours:
@@ -148,6 +149,8 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
                 "tenant_id": row["tenant_id"], "connection_id": row["connection_id"], "kind": item.object,
                 "canonical_id": item.document_id, "external_id": outcome.external_id, "created_at": item.at,
             })  # fmt: skip
+            if alias := names.learned(row["type"], row, outcome.external_id):
+                learned.setdefault(row["tenant_id"], []).append(alias)
         if outcome.state in _FINAL:
             audit.record(
                 uow, row["tenant_id"], item.at, "deliver", f"delivery.{outcome.state}", f"delivery/{row['id']}",
@@ -159,6 +162,8 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
         if outcome.pause:
             pause(uow, item.session, outcome.cause, item.at, "deliver")
     uow.links.put(applied)
+    for tenant_id, aliases in sorted(learned.items()):
+        uow.aliases.put(tenant_id, aliases, endings[0].at)
     for row, at in sorted(merged, key=lambda pair: str(pair[0]["subject"])):  # in one order for every process
         entities.wrote(uow, row, at)
     return moved

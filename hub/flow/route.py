@@ -6,7 +6,7 @@ source id), the delivery by (message, connection, flow).
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from canonical.versions import cast
 from hub.errors import HubError
 from hub.flow import entities
 from hub.flow.context import Context
+from hub.flow.names import Names, Said, canonical, names
 from hub.flow.recipients import NewMessage, Recipient, recipients
 from hub.policies import audit, schema_version
 from hub.policies.ownership import Rules
@@ -44,9 +45,13 @@ _MOST = 200
 class _Arriving:
     """A message on its way in, and what is asked about it."""
 
-    def __init__(self, message: NewMessage) -> None:
+    def __init__(self, message: NewMessage, known: Names) -> None:
         self.message, self.definition = message, type_named(message.type)
-        self.id, self.subject = new_id(), self.definition.subject(message.data)
+        self.id, self.meant = (
+            new_id(),
+            replace(message, data=canonical(message.type, message.data, known)) if known else message,
+        )
+        self.subject = self.definition.subject(self.meant.data)
         self.digest = _digest([message.type, message.data])
         self.source = (message.tenant_id, message.source, message.source_id)
         said = self.definition.fingerprint
@@ -77,8 +82,9 @@ def admit_many(ctx: Context, uow: UnitOfWork, messages: Sequence[NewMessage]) ->
     results: list[Admitted | Exception] = []
     together: list[_Arriving] = []
     taken: set[tuple[str, ...]] = set()
-    for message in messages:
-        item = _Arriving(message)
+    said = [Said(message.tenant_id, message.connection_id or "", message.type, message.data) for message in messages]
+    for message, known in zip(messages, names(ctx, uow, said), strict=True):
+        item = _Arriving(message, known)
         alone = item.definition.history is not None or _rules(ctx, uow, item) is not None
         keys = item.keys()
         if alone or len(together) >= _MOST or not keys.isdisjoint(taken):
@@ -111,7 +117,7 @@ def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving]) -> list[Ad
             continue
         found, rules = known[item.source], _rules(ctx, uow, item)
         if rules is not None and item.message.read_at is not None and found["digest"] == item.digest:
-            entities.confirm(uow, rules, item.message, found["id"], item.subject, now)
+            entities.confirm(uow, rules, item.meant, found["id"], item.subject, now)
         results[item.id] = _known(uow, found, item)
     asked = [(item.message.tenant_id, item.fingerprint) for item in new if item.fingerprint]
     alike = uow.messages.with_fingerprints(asked)
@@ -159,7 +165,7 @@ def _recipients(
     rules = _rules(ctx, uow, item)
     if rules is None:
         return [(to, None) for to in recipients(ctx.routes.in_force(uow, item.message.tenant_id), item.message, now)]
-    return list(entities.tell(ctx, uow, rules, item.message, item.id, item.subject, now))
+    return list(entities.tell(ctx, uow, rules, item.meant, item.id, item.subject, now))
 
 
 def _message(item: _Arriving, state: str, suspect_of: str | None, now: datetime) -> dict[str, Any]:

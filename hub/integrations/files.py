@@ -5,127 +5,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from marshmallow import RAISE, Schema, ValidationError, fields, validate
+from marshmallow import ValidationError
 
 from canonical.registry import TYPES
-from hub.broker import LANES
 from hub.integrations.cadence import Cadence, parse_cadence
+from hub.integrations.shape import MATCHED, FileSchema
 from hub.policies import schema_version
-from hub.policies.ownership import API, MERGES, WRITES, Rule, Rules
+from hub.policies.ownership import API, Rule, Rules
 from hub.runtime.plugins import Plugins
-from hub.sdk.declaration import ConnectionLimitsSchema
 from hub.sdk.errors import ManifestError
 from hub.sdk.manifest import flatten
 from hub.sdk.mapping import compiled, evaluate
 from hub.sdk.source import read_yaml
 
-_NAME = validate.Regexp(r"^[a-z][a-z0-9_-]{0,62}$", error="lower-case letters, digits, - and _, starting with a letter")
-
-_VALUES = validate.Regexp(r"^[a-z][a-z0-9_]{0,62}$", error="lower-case letters, digits and _, starting with a letter")
 #: How a map names a value map.
 _NAMED = re.compile(r"\bvalues\.([A-Za-z_]\w*)")
-
-
-class _Strict(Schema):
-    class Meta:
-        unknown = RAISE
-
-
-class _ConnectionSchema(_Strict):
-    connector = fields.Str(required=True)
-    environment = fields.Str(load_default="production")
-    base_url = fields.Str(load_default="")
-    settings = fields.Dict(keys=fields.Str(), load_default=dict)
-    limits = fields.Nested(ConnectionLimitsSchema, load_default=dict)
-
-
-class _TargetSchema(_Strict):
-    connection = fields.Str(required=True)
-    where = fields.Str(load_default="")
-    map = fields.Dict(keys=fields.Str(), values=fields.Str(), load_default=dict)
-
-
-class _FlowSchema(_Strict):
-    name = fields.Str(required=True, validate=_NAME)
-    on = fields.Raw(required=True)
-    source = fields.Str(data_key="from", load_default="")
-    cadence = fields.Str(load_default="realtime")
-    lane = fields.Str(load_default="live", validate=validate.OneOf(LANES))
-    read = fields.List(fields.Str(), load_default=list)
-    where = fields.Str(load_default="")
-    to = fields.List(fields.Nested(_TargetSchema), load_default=list)
-
-
-class _RuleSchema(_Strict):
-    owner = fields.Str(load_default="")
-    merge = fields.Str(load_default="newest", validate=validate.OneOf(MERGES))
-    write = fields.Str(load_default="always", validate=validate.OneOf(WRITES))
-    tolerance_seconds = fields.Float(load_default=0.0, validate=validate.Range(min=0, max=86400))
-
-
-class _Owned(fields.Nested):
-    """A rule, or (in short) the connection that owns the field."""
-
-    def _deserialize(self, value: Any, *arguments: Any, **named: Any) -> Any:
-        return super()._deserialize({"owner": value} if isinstance(value, str) else value, *arguments, **named)
-
-
-class _Value(fields.Raw):
-    """A text, number or truth value."""
-
-    def _deserialize(self, value: Any, *arguments: Any, **named: Any) -> Any:
-        if not isinstance(value, str | int | float | bool):
-            raise ValidationError("a text, a number, true or false")
-        return super()._deserialize(value, *arguments, **named)
-
-
-class _ValueMapSchema(_Strict):
-    """One system's words for another's; several may lead to one. Without a `default` an unknown one waits for a person."""
-
-    map = fields.Dict(keys=fields.Str(), values=_Value(), required=True, validate=validate.Length(min=1))
-    default = _Value()
-
-
-class _OverriddenTargetSchema(_Strict):
-    where = fields.Str()
-    map = fields.Dict(keys=fields.Str(), values=fields.Str(allow_none=True))
-
-
-class _OverriddenFlowSchema(_Strict):
-    where = fields.Str()
-    cadence = fields.Str()
-    lane = fields.Str(validate=validate.OneOf(LANES))
-    to = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenTargetSchema))
-
-
-class _OverriddenConnectionSchema(_Strict):
-    environment = fields.Str()
-    base_url = fields.Str()
-    settings = fields.Dict(keys=fields.Str())
-    limits = fields.Nested(ConnectionLimitsSchema)
-
-
-class _OverrideSchema(_Strict):
-    """What is otherwise for one environment or one tenant. A map's field that is null is left out."""
-
-    connections = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenConnectionSchema), load_default=dict)
-    flows = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverriddenFlowSchema), load_default=dict)
-    values = fields.Dict(keys=fields.Str(), values=fields.Nested(_ValueMapSchema(partial=("map",))), load_default=dict)
-
-
-class FileSchema(_Strict):
-    """An integration file."""
-
-    integration = fields.Str(required=True, validate=_NAME)
-    connections = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_ConnectionSchema), required=True)
-    flows = fields.List(fields.Nested(_FlowSchema), required=True, validate=validate.Length(min=1))
-    duplicates = fields.Str(load_default="hold", validate=validate.OneOf(("hold", "pass")))
-    ownership = fields.Dict(
-        keys=fields.Str(), values=fields.Dict(keys=fields.Str(), values=_Owned(_RuleSchema)), load_default=dict
-    )
-    values = fields.Dict(keys=fields.Str(validate=_VALUES), values=fields.Nested(_ValueMapSchema), load_default=dict)
-    environments = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_OverrideSchema), load_default=dict)
-    tenants = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverrideSchema), load_default=dict)
 
 
 @dataclass(frozen=True)
@@ -142,6 +36,28 @@ class Target:
         seen = {**data, "values": self.values} if self.values else data
         found = {name: evaluate(expression, seen) for name, expression in self.map.items()}
         return {name: value for name, value in found.items() if value is not None}
+
+
+@dataclass(frozen=True)
+class MatchRule:
+    """Compare ``field``; from ``at_least`` on a fuzzy likeness is certain, from ``review`` on a person is asked."""
+
+    field: str
+    how: str
+    at_least: float
+    review: float
+
+    @property
+    def text(self) -> str:
+        return self.how if self.field == self.how else f"{self.how} {self.field}"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whose records of an entity are compared, and how; the first system's keys are everybody's."""
+
+    systems: tuple[str, ...]
+    match: tuple[MatchRule, ...]
 
 
 @dataclass(frozen=True)
@@ -168,6 +84,7 @@ class Integration:
     duplicates: str
     text: str
     ownership: Mapping[str, Rules] = field(default_factory=dict)
+    identity: Mapping[str, Identity] = field(default_factory=dict)
 
 
 def parse_integration(
@@ -183,7 +100,7 @@ def parse_integration(
         data = FileSchema().load(source.data)
     except ValidationError as error:
         raise ManifestError("\n".join(source.error(p, m) for p, m in flatten(error.messages))) from None
-    problems = [*_expressions(data), *_references(data), *_ownership(data), *_overrides(data)]
+    problems = [*_expressions(data), *_references(data), *_ownership(data), *_identity(data), *_overrides(data)]
     if environment and environment not in data["environments"]:
         problems.append(
             ("/environments", f"{environment!r} is not declared; known: {', '.join(data['environments']) or 'none'}")
@@ -196,7 +113,9 @@ def parse_integration(
     if problems:
         raise ManifestError("\n".join(source.error(pointer, problem) for pointer, problem in problems))
     rules = {entity: {name: Rule(**rule) for name, rule in of.items()} for entity, of in data["ownership"].items()}
-    return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text, rules)
+    known = {entity: Identity(tuple(of["systems"]), tuple(MatchRule(**rule) for rule in of["match"]))
+             for entity, of in data["identity"].items()}  # fmt: skip
+    return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text, rules, known)
 
 
 def _overridden(data: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -345,6 +264,24 @@ def _ownership(data: Mapping[str, Any]) -> list[tuple[str, str]]:
                 problems.append((f"{here}/{name}", f"{rule['owner']!r} is not a connection here"))
             if rule["owner"] and rule["merge"] != "newest":
                 problems.append((f"{here}/{name}/merge", "a field with an owner is not merged"))
+    return problems
+
+
+def _identity(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Entities, systems and fields that are not there."""
+    problems = []
+    for entity, found in data["identity"].items():
+        here = f"/identity/{entity}"
+        if entity not in MATCHED:
+            problems.append((here, f"no entity that is matched; one of {', '.join(MATCHED)}"))
+            continue
+        problems += [(f"{here}/systems/{place}", f"{name!r} is not a connection here")
+                     for place, name in enumerate(found["systems"]) if name not in data["connections"]]  # fmt: skip
+        known = {
+            name for type_name in TYPES if type_name.rpartition(".v")[0] == entity for name in TYPES[type_name].schema.fields
+        }
+        problems += [(f"{here}/match/{place}/field", f"no field of {entity}; known: {', '.join(sorted(known))}")
+                     for place, rule in enumerate(found["match"]) if rule["field"] not in known]  # fmt: skip
     return problems
 
 

@@ -14,6 +14,7 @@ from hub.sdk.errors import (
 )
 from hub.sdk.hookspecs import hookimpl
 from hub.sdk.manifest import Manifest, load_manifest
+from hub.sdk.mapping import linked_id
 from hub.sdk.numbers import Number, number
 from hub.sdk.steps import (
     AccountField,
@@ -56,6 +57,7 @@ __all__ = [
     "Webhook",
     "Written",
     "hookimpl",
+    "linked_id",
     "load_manifest",
     "number",
 ]

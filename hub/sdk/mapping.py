@@ -50,6 +50,14 @@ def evaluate(expression: str, data: Any) -> Any:
         ) from None
 
 
+def linked_id(document: Mapping[str, Any]) -> str:
+    """The target's own id of the record that a document to write is about, as the hub knows it; '' if it does not.
+
+    It was matched, imported, or written by us before: what it names may be gone by now.
+    """
+    return str(document.get("extensions", {}).get("link", {}).get("id", ""))
+
+
 def render(template: Any, data: Any) -> Any:
     """``template`` with its ``=`` expressions evaluated; keys whose expression yields null are left out."""
     if isinstance(template, str):

@@ -13,7 +13,7 @@ _KEY_BY_DIGEST = sa.select(api_key).where(api_key.c.digest == given(api_key.c.di
 _VERSION = sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id))
 
 
-class _Configuring(Repository):
+class Configuring(Repository):
     """What processes remember of a tenant's configuration is good as long as the tenant's version stays."""
 
     def __init__(self, connection: sa.Connection, on_change: Callable[[str], None]) -> None:
@@ -25,7 +25,7 @@ class _Configuring(Repository):
         self._on_change(tenant_id)
 
 
-class Tenants(_Configuring):
+class Tenants(Configuring):
     """Retailers, and the keys their systems use."""
 
     def add(self, tenant_id: str, name: str, now: datetime) -> bool:
@@ -58,7 +58,7 @@ class Tenants(_Configuring):
         return self._update(api_key, where, {"revoked_at": now}) == 1
 
 
-class Connections(_Configuring):
+class Connections(Configuring):
     """A tenant's authorised uses of connectors. States: active, paused (with the reason)."""
 
     def put(self, row: Mapping[str, Any]) -> None:
@@ -92,7 +92,7 @@ class Connections(_Configuring):
         return self._all(sa.select(credential).where(*where))
 
 
-class Integrations(_Configuring):
+class Integrations(Configuring):
     """Revisions of integration files; one per integration is in force."""
 
     def in_force(self, tenant_id: str) -> list[Row]:

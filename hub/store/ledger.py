@@ -236,6 +236,11 @@ class Links(Repository):
         if newest:
             _PUT_LINKS.run(self._c, [newest[key] for key in sorted(newest)])
 
+    def forget(self, tenant_id: str, connection_id: str, kind: str, canonical_id: str, external_id: str) -> None:
+        where = (link.c.tenant_id == tenant_id, link.c.connection_id == connection_id, link.c.kind == kind,
+                 link.c.canonical_id == canonical_id, link.c.external_id == external_id)  # fmt: skip
+        self._c.execute(sa.delete(link).where(*where))
+
     def of(self, tenant_id: str, canonical_id: str) -> list[Row]:
         where = (link.c.tenant_id == tenant_id, link.c.canonical_id == canonical_id)
         return self._all(sa.select(link).where(*where).order_by(link.c.connection_id))

@@ -303,6 +303,14 @@ contract_decision = sa.Table(
     sa.PrimaryKeyConstraint("tenant_id", "base", "fingerprint", "person"),
 )  # fmt: skip
 
+alias = sa.Table(
+    "alias", metadata, _tenant(), _text("entity", 64), _text("connection_id", 64), _text("key"), _text("canonical"),
+    _text("rule", 64), _text("actor", 130), _text("reason", 1000), _time("since"), _time("ended_at", True), _id(),
+    sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.Index("ix_alias_key", "tenant_id", "entity", "connection_id", "key", unique=True, **_only("ended_at IS NULL")),
+    sa.Index("ix_alias_canonical", "tenant_id", "entity", "canonical"),
+)  # fmt: skip
+
 subscription = sa.Table(
     "subscription", metadata, _tenant(), _text("connection_id", 64), _text("topic", 128), _text("external_id", 255),
     _text("url", 500), _text("state", 16), _text("detail", 500), sa.Column("repairs", sa.Integer, nullable=False),

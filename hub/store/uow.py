@@ -5,6 +5,7 @@ from functools import cached_property
 
 import sqlalchemy as sa
 
+from hub.store.aliases import Aliases
 from hub.store.attempts import Attempts
 from hub.store.control import Connections, Integrations, Tenants
 from hub.store.deliveries import Deliveries
@@ -58,6 +59,10 @@ class UnitOfWork:
     @cached_property
     def records(self) -> Records:
         return Records(self._connection)
+
+    @cached_property
+    def aliases(self) -> Aliases:
+        return Aliases(self._connection, self._configured)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:

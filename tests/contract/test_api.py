@@ -34,7 +34,8 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
 
 def _path(operation: dict[str, Any]) -> str:
     path = operation["path"].replace("{id}", MISSING).replace("{connection_id}", "nobody")
-    return path + ("?of=nothing" if path.endswith("/lineage") else "")
+    path = path.replace("{entity}", "product")
+    return path + ("?of=nothing" if path.endswith("/lineage") else "?system=nobody" if "/links/product/plan" in path else "")
 
 
 def _body(operation: dict[str, Any]) -> Any:

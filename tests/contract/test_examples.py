@@ -124,6 +124,17 @@ class World:
             self.web.call("PUT", "/v1/integrations/counts/shadow", again)
         return "counts"
 
+    def matched(self) -> str:
+        """A kind of records that two systems are compared by; the digest of what linking would do."""
+        connections = {name: {"connector": kind, "base_url": self.shop.servers[kind].url, "settings": {}}
+                       for name, kind in (("pos", "square"), ("stock", "inventree"))}  # fmt: skip
+        source = json.dumps({
+            "integration": "who", "connections": connections, "flows": [{"name": "learn", "on": "product.v1", "from": "pos"}],
+            "identity": {"product": {"systems": ["pos", "stock"], "match": ["gtin"]}},
+        })  # fmt: skip
+        self._post("/v1/integrations", {"source": source, "name": "who.yaml"})
+        return str(self.web.call("GET", "/v1/links/product/plan?system=stock")[1]["digest"])
+
     def agreed(self) -> str:
         """One whose only change is compatible."""
         body = {"version": self._next(), "reason": "example", "openapi": json.dumps(document(), default=str)}
@@ -168,16 +179,24 @@ class World:
             identity = str(run["id"])
             if short == "sync.resume_run":
                 self._post(f"/v1/runs/{identity}/pause", {})
+        if "{entity}" in path:
+            digest = self.matched()
+            body = {**body, "system": "stock", "digest": digest} if short == "links.link" else body
+            if short == "links.split":
+                self._post("/v1/links/product/merge", {"key": body["key"], "canonical": "SKU-0002"})
         if short == "connections.put_credentials":
             body = {"token": self.shop.inventree.token}
         path = (
             path.replace("{id}", identity)
             .replace("{connection_id}", {"connections.list_fields": "erp", "sync.read_now": "pos"}.get(short, "stock"))
+            .replace("{entity}", "product")
             .replace("{object}", "inventory_change")
             .replace("{version}", "0.1.0")
             .replace("{connector}", "tryton")
             .replace("{integration}", self.integration(short) if "{integration}" in path else "")
         )
+        if short == "links.plan_links":
+            path += "?system=stock"
         if short == "conflicts.get_entity":
             path += "?subject=product/SKU-0001"
         if short == "lineage.get_lineage":

@@ -99,6 +99,11 @@ FIND_VARIANT = f"""query FindVariant($query: String!) {{
   productVariants(first: 3, query: $query) {{ nodes {{ id sku price barcode product {{ {_PRODUCT} }} }} }}
 }}"""
 
+KNOWN_VARIANT = f"""query KnownVariant($id: ID!) {{
+  shop {{ currencyCode }}
+  productVariant(id: $id) {{ id sku price barcode product {{ {_PRODUCT} }} }}
+}}"""
+
 FIND_HANDLE = f"""query FindHandle($handle: String!) {{
   productByIdentifier(identifier: {{handle: $handle}}) {{
     {_PRODUCT}
@@ -135,6 +140,8 @@ MAKE_PRODUCT = """mutation MakeProduct($input: ProductSetInput!) {
 FIND_CUSTOMER = """query FindCustomer($identifier: CustomerIdentifierInput!) {
   customerByIdentifier(identifier: $identifier) { id displayName email phone }
 }"""
+
+KNOWN_CUSTOMER = "query KnownCustomer($id: ID!) { customer(id: $id) { id displayName email phone } }"
 
 MAKE_CUSTOMER = """mutation MakeCustomer($input: CustomerInput!) {
   customerCreate(input: $input) { customer { id } userErrors { field message } }

@@ -19,6 +19,7 @@ from hub.sdk import (
     Steps,
     TargetUnavailableError,
     Written,
+    linked_id,
 )
 from hub_shopify import queries
 from hub_shopify.mapping import JSON, Json, tail
@@ -90,7 +91,7 @@ class Writes(Asking):
             raise ConnectorError(f"the answer is not as documented: {error!r}", code="unreadable_answer") from error
 
     def write_product(self, document: JSON, key: str) -> Steps[Written]:
-        variant, currency = yield from self._variant(document["sku"])
+        variant, currency = yield from self._variant(document)
         if variant is None:
             return (yield from self._make_product(document, currency))
         product, ours = self._product_changes(document, variant, currency)
@@ -100,10 +101,15 @@ class Writes(Asking):
         if ours:
             changed: Json = {"product": variant["product"]["id"], "variants": [{"id": variant["id"], **ours}]}
             yield from self.effect(queries.SET_VARIANT, changed, "productVariantsBulkUpdate")
-        return Written(str(variant["id"]))
+        return Written(tail(variant["id"]))
 
-    def _variant(self, sku: str) -> Steps[tuple[Json | None, str]]:
-        """(the variant with an SKU, the shop's currency)."""
+    def _variant(self, document: JSON) -> Steps[tuple[Json | None, str]]:
+        """(the variant that is known to be it, or else has its SKU; the shop's currency)."""
+        sku = document["sku"]
+        if linked := linked_id(document):
+            data = yield from self.ask(queries.KNOWN_VARIANT, {"id": f"gid://shopify/ProductVariant/{linked}"})
+            if data["productVariant"]:
+                return data["productVariant"], str(data["shop"]["currencyCode"])
         data = yield from self.ask(queries.FIND_VARIANT, {"query": _by_sku([sku])})
         found = [node for node in data["productVariants"]["nodes"] if node["sku"] == sku]
         if len(found) > 1:
@@ -130,6 +136,8 @@ class Writes(Asking):
                 )  # fmt: skip
             if Decimal(str(variant["price"])) != Decimal(price["amount"]):
                 ours["price"] = price["amount"]
+        if variant["sku"] != document["sku"]:  # it is known to be this one: its number has changed
+            ours["inventoryItem"] = {"sku": document["sku"]}
         if document.get("gtin") and document["gtin"] != variant["barcode"]:
             ours["barcode"] = document["gtin"]
         known = {(item["namespace"], item["key"]): item["value"] for item in product["metafields"]["nodes"]}
@@ -155,20 +163,25 @@ class Writes(Asking):
             "variants": [{**variant, **ours}],
         }  # fmt: skip
         made = yield from self.effect(queries.MAKE_PRODUCT, {"input": product}, "productSet")
-        return Written(str(made["product"]["variants"]["nodes"][0]["id"]))
+        return Written(tail(made["product"]["variants"]["nodes"][0]["id"]))
 
     def write_customer(self, document: JSON, key: str) -> Steps[Written]:
         found = yield from self._customer(document)
         if found is None:
             changes = self._customer_changes(document, {"displayName": None, "email": None, "phone": None})
             made = yield from self.effect(queries.MAKE_CUSTOMER, {"input": changes}, "customerCreate")
-            return Written(str(made["customer"]["id"]))
+            return Written(tail(made["customer"]["id"]))
         if changes := self._customer_changes(document, found):
             yield from self.effect(queries.SET_CUSTOMER, {"input": {"id": found["id"], **changes}}, "customerUpdate")
-        return Written(str(found["id"]))
+        return Written(tail(found["id"]))
 
     def _customer(self, document: JSON) -> Steps[Json | None]:
-        """Who has this e-mail address, or else this telephone."""
+        """Who is known to be it, or else has this e-mail address, or else this telephone."""
+        if linked := linked_id(document):
+            asked: Json = {"id": f"gid://shopify/Customer/{linked}"}
+            known: Json | None = (yield from self.ask(queries.KNOWN_CUSTOMER, asked))["customer"]
+            if known:
+                return known
         named = {"emailAddress": document.get("email"), "phoneNumber": document.get("phone")}
         if not any(named.values()):
             raise RejectedByTargetError(

@@ -202,11 +202,31 @@ def test_a_customer_is_known_by_address_or_telephone() -> None:
     customer = {"id": "c1", "name": "Robert Norman", "email": "bob@mail.example", "phone": "+15556251199", "active": True,
                 "updated_at": "2026-11-01T10:00:00Z"}  # fmt: skip
 
-    assert shop.write("customer.v1", customer).external_id == known  # type: ignore[union-attr]
+    assert known.endswith(f"/{shop.write('customer.v1', customer).external_id}")  # type: ignore[union-attr]
     assert shop.simulator.customers[known]["email"] == "bob@mail.example"
     with pytest.raises(RejectedByTargetError) as refused:
         shop.write("customer.v1", {name: customer[name] for name in ("id", "name", "active", "updated_at")})
     assert refused.value.code == "no_identity"
+
+
+def test_what_the_hub_knows_comes_before_what_looks_alike() -> None:
+    shop = Shop()
+    (mug,) = (item for item in shop.simulator.products.values() if item["title"] == "Mug")
+    customer = shop.simulator.add_customer("Bob Norman", "old@mail.example")
+    product = {"id": "77", "sku": "MUG-2", "name": "Mug", "active": True, "updated_at": "2026-11-01T10:00:00Z"}
+    bob = {"id": "c1", "name": "Bob Norman", "email": "new@mail.example", "active": True, "updated_at": "2026-11-01T10:00:00Z"}
+
+    def link(document: dict[str, Any], gid: str) -> dict[str, Any]:
+        return {**document, "extensions": {"link": {"id": gid.rpartition("/")[2]}}}
+
+    shop.trial.write("product.v1", link(product, mug["variants"][0]["id"]), "XD1")
+    shop.trial.write("customer.v1", link(bob, customer), "XD2")
+
+    assert len(shop.simulator.products) == 2
+    assert mug["variants"][0]["sku"] == "MUG-2"
+    assert [item["email"] for item in shop.simulator.customers.values()] == ["new@mail.example"]
+    shop.trial.write("customer.v1", link(bob, "gid://shopify/Customer/9"), "XD3")  # what was known is gone
+    assert len(shop.simulator.customers) == 1
 
 
 def test_a_sku_is_never_syntax() -> None:

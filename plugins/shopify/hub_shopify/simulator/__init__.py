@@ -54,6 +54,7 @@ class ShopifySimulator(Shop):
                 (self._shown_product(item) for item in self.products.values() if item["handle"] == identifier["handle"]), None
             ),
             "productVariants": lambda first, query: page(self._found_variants(query), first),
+            "productVariant": lambda id: next((v for v in self._found_variants() if v["id"] == id), None),
             "customer": lambda id: self.customers.get(id),
             "customers": lambda **asked: page(self.customers.values(), **asked),
             "customerByIdentifier": self._by_identifier,
@@ -144,16 +145,20 @@ class ShopifySimulator(Shop):
             return {"productVariants": None, "userErrors": [refused]}
         for item in variants:
             given: Json = {name: item[name] for name in ("price", "barcode") if name in item}
+            if "inventoryItem" in item:
+                given["sku"] = self.items[by_id[item["id"]]["item"]]["sku"] = item["inventoryItem"]["sku"]
             by_id[item["id"]] |= {**given, "updatedAt": self._now()}
         self._touch_product(product)
         return {"productVariants": [{"id": item["id"]} for item in variants], "userErrors": []}
 
-    def _found_variants(self, query: str) -> list[Json]:
-        """The search of the documented syntax `sku:"A" OR sku:"B"`."""
-        wanted = {text.replace('\\"', '"').replace("\\\\", "\\") for text in re.findall(r'sku:"((?:\\.|[^"\\])*)"', query)}
+    def _found_variants(self, query: str | None = None) -> list[Json]:
+        """The search of the documented syntax `sku:"A" OR sku:"B"`; all without one."""
+        found = re.findall(r'sku:"((?:\\.|[^"\\])*)"', query or "")
+        wanted = {text.replace('\\"', '"').replace("\\\\", "\\") for text in found}
+        variants = ((product, variant) for product in self.products.values() for variant in product["variants"])
         return [
             {**variant, "product": self._shown_product(product), "inventoryItem": self._shown_item(self.items[variant["item"]])}
-            for product in self.products.values() for variant in product["variants"] if variant["sku"] in wanted
+            for product, variant in variants if query is None or variant["sku"] in wanted
         ]  # fmt: skip
 
     def _create_customer(self, input: Json) -> Json:
