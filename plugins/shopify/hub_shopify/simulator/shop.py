@@ -147,7 +147,7 @@ class Shop(Simulator):
     def stored(self, variant_id: str, field: str) -> str | None:
         """A metafield (`namespace.key`) of the product that a variant belongs to."""
         space, _, key = field.rpartition(".")
-        found = (item for item in self.products.values() if any(v["id"] == variant_id for v in item["variants"]))
+        found = (item for item in self.products.values() if any(number(v["id"]) == int(variant_id) for v in item["variants"]))
         product: Json | None = next(found, None)
         return product["metafields"].get((space, key)) if product else None
 
