@@ -44,6 +44,9 @@ class Settings:
     subscription_seconds: float = _described(
         3600.0, "How often the hub looks whether systems still send their webhooks, and mends what is missing."
     )
+    drift_seconds: float = _described(
+        3600.0, "How often the hub looks whether the fields that maps set are still in the accounts."
+    )
     backfill_share: float = _described(0.25, "Share of the time in which a backfill is read and translated.")
     sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
     translate_threads: int = _described(4, "Raw inputs of a connection that read their records at the same time.")
@@ -87,6 +90,7 @@ class Settings:
             "sweep_seconds",
             "backing_poll_seconds",
             "subscription_seconds",
+            "drift_seconds",
             "backfill_share",
             "confirm_seconds",
             "prefetch",

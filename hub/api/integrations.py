@@ -20,6 +20,7 @@ from hub.policies import audit
 from hub.sdk.errors import ManifestError
 from hub.store import UnitOfWork
 from hub.store.rows import Row
+from hub.sync import preview as records
 
 _SHOWN = ("integration", "revision", "digest", "environment", "author", "reason", "created_at", "in_force", "source")
 
@@ -68,6 +69,18 @@ def plan(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
     wanted = _parsed(ctx, client, body)
     with ctx.store.read() as uow:
         return _planned(ctx, uow, client, wanted, body.get("environment", ""), _window(body))
+
+
+def preview(ctx: Context, client: Client, connection_id: str, body: Any) -> dict[str, Any]:
+    """Real records side by side, by what is in force or by a file. Nothing is stored or sent."""
+    routes = None
+    if body.get("source"):
+        wanted = _parsed(ctx, client, body)
+        with ctx.store.read() as uow:
+            now = ctx.routes.in_force(uow, client.tenant_id)
+        routes = [*(entry for entry in now if entry.integration.name != wanted.name), InForce(0, wanted)]
+    items = records.preview(ctx, client.tenant_id, connection_id, body["object"], int(body.get("count") or 5), routes)
+    return {"items": items, "next_cursor": None}
 
 
 def start_shadow(ctx: Context, client: Client, integration: str, body: Any) -> dict[str, Any]:

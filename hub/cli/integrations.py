@@ -69,6 +69,42 @@ def plan(
     raise SystemExit(2 if result["changed"] else 0)
 
 
+@click.command(epilog="Example: hub preview pos inventory_change --file stores.yaml --count 3")
+@click.argument("connection")
+@click.argument("object_name", metavar="OBJECT")
+@click.option(
+    "--file", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="By this file, not what is in force."
+)
+@click.option("--count", type=click.IntRange(1, 50), default=5, show_default=True)
+@_ENVIRONMENT
+@api_options
+def preview(
+    connection: str, object_name: str, file: Path | None, count: int, environment: str, url: str, key: str, as_json: bool
+) -> None:  # fmt: skip
+    """Show real records side by side: as they are, in canonical words, and as each target would be given them.
+
+    Nothing is stored or sent. Exit code 1 if one of them cannot become what it should.
+    """
+    body = {"object": object_name, "count": count, **(_body(file, environment) if file else {})}
+    result = Api(url, key).call("POST", f"/v1/connections/{connection}/preview", body)
+    show(result, as_json, lambda page: "\n\n".join(_previewed(item) for item in page["items"]) or "there are no records")
+    told = [said for item in result["items"] for said in (item["problem"], *(target["problem"] for target in item["targets"]),
+            *(wrong for document in item["documents"] for wrong in document.get("problems", ())))]  # fmt: skip
+    raise SystemExit(1 if any(told) else 0)
+
+
+def _previewed(item: Any) -> str:
+    lines = [f"record    {json.dumps(item['record'], ensure_ascii=False)}"]
+    for found in item["documents"]:
+        said = f"ignored: {found['ignored']}" if "ignored" in found else json.dumps(found["data"], ensure_ascii=False)
+        lines += [f"canonical {found.get('type', '')} {said}", *(f"  problem {wrong}" for wrong in found.get("problems", ()))]
+    for target in item["targets"]:
+        said = target["problem"] or json.dumps(target["document"].get("extensions", {}).get("target", {}), ensure_ascii=False)
+        lines.append(f"target    {target['connection_id']} ({target['flow']}) {said}")
+    lines += [f"unmapped  {', '.join(item['unmapped'])}"] if item["unmapped"] else []
+    return "\n".join([*lines, *([f"problem   {item['problem']}"] if item["problem"] else [])])
+
+
 def _plan(report: Any) -> str:
     signs = {"added": "+", "removed": "-", "changed": "~", "failing": "!"}
     head = f"{report['integration']} {report['digest'][:12]}: " + (
@@ -254,4 +290,4 @@ def schema() -> None:
     click.echo(json.dumps(schema_of(FileSchema(), "integration"), indent=2))
 
 
-COMMANDS = (apply, plan, diff, revisions, rollback, promote, shadow, schema)
+COMMANDS = (apply, plan, preview, diff, revisions, rollback, promote, shadow, schema)

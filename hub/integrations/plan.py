@@ -15,8 +15,7 @@ def changes(before: Integration | None, after: Integration) -> list[dict[str, An
     for kind, old, new in (
         ("connection", dict(before.connections) if before else {}, dict(after.connections)),
         ("flow", _flows(before), _flows(after)),
-        ("integration", {after.name: {"duplicates": before.duplicates}} if before else {},
-         {after.name: {"duplicates": after.duplicates}}),
+        ("integration", {after.name: _whole(before)} if before else {}, {after.name: _whole(after)}),
     ):  # fmt: skip
         for name in dict.fromkeys([*old, *new]):
             if name not in new or name not in old:
@@ -28,6 +27,12 @@ def changes(before: Integration | None, after: Integration) -> list[dict[str, An
             if kind != "integration" or change == "changed":
                 found.append({"kind": kind, "name": name, "change": change, "fields": fields[:_MOST]})
     return found
+
+
+def _whole(integration: Integration) -> dict[str, Any]:
+    """What is the whole file's."""
+    told = asdict(integration)
+    return {name: told[name] for name in ("duplicates", "ownership", "identity")}
 
 
 def _flows(integration: Integration | None) -> dict[str, Any]:

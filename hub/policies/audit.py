@@ -14,6 +14,7 @@ ACTIONS = frozenset({
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
     "plugin.rolled_back", "webhook.challenged", "connection.authorized", "connection.authorization_refused",
+    "connection.drifted", "connection.agrees",
     "run.started", "run.paused", "run.resumed", "run.cancelled", "flow.released",
     "subscription.created", "subscription.repaired", "subscription.ended", "subscription.refused",
     "alias.linked", "alias.imported", "alias.merged", "alias.split",

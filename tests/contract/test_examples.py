@@ -18,7 +18,7 @@ from hub.store import new_id
 OPERATIONS = {name: operation for name, operation in operations().items() if "x-served-by" not in operation}
 #: What an answer holds freely: whatever the connector, the document or the person put there.
 FREE = frozenset({"steps", "detail", "settings", "limits", "document", "openapi", "events", "connectors", "schema", "example", "headers",
-                  "findings", "callers", "verdicts", "obstacles", "touches", "changes", "errors", "run", "links", "raw", "fields", "systems", "wanted", "kept"})  # fmt: skip
+                  "findings", "callers", "verdicts", "obstacles", "touches", "changes", "errors", "run", "links", "record", "documents", "targets", "raw", "fields", "systems", "wanted", "kept"})  # fmt: skip
 
 
 class World:
@@ -188,7 +188,10 @@ class World:
             body = {"token": self.shop.inventree.token}
         path = (
             path.replace("{id}", identity)
-            .replace("{connection_id}", {"connections.list_fields": "erp", "sync.read_now": "pos"}.get(short, "stock"))
+            .replace(
+                "{connection_id}",
+                {"connections.list_fields": "erp", "sync.read_now": "pos", "integrations.preview": "pos"}.get(short, "stock"),
+            )
             .replace("{entity}", "product")
             .replace("{object}", "inventory_change")
             .replace("{version}", "0.1.0")

@@ -15,6 +15,7 @@ from hub.cli import main
 from hub.identity.api_keys import SCOPES, create_key
 from hub.integrations.files import parse_integration
 from hub.sdk.errors import ManifestError
+from hub.sync.drift import Drift
 
 OLD = """comment: "join(' ', ['Till receipt', number])\""""
 #: Another text for what was taxed at 9 %; the rest as it was.
@@ -309,3 +310,68 @@ def test_owners_of_an_entity_are_declared_in_one_file(shop: Shop) -> None:
     assert "'one'" in refused["detail"]
     status, again, _ = web(shop).call("POST", "/v1/integrations", {"source": texts[0] + "# again\n"})
     assert (status, again["revision"]) == (200, 2), "its own file may say it anew"
+
+
+def test_real_records_are_shown_side_by_side(shop: Shop, tmp_path: Path) -> None:
+    shop.square.count(shop.items["SKU-0001"], 7, announce=False)
+    shop.square.adjust(shop.items["SKU-0002"], 1, "IN_STOCK", "SOLD")
+    file = tmp_path / "stores.yaml"
+    file.write_text(
+        text_of(shop).replace("to: [{connection: stock}]", "to: [{connection: stock, map: {batch: quantity, bad: number}}]")
+    )
+    stored = len(shop.raws())
+
+    counted, sold = hub(shop, "preview", "pos", "inventory_change", "--file", str(file))["items"][-2:]
+
+    (document,) = counted["documents"]
+    assert (document["type"], document["data"]["quantity"], document["problems"]) == ("stock.counted.v1", "7", [])
+    (target,) = counted["targets"]
+    assert (target["connection_id"], target["document"]["extensions"]["target"]) == ("stock", {"batch": "7"})
+    assert "/type" in counted["unmapped"]
+    assert "/physical_count/quantity" not in counted["unmapped"]
+    assert sold["documents"] == [{"ignored": "IN_STOCK to SOLD is part of a sale and comes with its order"}]
+    assert (
+        hub(shop, "preview", "pos", "inventory_change", "--count", "1")["items"][0]["targets"][0]["document"].get("extensions")
+        is None
+    )
+    assert len(shop.raws()) == stored, "nothing is stored"
+    result = CliRunner().invoke(
+        main, ["preview", "pos", "order", "--url", f"http://127.0.0.1:{web(shop).port}", "--key", shop.key]
+    )
+    assert result.exit_code == 4
+    assert "'order' cannot be read; inventory_change, item_variation can" in result.output
+
+
+def test_a_field_that_an_account_loses_is_told_if_a_map_sets_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hub_tryton.simulator import TrytonSimulator
+
+    whole = TrytonSimulator._fields_get
+    drift = Drift(shop.hub.ctx)
+
+    def told() -> list[tuple[str, Any]]:
+        with shop.hub.ctx.store.begin() as uow:
+            row = uow.cursors.get(shop.tenant, "erp", "#fields")
+            if row:
+                uow.cursors.put({**row, "next_run_at": utc_now()})
+        drift.run_due()
+        with shop.hub.ctx.store.read() as uow:
+            rows = uow.audit.page(shop.tenant, None, 200, "connection/erp")
+        return [
+            (row["action"], row["detail"]["unknown"])
+            for row in rows
+            if row["action"] in ("connection.drifted", "connection.agrees")
+        ]
+
+    def without(*lost: str) -> None:
+        def fields(self: TrytonSimulator, model: str, names: list[str] | None) -> Any:
+            return {name: item for name, item in whole(self, model, names).items() if name not in lost}
+
+        monkeypatch.setattr(TrytonSimulator, "_fields_get", fields)
+
+    assert told() == [], "what the map sets is there"
+    without("description")
+    assert told() == [], "nobody sets it"
+    without("comment")
+    assert told() == told() == [("connection.drifted", ["stores/transactions: comment"])], "told once"
+    without()
+    assert told()[0] == ("connection.agrees", [])
