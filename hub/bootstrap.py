@@ -50,6 +50,7 @@ from hub.runtime.plugins import Isolation, Plugins, load_plugins
 from hub.settings import Settings
 from hub.store import Configured, GroupCommit, Store, StoreClock, StoreUnavailableError, new_id
 from hub.sync.drift import Drift
+from hub.sync.gaps import GapFinder
 from hub.sync.poll import Poller
 from hub.sync.subscriptions import Subscriber
 from hub.telemetry import Telemetry
@@ -98,7 +99,7 @@ class Hub:
             plugins.guests.tell = lambda incident: plugins.conduct.incident(incident, now())
         self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
-        self.subscriber, self.drift = Subscriber(self.ctx), Drift(self.ctx)
+        self.subscriber, self.drift, self.gaps = Subscriber(self.ctx), Drift(self.ctx), GapFinder(self.ctx)
         self.upkeep = Upkeep(
             Installed(settings.plugins_home), catalogue_of(settings), plugins, store, now, settings.catalogue_seconds,
             self._plugins_changed, self._replay,
@@ -155,6 +156,7 @@ class Hub:
             self._lead("statistics", self.ctx.store.analyze, 1.0)
             self._lead("poll", self.poller.run_due, sweep)
             self._lead("subscriptions", self.subscriber.run_due, min(10.0, settings.subscription_seconds))
+            self._lead("gaps", lambda: self.gaps.run_due() and 0, 10.0)
             self._lead("drift", self.drift.run_due, min(30.0, settings.drift_seconds))
             self._lead("heal", lambda: heal.heal(self.ctx), 1.0)
             self._lead("closures", lambda: pace.release_closed(self.ctx), 2.0)

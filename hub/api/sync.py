@@ -9,7 +9,7 @@ from hub.flow.context import Context
 from hub.flow.pace import release_flow
 from hub.identity.api_keys import Client
 from hub.integrations.cadence import NEVER
-from hub.sync import runs
+from hub.sync import gaps, runs
 from hub.sync.poll import Poller, Stream
 from hub.sync.subscriptions import Subscriber
 
@@ -38,6 +38,24 @@ def list_subscriptions(ctx: Context, client: Client) -> dict[str, Any]:
 def check_subscriptions(ctx: Context, client: Client, connection_id: str) -> dict[str, Any]:
     """Look at once, and mend."""
     return _subscriptions(Subscriber(ctx).look(client.tenant_id, connection_id))
+
+
+def list_gaps(
+    ctx: Context, client: Client, cursor: str | None = None, limit: int = 50, state: str | None = None
+) -> dict[str, Any]:
+    """Newest first."""
+    with ctx.store.read() as uow:
+        rows = uow.gaps.page(client.tenant_id, after_id(cursor), limit, state=state)
+    return page(rows, limit, lambda row: [row["id"]], _gap)
+
+
+def accept_gap(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:
+    """It never was."""
+    return _gap(gaps.accept(ctx, client.tenant_id, id_, f"key/{client.name}", reason(body)))
+
+
+def _gap(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in ("tenant_id", "due_at")}
 
 
 def list_runs(

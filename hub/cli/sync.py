@@ -69,6 +69,33 @@ def _subscriptions(result: Any, as_json: bool) -> None:
     raise SystemExit(1 if any(item["state"] != "active" for item in result["items"]) else 0)
 
 
+@sync.command("gaps", epilog="Example: hub sync gaps --state open")
+@click.option("--state", type=click.Choice(["waiting", "open", "filled", "accepted"]), help="Only these.")
+@click.option("--limit", default=50, show_default=True)
+@api_options
+def gaps(state: str | None, limit: int, url: str, key: str, as_json: bool) -> None:
+    """List numbers of a sequence (receipts of a till) that were not told; exit code 1 if some are open."""
+    result = Api(url, key).call("GET", "/v1/gaps", query={"state": state, "limit": limit})
+    show(result, as_json, lambda page: "\n".join(_gap(item) for item in page["items"]) or "nothing is missing")
+    raise SystemExit(1 if any(item["state"] == "open" for item in result["items"]) else 0)
+
+
+@sync.command("accept", epilog="Example: hub sync accept 0192f4e2-7c1a-7b3e-9d55-3f1c2ab40001 --reason 'given up at the till'")
+@click.argument("gap_id")
+@click.option("--reason", default="", help="Kept in the audit record.")
+@api_options
+def accept(gap_id: str, reason: str, url: str, key: str, as_json: bool) -> None:
+    """Say that a missing number never was."""
+    show(Api(url, key).call("POST", f"/v1/gaps/{gap_id}/accept", {"reason": reason}), as_json, _gap)
+
+
+def _gap(item: Any) -> str:
+    return (
+        f"{item['id']}  {item['state']:8} {item['connection_id']} {item['series']} {item['number']} "
+        f"({item['sequence']}, noticed {item['noticed_at'][:19]})"
+    )
+
+
 @sync.command("backfill", epilog="Example: hub sync backfill pos order --since 2026-01-01T00:00:00Z --reason 'new store'")
 @click.argument("connection")
 @click.argument("object_name", metavar="OBJECT")

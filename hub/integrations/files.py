@@ -61,6 +61,17 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class Sequence:
+    """What a connection numbers without a hole: documents of ``types``, per ``series``; one may be late by ``within`` s."""
+
+    types: tuple[str, ...]
+    source: str
+    series: tuple[str, ...]
+    number: str
+    within: float
+
+
+@dataclass(frozen=True)
 class Flow:
     """One route: messages of ``types`` from ``source`` ('' any) that satisfy ``where`` go to ``targets``."""
 
@@ -85,6 +96,7 @@ class Integration:
     text: str
     ownership: Mapping[str, Rules] = field(default_factory=dict)
     identity: Mapping[str, Identity] = field(default_factory=dict)
+    sequences: Mapping[str, Sequence] = field(default_factory=dict)
 
 
 def parse_integration(
@@ -100,7 +112,14 @@ def parse_integration(
         data = FileSchema().load(source.data)
     except ValidationError as error:
         raise ManifestError("\n".join(source.error(p, m) for p, m in flatten(error.messages))) from None
-    problems = [*_expressions(data), *_references(data), *_ownership(data), *_identity(data), *_overrides(data)]
+    problems = [
+        *_expressions(data),
+        *_references(data),
+        *_ownership(data),
+        *_identity(data),
+        *_sequences(data),
+        *_overrides(data),
+    ]
     if environment and environment not in data["environments"]:
         problems.append(
             ("/environments", f"{environment!r} is not declared; known: {', '.join(data['environments']) or 'none'}")
@@ -115,7 +134,13 @@ def parse_integration(
     rules = {entity: {name: Rule(**rule) for name, rule in of.items()} for entity, of in data["ownership"].items()}
     known = {entity: Identity(tuple(of["systems"]), tuple(MatchRule(**rule) for rule in of["match"]))
              for entity, of in data["identity"].items()}  # fmt: skip
-    return Integration(data["integration"], data["connections"], _flows(data), data["duplicates"], text, rules, known)
+    sequences = {
+        key: Sequence(tuple(_types(of)), of["source"], tuple(of["series"]), of["number"], of["within"])
+        for key, of in data["sequences"].items()
+    }
+    return Integration(
+        data["integration"], data["connections"], _flows(data), data["duplicates"], text, rules, known, sequences
+    )  # fmt: skip
 
 
 def _overridden(data: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
@@ -282,6 +307,20 @@ def _identity(data: Mapping[str, Any]) -> list[tuple[str, str]]:
         }
         problems += [(f"{here}/match/{place}/field", f"no field of {entity}; known: {', '.join(sorted(known))}")
                      for place, rule in enumerate(found["match"]) if rule["field"] not in known]  # fmt: skip
+    return problems
+
+
+def _sequences(data: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Types, connections and expressions that are not there."""
+    problems: list[tuple[str, str]] = []
+    for name, found in data["sequences"].items():
+        here = f"/sequences/{name}"
+        problems += [(f"{here}/on", f"unknown type {kind!r}; one of {', '.join(sorted(TYPES))}")
+                     for kind in _types(found) if kind not in TYPES]  # fmt: skip
+        if found["source"] not in data["connections"]:
+            problems.append((f"{here}/from", f"{found['source']!r} is not a connection here"))
+        places = {f"{here}/series/{place}": text for place, text in enumerate(found["series"])}
+        problems += _compiled({**places, f"{here}/number": found["number"]}, ())
     return problems
 
 

@@ -32,7 +32,7 @@ def changes(before: Integration | None, after: Integration) -> list[dict[str, An
 def _whole(integration: Integration) -> dict[str, Any]:
     """What is the whole file's."""
     told = asdict(integration)
-    return {name: told[name] for name in ("duplicates", "ownership", "identity")}
+    return {name: told[name] for name in ("duplicates", "ownership", "identity", "sequences")}
 
 
 def _flows(integration: Integration | None) -> dict[str, Any]:

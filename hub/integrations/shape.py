@@ -99,6 +99,16 @@ class _IdentitySchema(_Strict):
     match = fields.List(_Match(_MatchSchema), required=True, validate=validate.Length(min=1))
 
 
+class _SequenceSchema(_Strict):
+    """Documents of a connection that are numbered without a hole, per series (a till, a day)."""
+
+    on = fields.Raw(required=True)
+    source = fields.Str(data_key="from", required=True)
+    series = fields.List(fields.Str(), load_default=list)
+    number = fields.Str(load_default="number")
+    within = fields.Float(load_default=900.0, validate=validate.Range(min=0, max=604800))
+
+
 class _OverriddenTargetSchema(_Strict):
     where = fields.Str()
     map = fields.Dict(keys=fields.Str(), values=fields.Str(allow_none=True))
@@ -138,5 +148,6 @@ class FileSchema(_Strict):
     )
     values = fields.Dict(keys=fields.Str(validate=_VALUES), values=fields.Nested(_ValueMapSchema), load_default=dict)
     identity = fields.Dict(keys=fields.Str(), values=fields.Nested(_IdentitySchema), load_default=dict)
+    sequences = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_SequenceSchema), load_default=dict)
     environments = fields.Dict(keys=fields.Str(validate=_NAME), values=fields.Nested(_OverrideSchema), load_default=dict)
     tenants = fields.Dict(keys=fields.Str(), values=fields.Nested(_OverrideSchema), load_default=dict)

@@ -17,7 +17,7 @@ ACTIONS = frozenset({
     "connection.drifted", "connection.agrees",
     "run.started", "run.paused", "run.resumed", "run.cancelled", "flow.released",
     "subscription.created", "subscription.repaired", "subscription.ended", "subscription.refused",
-    "alias.linked", "alias.imported", "alias.merged", "alias.split",
+    "gap.found", "gap.accepted", "alias.linked", "alias.imported", "alias.merged", "alias.split",
     "entity.conflict", "entity.tripped", "entity.resolved",
     "integration.applied", "integration.shadowed", "integration.unshadowed", "tenant.created", "key.created", "key.revoked",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",

@@ -311,6 +311,14 @@ alias = sa.Table(
     sa.Index("ix_alias_canonical", "tenant_id", "entity", "canonical"),
 )  # fmt: skip
 
+gap = sa.Table(
+    "gap", metadata, _tenant(), _id(), _text("sequence", 128), _text("connection_id", 64), _text("series"), _text("number", 64),
+    _text("state", 16), _time("noticed_at"), _time("due_at"), _time("ended_at", True), _text("actor", 130),
+    _text("reason", 1000), sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.Index("ix_gap_number", "tenant_id", "sequence", "series", "number", unique=True),
+    sa.Index("ix_gap_open", "tenant_id", "due_at", **_only("ended_at IS NULL")),
+)  # fmt: skip
+
 subscription = sa.Table(
     "subscription", metadata, _tenant(), _text("connection_id", 64), _text("topic", 128), _text("external_id", 255),
     _text("url", 500), _text("state", 16), _text("detail", 500), sa.Column("repairs", sa.Integer, nullable=False),

@@ -10,6 +10,7 @@ from hub.store.attempts import Attempts
 from hub.store.control import Connections, Integrations, Tenants
 from hub.store.deliveries import Deliveries
 from hub.store.entities import Conflicts, Entities
+from hub.store.gaps import Gaps
 from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
@@ -63,6 +64,10 @@ class UnitOfWork:
     @cached_property
     def aliases(self) -> Aliases:
         return Aliases(self._connection, self._configured)
+
+    @cached_property
+    def gaps(self) -> Gaps:
+        return Gaps(self._connection)
 
     @cached_property
     def subscriptions(self) -> Subscriptions:

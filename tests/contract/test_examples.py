@@ -124,6 +124,17 @@ class World:
             self.web.call("PUT", "/v1/integrations/counts/shadow", again)
         return "counts"
 
+    def gap(self) -> str:
+        """A receipt that is missing."""
+        now, identity = utc_now(), new_id()
+        with self.shop.hub.ctx.store.begin() as uow:
+            uow.gaps.add([{
+                "tenant_id": "acme", "id": identity, "sequence": "stores/receipts", "connection_id": "pos", "state": "open",
+                "series": "HARBOUR-ST 1", "number": identity[-8:], "noticed_at": now, "due_at": now, "ended_at": None, "actor": "",
+                "reason": "",
+            }])  # fmt: skip
+        return identity
+
     def matched(self) -> str:
         """A kind of records that two systems are compared by; the digest of what linking would do."""
         connections = {name: {"connector": kind, "base_url": self.shop.servers[kind].url, "settings": {}}
@@ -172,6 +183,8 @@ class World:
                 body = body | {"fingerprints": [c["fingerprint"] for c in proposal["changes"] if c["severity"] == "ERR"]}
         elif short.startswith("conflicts."):
             identity = self.conflict()
+        elif short == "sync.accept_gap":
+            identity = self.gap()
         elif short.startswith("sync.") and "{id}" in path:
             run = self._post(
                 "/v1/backfills", {"connection_id": "pos", "object": "inventory_change", "since": "2026-01-01T00:00:00Z"}
