@@ -17,7 +17,8 @@ from typing import Any
 
 from hub.demo.stage import DemoError, free_port
 
-_MODULES = ("party", "company", "currency", "country", "product", "account", "account_product", "account_invoice")
+_MODULES = ("party", "company", "currency", "country", "product", "product_attribute", "account", "account_product",
+            "account_invoice")  # fmt: skip
 _SERIES = "8.0"
 _SEED = """
 import os, sys
@@ -73,7 +74,7 @@ class TrytonServer:
         self._seed_once()
         database = run_folder / "tryton-db"
         database.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self._folder / "seeded.sqlite", database / "tryton.sqlite")
+        shutil.copy(self._folder / "seeded-2.sqlite", database / "tryton.sqlite")
         self.port = free_port(18200)
         self._config = run_folder / "trytond.conf"
         self._config.write_text(
@@ -95,7 +96,7 @@ class TrytonServer:
 
     def _install(self) -> None:
         venv = self._folder / "venv"
-        if (venv / "installed").exists():
+        if (venv / "installed-2").exists():
             return
         self._say("installing Tryton 8.0 (about 100 MB, once)")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -103,12 +104,12 @@ class TrytonServer:
         wanted = [f"{name}~={_SERIES}.0" for name in ("trytond", "proteus")]
         wanted += [f"trytond-{module.replace('_', '-')}~={_SERIES}.0" for module in _MODULES]
         self._run(str(venv / "bin/pip"), "install", "-q", "--disable-pip-version-check", *wanted, what="installing")
-        (venv / "installed").touch()
+        (venv / "installed-2").touch()
 
     def _seed_once(self) -> None:
         from hub.demo.day import CATALOGUE
 
-        target = self._folder / "seeded.sqlite"
+        target = self._folder / "seeded-2.sqlite"
         if target.exists():
             return
         self._say("seeding a company, its chart of accounts and products (about 40 s, once)")
@@ -134,8 +135,8 @@ class TrytonServer:
     def _serve(self) -> None:
         # -d loads the database at start; without it the first requests fail.
         command = [str(self._folder / "venv/bin/trytond"), "-c", str(self._config), "-d", "tryton"]
-        log = self._log.open("ab")
-        self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self._process.poll() is not None:

@@ -22,6 +22,7 @@ from hub.sdk import (
     Skipped,
     Steps,
     Written,
+    linked_id,
     load_manifest,
 )
 
@@ -85,6 +86,36 @@ class InvenTree(Connector):
             )  # fmt: skip
         yield _adjust("count", {item: quantity}, key, document)
         return Written((yield from self._proven(key, ["count"]))["count"])
+
+    def write_product(self, document: JSON, key: str) -> Steps[Written]:
+        """The part with this IPN, or that is known to be it: what differs is written."""
+        part = yield from self._known_part(document)
+        said = {"IPN": document.get("sku"), "name": document.get("name"), "active": document.get("active")}
+        wanted = {name: value for name, value in said.items() if value is not None}
+        wanted |= document.get("extensions", {}).get("target", {})
+        if part is None:
+            if "name" not in wanted:
+                raise RejectedByTargetError(
+                    f"InvenTree has no part with IPN {document['sku']!r}", code="unknown_sku", field="/sku",
+                    value=document["sku"], remedy=f"Create a part with IPN {document['sku']} in InvenTree, then replay.",
+                )  # fmt: skip
+            made = (yield Request("POST", "/api/part/", json=wanted)).json()
+            (part,) = _checked([made])
+            return Written(str(part["pk"]))
+        changed = {name: value for name, value in wanted.items() if part.get(name) != value}
+        if changed:
+            _checked([(yield Request("PATCH", f"/api/part/{part['pk']}/", json=changed)).json()])
+        return Written(str(part["pk"]))
+
+    def _known_part(self, document: JSON) -> Steps[JSON | None]:
+        if linked := linked_id(document):
+            response = yield Request("GET", f"/api/part/{linked}/", expect=(404,))
+            if response.status == 200:
+                return _checked([response.json()])[0]
+        rows = _rows((yield Request("GET", "/api/part/", params={"IPN": document["sku"], "limit": 2})))
+        if len(rows) > 1:
+            raise _ambiguous(document["sku"], "/sku")
+        return rows[0] if rows else None
 
     def find_sale_completed(self, document: JSON, key: str) -> Steps[str | None]:
         return (yield from self._find(key, ("out",)))
@@ -160,10 +191,7 @@ class InvenTree(Connector):
                 remedy=f"Create a part with IPN {sku} in InvenTree (or correct the SKU), then replay.",
             )  # fmt: skip
         if len(rows) > 1:
-            raise RejectedByTargetError(
-                f"InvenTree has several parts with IPN {sku!r}", code="ambiguous_sku", field=pointer, value=sku,
-                remedy="Make the IPN unique in InvenTree, then replay.",
-            )  # fmt: skip
+            raise _ambiguous(sku, pointer)
         return int(rows[0]["pk"])
 
     def _item(self, part: int, location: int, sku: str, create: bool) -> Steps[int]:
@@ -206,6 +234,13 @@ class InvenTree(Connector):
                 field="/location/code", value=code, remedy="Add it under settings.locations of the connection, then replay.",
             )  # fmt: skip
         return int(found)
+
+
+def _ambiguous(sku: str, pointer: str) -> RejectedByTargetError:
+    return RejectedByTargetError(
+        f"InvenTree has several parts with IPN {sku!r}", code="ambiguous_sku", field=pointer, value=sku,
+        remedy="Make the IPN unique in InvenTree, then replay.",
+    )  # fmt: skip
 
 
 def _rows(response: Response) -> list[JSON]:

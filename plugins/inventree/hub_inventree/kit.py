@@ -19,7 +19,7 @@ def system() -> System:
         handle=simulator.handle,
         headers={"authorization": f"Token {simulator.token}"},
         settings={"locations": {"HARBOUR-ST": 1}},
-        applied=lambda: sum(1 for row in simulator.tracking if row["notes"]),
+        applied=lambda: sum(1 for row in simulator.tracking if row["notes"]) + len(simulator.parts),
         secrets=[simulator.token],
         listed={"stock_item": lambda: {str(pk) for pk in simulator.items}},
     )
@@ -33,6 +33,9 @@ def subject() -> Subject:
     return Subject(
         connector=InvenTree,
         system=system,
-        documents={name: [EXAMPLES[name]] for name in _WRITES},
+        documents={
+            **{name: [EXAMPLES[name]] for name in _WRITES},
+            "product.v1": [EXAMPLES["product.v1"] | {"sku": "SKU-NEW"}],
+        },
         refused=[("sale.completed.v1", unknown)],
     )

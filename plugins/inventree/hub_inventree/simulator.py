@@ -29,7 +29,8 @@ class InvenTreeSimulator(Simulator):
     def add_part(self, ipn: str, name: str, location: int = 1, quantity: int | None = None) -> int:
         """A part and, with ``quantity``, its stock item; returns the part's pk."""
         pk = len(self.parts) + 1
-        self.parts[pk] = {"pk": pk, "IPN": ipn, "name": name, "active": True, "salable": True}
+        self.parts[pk] = {"pk": pk, "IPN": ipn, "name": name, "active": True, "salable": True, "keywords": None, "notes": None,
+                          "description": "", "link": None, "units": ""}  # fmt: skip
         if quantity is not None:
             self._new_item(pk, location, Decimal(quantity))
         return pk
@@ -65,6 +66,40 @@ class InvenTreeSimulator(Simulator):
     def list_parts(self, request: SimRequest) -> Response:
         rows = [row for row in self.parts.values() if request.params.get("IPN") in (None, row["IPN"])]
         return _paged(request, rows)
+
+    @route("POST", "/api/part/")
+    def create_part(self, request: SimRequest) -> Response:
+        body = request.json()
+        if problem := self._part_problem(body, whole=True):
+            return answer(400, problem)
+        pk = self.add_part(body.get("IPN", ""), body["name"])
+        self.parts[pk] |= {name: value for name, value in body.items() if name in self.parts[pk]}
+        return answer(201, self.parts[pk])
+
+    @route("GET", r"/api/part/(?P<pk>\d+)/")
+    def show_part(self, request: SimRequest, pk: str) -> Response:
+        part = self.parts.get(int(pk))
+        return answer(200, part) if part else answer(404, {"detail": "No Part matches the given query."})
+
+    @route("PATCH", r"/api/part/(?P<pk>\d+)/")
+    def change_part(self, request: SimRequest, pk: str) -> Response:
+        part, body = self.parts.get(int(pk)), request.json()
+        if part is None:
+            return answer(404, {"detail": "No Part matches the given query."})
+        if problem := self._part_problem(body, whole=False):
+            return answer(400, problem)
+        part |= {name: value for name, value in body.items() if name in part}
+        return answer(200, part)
+
+    @staticmethod
+    def _part_problem(body: Json, whole: bool) -> Json:
+        """As the schema says: a name of at most 100 characters, keywords of at most 250."""
+        if whole and not body.get("name"):
+            return {"name": ["This field is required."]}
+        long = {
+            name: most for name, most in (("name", 100), ("keywords", 250), ("IPN", 100)) if len(body.get(name) or "") > most
+        }
+        return {name: [f"Ensure this field has no more than {most} characters."] for name, most in long.items()}
 
     @route("GET", "/api/stock/")
     def list_stock(self, request: SimRequest) -> Response:

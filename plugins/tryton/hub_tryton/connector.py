@@ -9,11 +9,26 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.sdk import AccountField, Connector, RejectedByTargetError, Steps, Written, load_manifest, number
+from hub.sdk import (
+    AccountField,
+    Connector,
+    ConnectorError,
+    Document,
+    Page,
+    RejectedByTargetError,
+    Steps,
+    UntranslatableError,
+    Written,
+    load_manifest,
+    number,
+)
+from hub_tryton import products
 from hub_tryton.rpc import Json, Rpc
 
 JSON = Mapping[str, Any]
 _ZERO = Decimal(0)
+#: What reading a body raises that is not as documented.
+_MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 
 
 class Tryton(Connector):
@@ -53,7 +68,21 @@ class Tryton(Connector):
                 custom = name.startswith("x_")
                 found.append(AccountField(model, name, str(field.get("type", "")), str(field.get("string", "")),
                                           bool(field.get("required")), custom))  # fmt: skip
-        return found
+        return [*found, *(yield from products.describe(self._rpc))]
+
+    def read(self, object_name: str, cursor: JSON) -> Steps[Page]:
+        limit = self.manifest.objects[object_name]["read"]["paging"]["limit"]
+        try:
+            return (yield from products.read(self._rpc, cursor, limit, self.settings["product_fields"]))
+        except _MALFORMED as error:
+            raise ConnectorError(f"the answer is not as documented: {error!r}", code="unreadable_answer") from error
+
+    def to_canonical(self, object_name: str, record: JSON) -> Iterable[Document]:
+        try:
+            return [products.document(record, str(self.settings["currency"]))]
+        except _MALFORMED as error:
+            said = f"the record is not as it was read ({type(error).__name__}: {str(error)[:200]})"
+            raise UntranslatableError(said, code="malformed_record") from error
 
     def _find(self, key: str) -> Steps[str | None]:
         """The invoice if everything is done; a half-done one is left to the write, which goes on from there."""

@@ -2,14 +2,19 @@
 
 import base64
 import json
+from collections.abc import Mapping, Sequence
 from datetime import date
+from decimal import Decimal
+from typing import Any
 
 from canonical.examples import EXAMPLES
 from hub.sdk.kit import Subject, System
-from hub.sdk.testing import SimRequest
+from hub.sdk.steps import Change, Page
+from hub.sdk.testing import SimRequest, drive
 from hub_tryton.connector import Tryton
 from hub_tryton.simulator import TrytonSimulator
 
+JSON = Mapping[str, Any]
 _WRITES = ("sale.completed.v1", "return.completed.v1", "exchange.completed.v1")
 _ACCOUNTS = {
     "receivable": "1.2.1", "revenue": "4.1.1", "tax": "2.2.4", "tip": "4.1.2", "service_charge": "4.1.2", "rounding": "6.1.1",
@@ -22,6 +27,8 @@ def system() -> System:
     simulator = TrytonSimulator(today=lambda: date(2026, 11, 21))
     for number in range(1, 10):
         simulator.add_product(f"SKU-000{number}", f"Article {number}")
+    simulator.add_attribute("care", "Care instructions")
+    simulator.change_product(3, attributes={"care": "wash cold", "washes": 30}, list_price=Decimal("1.2345"))
     parameters = [simulator.username, {"password": simulator.password}, "en"]
     body = json.dumps({"id": 1, "method": "common.db.login", "params": parameters}).encode()
     user, token, _ = json.loads(simulator.handle(SimRequest("POST", "/tryton/rpc/", body=body)).content)["result"]
@@ -32,8 +39,19 @@ def system() -> System:
         settings={"database": "tryton", "currency": "USD", "accounts": _ACCOUNTS},
         applied=lambda: len(simulator.invoices()),
         secrets=[simulator.password, session],
+        changes=[Change("product", str(row["id"]), row) for row in _products(simulator, session)],
+        listed={"product": lambda: {str(key) for key in simulator.rows["product.product"]}},
+        touch={"product": lambda: simulator.change_product(1, attributes={"care": "wash hot"})},
+        delete={"product": lambda: simulator.change_product(2, active=False)},
         stored=lambda identity, name: simulator.rows["account.invoice"][int(identity.partition(",")[2])].get(name),
     )
+
+
+def _products(simulator: TrytonSimulator, session: str) -> Sequence[JSON]:
+    """The products as the connector reads them."""
+    connector = Tryton({"database": "tryton", "currency": "USD", "accounts": _ACCOUNTS})
+    page: Page = drive(connector, connector.read("product", {}), simulator.handle, {"authorization": f"Session {session}"})
+    return page.records
 
 
 def subject() -> Subject:

@@ -1,7 +1,7 @@
 """Tryton's JSON-RPC as steps: typed values, one path, the context as last parameter."""
 
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -14,6 +14,9 @@ def typed(value: Any) -> Any:
     """Python values in Tryton's wire form (source: trytond/protocols/jsonrpc.py)."""
     if isinstance(value, Decimal):
         return {"__class__": "Decimal", "decimal": format(value, "f")}
+    if isinstance(value, datetime):
+        parts = ("year", "month", "day", "hour", "minute", "second", "microsecond")
+        return {"__class__": "datetime", **{part: getattr(value, part) for part in parts}}
     if isinstance(value, date):
         return {"__class__": "date", "year": value.year, "month": value.month, "day": value.day}
     if isinstance(value, Mapping):
@@ -31,6 +34,9 @@ def plain(value: Any) -> Any:
                 return Decimal(value["decimal"])
             case "date":
                 return date(value["year"], value["month"], value["day"])
+            case "datetime":  # UTC without saying so
+                time = (value.get(part, 0) for part in ("hour", "minute", "second", "microsecond"))
+                return datetime(value["year"], value["month"], value["day"], *time)  # noqa: DTZ001
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, list) else value
 

@@ -6,7 +6,7 @@ import base64
 import json
 import secrets
 from collections.abc import Callable, Iterable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
@@ -41,6 +41,7 @@ class TrytonSimulator(Simulator):
         self.today = today
         self.username, self.password = "hub", secrets.token_urlsafe(16)
         self._sessions: set[str] = set()
+        self._last = datetime(1970, 1, 1)  # noqa: DTZ001
         self.rows: dict[str, dict[int, Json]] = {}
         self._seed(currency)
 
@@ -63,7 +64,26 @@ class TrytonSimulator(Simulator):
 
     def add_product(self, code: str, name: str, default_taxes: tuple[int, ...] = ()) -> int:
         """A product; with ``default_taxes`` posting an invoice with other taxes raises the tax warning."""
-        return self._insert("product.product", {"code": code, "name": name, "default_uom": 1, "taxes": list(default_taxes)})
+        key = self._insert("product.product", {
+            "code": code, "name": name, "default_uom": 1, "taxes": list(default_taxes), "active": True, "write_date": None,
+            "list_price": Decimal("9.50"), "attributes": None,
+        })  # fmt: skip
+        self.rows["product.product"][key]["create_date"] = self._now()
+        return key
+
+    def add_attribute(self, name: str, label: str, kind: str = "char") -> None:
+        """Somebody adds a custom field to products (module product_attribute)."""
+        self._insert("product.attribute", {"name": name, "string": label, "type_": kind})
+
+    def change_product(self, key: int, **values: Any) -> str:
+        """Somebody changes a product; returns its id as `read` names it."""
+        self.rows["product.product"][key] |= {**values, "write_date": self._now()}
+        return str(key)
+
+    def _now(self) -> datetime:
+        """Of this database: microseconds, no two alike, UTC without saying so."""
+        self._last = max(datetime.now(UTC).replace(tzinfo=None), self._last + timedelta(microseconds=1))
+        return self._last
 
     # -- this side's own books ----------------------------------------------------------------------------------
 
@@ -155,13 +175,19 @@ class TrytonSimulator(Simulator):
     ) -> list[Json]:
         found = [row for row in self.rows.get(model, {}).values() if all(_matches(row, clause) for clause in domain)]
         found = found[offset : None if limit is None else offset + limit]
-        return [{"id": row["id"], **{name: self._value(model, row, name) for name in fields}} for row in found]
+        shown = [name for name in fields if "." not in name]
+        nested = {f"{name.partition('.')[0]}.": {"id": 1, name.partition(".")[2]: None} for name in fields if "." in name}
+        return [{"id": row["id"], **{name: self._value(model, row, name) for name in shown}, **nested} for row in found]
 
     def _fields_get(self, model: str, names: list[str] | None) -> Json:
         """Some fields of a model, in the form of trytond's `fields_get`: what kind, called what, needed or not."""
         shown = {
             "account.invoice": {"reference": "char", "description": "char", "comment": "text", "party": "many2one"},
             "account.move": {"description": "char", "date": "date", "journal": "many2one"},
+            "product.product": {
+                "code": "char", "name": "char", "list_price": "numeric", "active": "boolean", "attributes": "dict",
+                "create_date": "timestamp", "write_date": "timestamp", "default_uom": "many2one",
+            },
         }.get(model, {})  # fmt: skip
         return {
             name: {"name": name, "type": kind, "string": name.capitalize(), "required": kind == "many2one", "readonly": False}
@@ -323,6 +349,8 @@ def _rounded(line: Json) -> Decimal:
 
 
 def _matches(row: Json, clause: list[Any]) -> bool:
+    if clause[0] == "OR":
+        return any(_matches(row, inner) for inner in clause[1:])
     name, operator, value = clause
     mine = row.get(name)
     match operator:
