@@ -9,6 +9,7 @@ import orjson
 
 from hub.errors import NotFoundError
 from hub.flow.context import Context
+from hub.flow.names import canonical_id
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import trace_id_of
@@ -44,9 +45,10 @@ def _message(uow: UnitOfWork, tenant_id: str, row: Row) -> dict[str, Any]:
             "waits_behind": blocker["id"] if blocker else None,
             "attempts": [public_attempt(item) for item in uow.attempts.of_delivery(tenant_id, delivery["id"])],
         })  # fmt: skip
+    called = canonical_id(row["type"], envelope["data"], row["subject"])
     return {
         **public_message(row), "document": envelope["data"], "raw": public_raw(raw) if raw else None,
-        "deliveries": deliveries, "links": [_link(item) for item in uow.links.of(tenant_id, envelope["data"]["id"])],
+        "deliveries": deliveries, "links": [_link(item) for item in uow.links.of(tenant_id, called)],
     }  # fmt: skip
 
 

@@ -176,7 +176,7 @@ class Poller:
                 **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": dict(value),
                 "state": {"complete": "read", "failed": "failed"}.get(str(report["state"]), "running"), "reached": reached[:64],
                 "updated_at": now, "due_at": now + timedelta(seconds=rest), "ended_at": now if ended else None,
-                "seconds": row["seconds"] + spent + (0.0 if ended else rest),
+                "seconds": row["seconds"] + (now - row["updated_at"]).total_seconds(),  # however it was spent; a pause is not
             })  # fmt: skip
             if not ours:
                 raise _EndedError

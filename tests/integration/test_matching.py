@@ -13,6 +13,7 @@ from support import Shop, envelope
 from canonical.examples import EXAMPLES
 from hub.cli import main
 from hub.flow.ingest import receive_webhook
+from hub.flow.lineage import lineage
 from hub.integrations.files import MatchRule, parse_integration
 from hub.sdk.errors import ManifestError
 from hub.sdk.testing import SimulatorServer
@@ -219,6 +220,8 @@ def test_what_a_target_tells_of_what_we_wrote_is_about_the_same_one(people: Peop
 
     assert number(dirk) == number(made), "two systems may have the same number; it says nothing"
     assert people.subjects(type="customer.v1") == {f"customer/{number(dirk)}"}
+    told = lineage(people.hub.ctx, people.tenant, f"customer/{number(dirk)}")["messages"]
+    assert [[link["external_id"] for link in item["links"]] for item in told] == [[number(made)]] * 2, "both lead to it"
     (row,) = people.run("history", "customer", number(dirk))["items"]
     assert (row["connection_id"], row["key"], row["rule"]) == ("web", number(made), "written")
 
