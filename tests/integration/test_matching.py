@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from hub_shopify.connector import Shopify
 from hub_shopify.simulator import ShopifySimulator
 from support import Shop, envelope
 
@@ -136,7 +137,7 @@ class People(Shop):
         for name, shop in (("web", self.web_shop), ("old", self.old_shop)):
             self.credentials(name, access_token=shop.token, client_secret=shop.client_secret)
             url = f"http://hub.test/webhooks/acme/{name}"
-            for topic in ("CUSTOMERS_CREATE", "CUSTOMERS_UPDATE", "PRODUCTS_CREATE"):
+            for topic in Shopify.manifest.data["webhooks"]["topics"]:
                 shop.subscriptions[topic] = {"id": topic, "topic": topic, "callbackUrl": url}
 
     def text(self) -> str:
