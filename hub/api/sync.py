@@ -64,7 +64,7 @@ def list_runs(
     """Newest first."""
     with ctx.store.read() as uow:
         rows = uow.runs.page(client.tenant_id, after_id(cursor), limit, **{k.rstrip("_"): v for k, v in filters.items()})
-        return page(rows, limit, lambda row: [row["id"]], lambda row: runs.told(uow, row))
+        return page(rows, limit, lambda row: [row["id"]], lambda row: runs.told(uow, row, ctx.clock()))
 
 
 def get_run(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def get_run(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
         row = uow.runs.get(client.tenant_id, id_)
         if row is None:
             raise NotFoundError("run", id_)
-        return runs.told(uow, row)
+        return runs.told(uow, row, ctx.clock())
 
 
 def backfill(ctx: Context, client: Client, body: Any) -> dict[str, Any]:

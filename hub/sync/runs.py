@@ -23,7 +23,7 @@ def moment(text: str) -> datetime | None:
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
-def told(uow: UnitOfWork, row: Row) -> dict[str, Any]:
+def told(uow: UnitOfWork, row: Row, now: datetime) -> dict[str, Any]:
     """A run, what became of everything that it read, and how far it is.
 
     `complete` is true only when nothing is left to read, to translate or to deliver.
@@ -42,7 +42,7 @@ def told(uow: UnitOfWork, row: Row) -> dict[str, Any]:
     complete = row["state"] == "read" and not (reckoning["waiting"] or open_ or reckoning["missing"])
     shown = {key: row[key] for key in _SHOWN}
     return {**shown, "reckoning": reckoning, "complete": complete, "summary": _summary(row, reckoning, complete),
-            **_progress(row)}  # fmt: skip
+            **_progress(row, reckoning, now)}  # fmt: skip
 
 
 def _summary(row: Row, found: dict[str, int], complete: bool) -> str:
@@ -59,15 +59,23 @@ def _summary(row: Row, found: dict[str, int], complete: bool) -> str:
     return f"{', '.join(parts)}; deliveries: {', '.join(ends) or 'none'}; {verdict}"
 
 
-def _progress(row: Row) -> dict[str, Any]:
-    """`progress` (0 to 1) and `remaining_seconds` at the pace so far; None where nothing says how much there is."""
+def _progress(row: Row, found: dict[str, int], now: datetime) -> dict[str, Any]:
+    """`progress` (0 to 1) and `remaining_seconds` until all is delivered, at the pace so far; None where nothing says how much
+    there is. What was read and waits to be translated or delivered is not done.
+    """
     since, until, at = (moment(row[name]) for name in ("since", "until", "reached"))
-    if row["state"] == "read":
-        return {"progress": 1.0, "remaining_seconds": 0.0}
-    if since is None or until is None or at is None or until <= since:
+    read: float | None = 1.0 if row["state"] == "read" else None
+    if read is None and since is not None and until is not None and at is not None and until > since:
+        read = min(1.0, max(0.0, (at - since) / (until - since)))
+    if read is None:
         return {"progress": None, "remaining_seconds": None}
-    progress = min(1.0, max(0.0, (at - since) / (until - since)))
-    remaining = row["seconds"] * (1 - progress) / progress if progress > 0 else None
+    ended = sum(found[name] for name in ("applied", "skipped", "dead", "given_up"))
+    each = max(1.0, (ended + found["open"]) / found["translated"]) if found["translated"] else 1.0
+    behind = min(1.0, (found["waiting"] + found["open"] / each) / row["new"]) if row["new"] else 0.0
+    progress = read * (1.0 - behind)
+    since_told = (now - row["updated_at"]).total_seconds() if row["state"] in ("running", "read") else 0.0
+    spent = row["seconds"] + max(0.0, since_told)
+    remaining = None if progress <= 0 else 0.0 if progress >= 1 else spent * (1 - progress) / progress
     return {"progress": round(progress, 4), "remaining_seconds": None if remaining is None else round(remaining, 1)}
 
 

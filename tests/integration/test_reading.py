@@ -128,7 +128,7 @@ def test_one_bad_record_stops_nothing_and_is_told() -> None:
     hub = world.hub()
     with hub.ctx.store.read() as uow:
         (row,) = uow.runs.page(TENANT, None, 10)
-        run = runs.told(uow, row)
+        run = runs.told(uow, row, hub.ctx.clock())
     hub.end()
     assert (run["read"], run["new"], run["complete"]) == (120, 120, True)
     counted = run["reckoning"]
@@ -144,7 +144,7 @@ def test_a_run_whose_records_vanished_says_so_loudly() -> None:
     with hub.ctx.store.begin() as uow:
         uow.raws._c.exec_driver_sql("DELETE FROM raw_input")
     with hub.ctx.store.read() as uow:
-        run = runs.told(uow, uow.runs.page(TENANT, None, 1)[0])
+        run = runs.told(uow, uow.runs.page(TENANT, None, 1)[0], hub.ctx.clock())
     hub.end()
 
     assert not run["complete"]
@@ -265,7 +265,7 @@ def told(world: World, run_id: str) -> dict[str, Any]:
     with hub.ctx.store.read() as uow:
         row = uow.runs.get(TENANT, run_id)
         assert row is not None
-        found = runs.told(uow, row)
+        found = runs.told(uow, row, hub.ctx.clock())
     hub.end()
     return found
 
