@@ -41,6 +41,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def emptied_url(database_url: str) -> Iterator[str]:
+    """The same; what is in the database afterwards is removed."""
+    yield database_url
+    if database_url:
+        store = Store(database_url)
+        _empty(store)
+        store.close()
+
+
+@pytest.fixture
 def store(database_url: str, tmp_path: Path) -> Iterator[Store]:
     """A migrated, empty store on each engine."""
     store = Store(database_url or f"sqlite:///{tmp_path / 'store.sqlite'}")

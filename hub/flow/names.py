@@ -104,7 +104,7 @@ def canonical(type_name: str, data: Mapping[str, Any], known: Names, subject: st
     if not known:
         return data
     changed: dict[str, Any] = _walked(data, lambda entity, key: known.get((entity, key), key))
-    if own is not None and (here := changed.get(own[1])) is not None:
+    if own is not None and own[1] != "sku" and (here := data.get(own[1])) is not None:
         changed[own[1]] = known.get((own[0], here), here)
     return changed
 

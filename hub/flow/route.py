@@ -47,10 +47,9 @@ class _Arriving:
 
     def __init__(self, message: NewMessage, known: Names) -> None:
         self.message, self.definition = message, type_named(message.type)
-        self.id, self.meant = (
-            new_id(),
-            replace(message, data=canonical(message.type, message.data, known)) if known else message,
-        )
+        self.id, self.meant = new_id(), message
+        if known:
+            self.meant = replace(message, data=canonical(message.type, message.data, known))
         self.subject = self.definition.subject(self.meant.data)
         self.digest = _digest([message.type, message.data])
         self.source = (message.tenant_id, message.source, message.source_id)

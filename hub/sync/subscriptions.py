@@ -115,7 +115,7 @@ class Subscriber:
         """(what there is afterwards, what was refused)."""
         seen, refused, changed = self._listed(session, topics, url), dict[str, str](), False
         for old in [item for item in seen.useless if item.url == url]:  # it takes the place of the one to be made
-            self._perform(session, session.connector.unsubscribe(old.id))
+            self._end(session, old)
             changed = True
         for topic in [topic for topic in topics if topic not in seen.good]:
             try:
@@ -126,9 +126,19 @@ class Subscriber:
                 refused[topic] = error.message
             changed = True
         for old in [item for item in seen.useless if item.url != url]:
-            self._perform(session, session.connector.unsubscribe(old.id))
+            self._end(session, old)
             changed = True
         return (self._listed(session, topics, url) if changed else seen), refused
+
+    def _end(self, session: Session, old: Subscription) -> None:
+        """What cannot be ended does no harm: it is tried again the next time."""
+        try:
+            self._perform(session, session.connector.unsubscribe(old.id))
+        except AuthenticationError:
+            raise
+        except ConnectorError as error:
+            log.warning("subscription %s of %s/%s cannot be ended: %s", old.id, session.tenant_id, session.connection_id,
+                        error.message)  # fmt: skip
 
     def _listed(self, session: Session, topics: Sequence[str], url: str) -> _Seen:
         """Ours are known by the URL's path: the hub's host may have been another one."""

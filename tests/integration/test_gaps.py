@@ -54,8 +54,8 @@ class Numbered(Shop):
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Numbered]:
-    shop = Numbered(tmp_path)
+def shop(tmp_path: Path, emptied_url: str) -> Iterator[Numbered]:
+    shop = Numbered(tmp_path, emptied_url)
     yield shop
     shop.close()
 

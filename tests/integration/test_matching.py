@@ -129,8 +129,8 @@ def test_what_is_wrong_with_identity_is_said_with_its_line() -> None:
 class People(Shop):
     """Two shops: customers of the old one go to the new one, which has some of them already."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, database_url: str) -> None:
+        super().__init__(folder, database_url)
         self.web_shop, self.old_shop = ShopifySimulator(), ShopifySimulator()
         self.servers |= {"web": SimulatorServer(self.web_shop), "old": SimulatorServer(self.old_shop)}
         self.apply(self.text())
@@ -163,8 +163,8 @@ class People(Shop):
 
 
 @pytest.fixture
-def people(tmp_path: Path) -> Iterator[People]:
-    shop = People(tmp_path)
+def people(tmp_path: Path, emptied_url: str) -> Iterator[People]:
+    shop = People(tmp_path, emptied_url)
     shop.start()
     shop.serve()
     yield shop

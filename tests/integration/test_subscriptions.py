@@ -46,8 +46,8 @@ URL = "http://hub.test/webhooks/acme/web"
 class Online(Shop):
     """A shop that sells online, too."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
-        super().__init__(folder, **settings)
+    def __init__(self, folder: Path, database_url: str = "", **settings: Any) -> None:
+        super().__init__(folder, database_url, **settings)
         self.shopify = ShopifySimulator()
         self.servers["shopify"] = SimulatorServer(self.shopify)
         self.apply(self.text())
@@ -85,8 +85,8 @@ class Online(Shop):
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Online]:
-    shop = Online(tmp_path)
+def shop(tmp_path: Path, emptied_url: str) -> Iterator[Online]:
+    shop = Online(tmp_path, emptied_url)
     yield shop
     shop.close()
 
