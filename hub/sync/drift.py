@@ -10,8 +10,9 @@ from typing import Any
 from hub.errors import HubError
 from hub.flow.context import Context
 from hub.identity.connections import described
-from hub.policies import audit
-from hub.store import UnitOfWork
+from hub.policies import audit, redaction
+from hub.sdk.connector import Connector
+from hub.store import StoreUnavailableError, UnitOfWork
 
 log = logging.getLogger(__name__)
 #: How far it has come is kept where reads keep it, under a name that no object of a connector has.
@@ -52,22 +53,26 @@ class Drift:
         row = self._ctx.connection(uow, tenant_id, connection_id)
         if row is None or row["state"] != "active" or row["connector"] not in self._ctx.plugins.connectors:
             return False
-        return self._ctx.sessions.get(uow, tenant_id, connection_id).connector.describes
+        connector = self._ctx.plugins.connectors[row["connector"]]
+        return connector.manifest.data["describe"] is not None or connector.describe is not Connector.describe
 
     def _look(self, tenant_id: str, connection_id: str, mapped: set[tuple[str, str]]) -> None:
         ctx = self._ctx
         with ctx.store.read() as uow:
-            session = ctx.sessions.get(uow, tenant_id, connection_id)
             row = uow.cursors.get(tenant_id, connection_id, _STREAM)
         before = row["value"].get("unknown", []) if row else []
         unknown, problem = before, ""
         try:
+            with ctx.store.read() as uow:
+                session = ctx.sessions.get(uow, tenant_id, connection_id)
             names = {field["name"] for field in described(ctx.loop, session)}
             unknown = [f"{flow}: {field}" for flow, field in sorted(mapped) if field not in names]
-        except HubError as error:
-            problem = error.detail
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # whatever an account or its connector does is told here, and is nobody else's business
+            problem = error.detail if isinstance(error, HubError) else f"{type(error).__name__}: {error}"
         now = ctx.clock()
-        state: dict[str, Any] = {"state": "failed" if problem else "complete", "error": problem[:500]}
+        state: dict[str, Any] = {"state": "failed" if problem else "complete", "error": redaction.text(problem)[:500]}
         with ctx.store.begin() as uow:
             uow.cursors.put({
                 "tenant_id": tenant_id, "connection_id": connection_id, "object": _STREAM, "value": {"unknown": unknown},

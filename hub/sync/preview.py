@@ -19,7 +19,6 @@ from hub.integrations.routes import InForce
 from hub.policies import schema_version
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
-from hub.sdk.errors import ConnectorError
 from hub.sdk.steps import Document, Ignored, Steps, Webhook
 
 T = TypeVar("T")
@@ -63,8 +62,11 @@ def preview(
     asking = _Asking(ctx, session)
     try:
         records = list(_records(asking, name, count))
-    except ConnectorError as error:
-        raise HubError("wrong_state", f"{error.code}: {error.message}") from None
+    except HubError:
+        raise
+    except Exception as error:  # whatever reading raises is what is looked for
+        code, cause, _ = describe(error)
+        raise HubError("wrong_state", f"{code}: {cause}") from None
     return [_shown(asking, name, record, routes) for record in records]
 
 

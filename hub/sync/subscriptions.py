@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from hub.errors import HubError, NotFoundError
+from hub.errors import HubError, NotFoundError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import webhook_url
@@ -22,7 +22,7 @@ from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError
 from hub.sdk.steps import Request, Steps, Subscription
-from hub.store import UnitOfWork
+from hub.store import StoreUnavailableError, UnitOfWork
 from hub.store.rows import Row
 from hub.sync.runs import moment
 
@@ -68,7 +68,12 @@ class Subscriber:
                     if missing or any(row["due_at"] <= now for row in rows):
                         due.append((tenant_id, connection_id))
         for tenant_id, connection_id in due:
-            self.look(tenant_id, connection_id)
+            try:
+                self.look(tenant_id, connection_id)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # a connector that cannot even be made is nobody else's business
+                log.warning("subscriptions of %s/%s cannot be looked at: %s", tenant_id, connection_id, error)
         return len(due)
 
     def _wanted(self, uow: UnitOfWork, tenant_id: str) -> dict[str, Sequence[str]]:
@@ -107,8 +112,10 @@ class Subscriber:
                 refused = dict.fromkeys(topics or before, error.message)
                 with ctx.store.begin() as uow:
                     pause(uow, session, error.message, ctx.clock(), "subscriptions")
-            except (ConnectorError, HubError) as error:
-                refused = dict.fromkeys(topics or before, error.message if isinstance(error, ConnectorError) else error.detail)
+            except StoreUnavailableError:
+                raise
+            except Exception as error:  # whatever a system or its connector does: it is told, and tried again
+                refused = dict.fromkeys(topics or before, _why(error))
         return self._save(session, topics, url, before, seen, refused)
 
     def _mend(self, session: Session, topics: Sequence[str], url: str) -> tuple[_Seen, dict[str, str]]:
@@ -138,7 +145,7 @@ class Subscriber:
             raise
         except ConnectorError as error:
             log.warning("subscription %s of %s/%s cannot be ended: %s", old.id, session.tenant_id, session.connection_id,
-                        error.message)  # fmt: skip
+                        redaction.text(error.message, session.secrets))  # fmt: skip
 
     def _listed(self, session: Session, topics: Sequence[str], url: str) -> _Seen:
         """Ours are known by the URL's path: the hub's host may have been another one."""
@@ -170,14 +177,22 @@ class Subscriber:
         rows = [self._row(session, topic, url, before.get(topic), seen.good.get(topic), refused.get(topic, ""), now)
                 for topic in topics]  # fmt: skip
         gone = [] if refused and not topics else [topic for topic in before if topic not in topics]
+        why = redaction.text(next(iter(refused.values()), ""), session.secrets)
         with ctx.store.begin() as uow:
             uow.subscriptions.put(rows)
             uow.subscriptions.forget(tenant_id, connection_id, gone)
             for action, found in self._told(before, rows, gone).items():
                 audit.record(uow, tenant_id, now, "subscriptions", f"subscription.{action}", f"connection/{connection_id}",
-                             topics=found, url=url, detail=next(iter(refused.values()), ""))  # fmt: skip
-                log.log(logging.INFO if action == "created" else logging.WARNING, "webhook subscriptions of %s/%s %s: %s %s",
-                        tenant_id, connection_id, action, ", ".join(found), next(iter(refused.values()), ""))  # fmt: skip
+                             topics=found, url=url, detail=why)  # fmt: skip
+                log.log(
+                    logging.INFO if action == "created" else logging.WARNING,
+                    "webhook subscriptions of %s/%s %s: %s %s",
+                    tenant_id,
+                    connection_id,
+                    action,
+                    ", ".join(found),
+                    why,
+                )
                 if action == "repaired":
                     uow.cursors.hurry(tenant_id, connection_id, now)
         return rows
@@ -211,3 +226,11 @@ class Subscriber:
             "expires_at": found.expires_at[:40] if found else "", "since": now if another else known["since"],
             "checked_at": now, "due_at": now + (self._every if found else min(self._every, _AGAIN)),
         }  # fmt: skip
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ConnectorError):
+        return error.message
+    if isinstance(error, HubError):
+        return error.detail
+    return "the connection's budget is used up" if isinstance(error, ThrottledError) else f"{type(error).__name__}: {error}"

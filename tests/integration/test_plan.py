@@ -375,3 +375,10 @@ def test_a_field_that_an_account_loses_is_told_if_a_map_sets_it(shop: Shop, monk
     assert told() == told() == [("connection.drifted", ["stores/transactions: comment"])], "told once"
     without()
     assert told()[0] == ("connection.agrees", [])
+
+    def broken(self: Any) -> Any:
+        raise TypeError("a bug")
+        yield
+
+    monkeypatch.setattr("hub_tryton.connector.Tryton.describe", broken)
+    assert told()[0] == ("connection.agrees", []), "what cannot be asked has lost nothing, and stops nobody"

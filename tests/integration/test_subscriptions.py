@@ -17,7 +17,7 @@ from support import Shop
 
 from hub.bootstrap import utc_now
 from hub.cli import main
-from hub.errors import NotFoundError
+from hub.errors import NotFoundError, ThrottledError
 from hub.flow.ingest import receive_webhook
 from hub.sdk.errors import RejectedByTargetError
 from hub.sdk.steps import Steps, Subscription
@@ -223,6 +223,22 @@ def test_a_hub_that_nobody_can_reach_subscribes_to_nothing(tmp_path: Path) -> No
         assert all("HUB_PUBLIC_URL is not set" in row["detail"] for row in shop.rows().values())
     finally:
         shop.close()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(TypeError("a bug"), "TypeError: a bug"), (ThrottledError(3.0), "the connection's budget is used up")]
+)
+def test_what_goes_wrong_with_one_connection_is_told_and_stops_no_other(
+    shop: Online, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    def fail(self: Shopify) -> Steps[Any]:
+        raise error
+        yield
+
+    monkeypatch.setattr(Shopify, "subscriptions", fail)
+
+    assert Subscriber(shop.hub.ctx).run_due() == 1
+    assert {(row["state"], row["detail"]) for row in shop.rows().values()} == {("refused", said)}
 
 
 def test_refused_credentials_pause_the_connection(shop: Online) -> None:
