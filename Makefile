@@ -50,7 +50,7 @@ isolation: $(VENV)/.dev  ## what a connector in a process of its own costs, besi
 	@cd tests && ../$(BIN)/python -m benchmarks $(call options,DELIVERIES TURNS)
 
 backfill: $(VENV)/.dev  ## a history of RECORDS beside live sales, KILLS times killed: its cost, losses, estimate (SECONDS, DATABASE_URL)
-	@cd tests && ../$(BIN)/python -m benchmarks.backfill $(call options,RECORDS KILLS SECONDS DATABASE_URL)
+	@cd tests && ../$(BIN)/python -m benchmarks.backfill $(call options,RECORDS KILLS SECONDS TURNS RATE SHARE TOGETHER DATABASE_URL BROKER_URL)
 
 bench: $(VENV)/.dev  ## the main job, timed beside its parts' limits, Celery and Node-RED, in turns (ROUNDS, COUNT, ONLY; WRITE=1 keeps the page)
 	@cd tests && ../$(BIN)/python -m benchmarks.bench $(call options,ROUNDS COUNT CONNECTIONS RATE ONLY DATABASE_URL BROKER_URL) $(if $(WRITE),--write)

@@ -33,6 +33,7 @@ from hub.flow import deliver, heal, pace
 from hub.flow.context import Context
 from hub.flow.relay import Relay, SecondNet
 from hub.flow.replay import replay_delivery
+from hub.flow.retention import Retention
 from hub.flow.translate import Translator
 from hub.gateway.edge import Gateway
 from hub.identity.api_keys import Clients
@@ -100,6 +101,7 @@ class Hub:
         self.relay, self.translator, self.net = Relay(self.ctx), Translator(self.ctx), SecondNet(self.ctx)
         self.deliverer, self.poller = deliver.Deliverer(self.ctx), Poller(self.ctx)
         self.subscriber, self.drift, self.gaps = Subscriber(self.ctx), Drift(self.ctx), GapFinder(self.ctx)
+        self.retention = Retention(self.ctx)
         self.upkeep = Upkeep(
             Installed(settings.plugins_home), catalogue_of(settings), plugins, store, now, settings.catalogue_seconds,
             self._plugins_changed, self._replay,
@@ -142,11 +144,13 @@ class Hub:
         if self._clock is not None:
             self._run("clock", self._anchor, threading.Event(), 15.0)
         if "work" in roles:
+            self.translator.lanes = lanes
             self._run("translate", self.translator.run_once, self.ctx.raw_arrived, sweep)
             chosen = sorted(connectors or self.ctx.plugins.connectors)
             self._lanes = lanes if not connectors else ()  # a worker for certain connectors takes up no others
             self._consume_deliveries("", chosen, lanes)
-            self._consume("inputs", [INPUTS], self._on_input)
+            if "live" in lanes:  # a bell wakes one worker: bulk work can wait for its sweep, what happens now cannot
+                self._consume("inputs", [INPUTS], self._on_input)
         if "schedule" in roles:
             self._lead("sweep", self.relay.sweep, sweep)
             self._lead("announce", self.relay.announce, sweep)
@@ -159,6 +163,7 @@ class Hub:
             self._lead("gaps", lambda: self.gaps.run_due() and 0, 10.0)
             self._lead("drift", self.drift.run_due, min(30.0, settings.drift_seconds))
             self._lead("heal", lambda: heal.heal(self.ctx), 1.0)
+            self._lead("retention", self.retention.run_due, 1.0)
             self._lead("closures", lambda: pace.release_closed(self.ctx), 2.0)
             if not settings.broker_url.startswith("memory:"):
                 self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)

@@ -57,6 +57,10 @@ class Settings:
     max_batch_bytes: int = _described(10 * 1024 * 1024, "Largest body of a batch.")
     max_depth: int = _described(32, "Deepest nesting of a JSON body.")
     dedupe_days: int = _described(30, "How long source event ids and idempotency keys are remembered.")
+    retention_days: int = _described(
+        0, "Messages, deliveries, attempts and raw input that are over are forgotten so many days after they came; 0: never. "
+        "The audit chain is kept.",
+    )  # fmt: skip
     retry_horizon_days: int = _described(7, "How long a delivery may be retried, dead letters and replays included.")
     otlp_endpoint: str = _described("", "OTLP/HTTP endpoint for traces, e.g. http://jaeger:4318; empty: no export.")
     trace_sample_ratio: float = _described(1.0, "Share of new traces that are sampled (0 to 1).")
@@ -82,6 +86,11 @@ class Settings:
             raise MisconfiguredError(
                 "HUB_DEDUPE_DAYS", f"{self.dedupe_days} is less than HUB_RETRY_HORIZON_DAYS ({self.retry_horizon_days}); "
                 "a replay could be applied twice",
+            )  # fmt: skip
+        if 0 < self.retention_days < self.dedupe_days:
+            raise MisconfiguredError(
+                "HUB_RETENTION_DAYS", f"{self.retention_days} is less than HUB_DEDUPE_DAYS ({self.dedupe_days}): what is told "
+                "again would not be known any more; 0 keeps everything",
             )  # fmt: skip
         if not 0 <= self.trace_sample_ratio <= 1:
             raise MisconfiguredError("HUB_TRACE_SAMPLE_RATIO", "must be between 0 and 1")

@@ -10,6 +10,7 @@ from hub.identity.api_keys import Client
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.store import UnitOfWork
+from hub.sync import versions
 
 
 def list_connections(ctx: Context, client: Client) -> dict[str, Any]:
@@ -67,6 +68,11 @@ def list_fields(ctx: Context, client: Client, connection_id: str) -> dict[str, A
     unknown = [{"flow": flow, "field": field} for flow, target in targets if target.connection_id == connection_id
                for field in target.map if field not in names]  # fmt: skip
     return {"items": found, "unknown": unknown, "next_cursor": None}
+
+
+def compare_versions(ctx: Context, client: Client, connection_id: str, limit: int = 20) -> dict[str, Any]:
+    """What another version of its connector would send."""
+    return versions.compare(ctx, client.tenant_id, connection_id, limit)
 
 
 def _session(ctx: Context, client: Client, connection_id: str) -> Session:

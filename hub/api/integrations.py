@@ -1,6 +1,7 @@
 """Tag `integrations`: flows as code, planned before they are applied, and returned to."""
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -101,14 +102,16 @@ def start_shadow(ctx: Context, client: Client, integration: str, body: Any) -> d
 
 
 def get_shadow(
-    ctx: Context, client: Client, integration: str, limit: int = 500, since: str | None = None, until: str | None = None
-) -> dict[str, Any]:
+    ctx: Context, client: Client, integration: str, limit: int = 500, since: str | None = None, until: str | None = None,
+    instead: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """What the shadow would have given to connectors instead, since it runs or in the time asked for."""
+    pairs = dict(pair.split(":") for pair in instead.split(",") if pair)
     with ctx.store.read() as uow:
         row = _shadow_row(uow, client, integration)
         wanted = _parsed(ctx, client, {**row, "name": f"shadow of {integration}"})
         window = _window({"messages": limit, "since": since or row["created_at"].isoformat(), "until": until})
-        report = _planned(ctx, uow, client, wanted, row["environment"], window)
+        report = _planned(ctx, uow, client, wanted, row["environment"], window, pairs)
     return {"shadow": _shadow(row), "report": report}
 
 
@@ -133,8 +136,9 @@ def cut_over(ctx: Context, client: Client, integration: str, body: Any = None) -
 
 
 def _planned(
-    ctx: Context, uow: UnitOfWork, client: Client, wanted: Integration, environment: str, window: Window
-) -> dict[str, Any]:
+    ctx: Context, uow: UnitOfWork, client: Client, wanted: Integration, environment: str, window: Window,
+    instead: Mapping[str, str] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     now = ctx.routes.in_force(uow, client.tenant_id)
     before = next((entry for entry in now if entry.integration.name == wanted.name), None)
     row = next((row for row in uow.integrations.in_force(client.tenant_id) if row["integration"] == wanted.name), None)
@@ -144,7 +148,7 @@ def _planned(
     return {
         "integration": wanted.name, "digest": digest_of(wanted.text), "changed": not same, "revision": revision - same,
         "changes": changes(before.integration if before else None, wanted),
-        "forecast": forecast(ctx, uow, client.tenant_id, now, then, window),
+        "forecast": forecast(ctx, uow, client.tenant_id, now, then, window, instead or {}),
     }  # fmt: skip
 
 

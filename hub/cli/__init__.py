@@ -111,7 +111,10 @@ def serve(port: int | None) -> None:
 @click.option("--connector", "connectors", multiple=True, help="Repeat; default: every installed connector.")
 @click.option("--lane", "lanes", type=click.Choice(["live", "bulk"]), multiple=True, help="Repeat; default: both.")
 def work(connectors: tuple[str, ...], lanes: tuple[str, ...]) -> None:
-    """Run a worker: translates what arrived, delivers what is due. Any number beside each other."""
+    """Run a worker: translates what arrived, delivers what is due. Any number beside each other.
+
+    One for bulk work alone (a history that comes in) leaves the processor to the others: run it beside workers for live.
+    """
     from hub.cli.admin import run_role
 
     run_role("work", connectors, lanes or ("live", "bulk"))

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 import signal
 import sys
 import threading
@@ -21,6 +22,9 @@ from hub.policies import audit
 from hub.runtime.examination import missing_fences
 from hub.settings import Settings, from_environment
 from hub.store import Store
+
+#: Of a worker for bulk work alone: where processors are scarce, what happens now comes first.
+_BULK_NICENESS = 10
 
 
 def _settings(**overrides: Any) -> Settings:
@@ -89,6 +93,8 @@ def run_role(role: str, connectors: Sequence[str] = (), lanes: Sequence[str] = L
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    if "live" not in lanes:
+        os.nice(_BULK_NICENESS)
     with _started((role,), connectors, lanes) as hub:
         _spare_collector()
         print(f"crossdock {role}  {hub.ctx.instance}  data {_public(hub.settings.store_url)}", flush=True)

@@ -248,18 +248,47 @@ def shadow_start(file: Path, environment: str, reason: str, url: str, key: str, 
     show(result, as_json, lambda r: f"{r['integration']} {r['digest'][:12]} runs in the shadow since {r['created_at'][:19]}")
 
 
-@shadow.command("report", epilog="Example: hub shadow report stores --messages 10000")
+@shadow.command(
+    "report", epilog="Example: hub shadow report stores --messages 10000   or   hub shadow report stores --instead newerp:erp"
+)
 @click.argument("integration")
+@click.option(
+    "--instead", multiple=True, metavar="NEW:OLD", help="Repeat; compare a second target with the one that it shall replace."
+)
 @_window_options
 @api_options
 def shadow_report(
-    integration: str, messages: int, since: str | None, until: str | None, url: str, key: str, as_json: bool
-) -> None:
+    integration: str, instead: tuple[str, ...], messages: int, since: str | None, until: str | None, url: str, key: str,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Compare, field by field, what connectors were given with what the shadow would have given; exit code 1 if it differs."""
-    query = {"limit": messages, "since": since, "until": until}
+    query = {"limit": messages, "since": since, "until": until, "instead": ",".join(instead) or None}
     result = Api(url, key).call("GET", f"/v1/integrations/{integration}/shadow", query=query)
     show(result, as_json, lambda found: _plan(found["report"]))
     raise SystemExit(1 if any(n for name, n in result["report"]["forecast"]["counts"].items() if name != "same") else 0)
+
+
+@shadow.command("connector", epilog="Example: hub shadow connector erp --deliveries 50")
+@click.argument("connection")
+@click.option("--deliveries", default=20, show_default=True, help="How many of the newest.")
+@api_options
+def shadow_connector(connection: str, deliveries: int, url: str, key: str, as_json: bool) -> None:
+    """Compare what two installed versions of a connector would send (a canary and the one in use); exit code 1 if it differs.
+
+    Both ask the system what they have to know; nothing that would change it leaves.
+    """
+    result = Api(url, key).call("GET", f"/v1/connections/{connection}/versions", query={"limit": deliveries})
+    show(result, as_json, _versions)
+    raise SystemExit(1 if result["items"] else 0)
+
+
+def _versions(found: Any) -> str:
+    counts = ", ".join(f"{number} {word}" for word, number in found["counts"].items())
+    lines = [f"{found['connector']} {found['version']} and {found['other_version']}: {found['examined']} deliveries, {counts}"]
+    for item in found["items"]:
+        lines.append(f"{item['change']:8} {item['type']:24} {item['subject']}  {item['problem']}".rstrip())
+        lines += [f"    {_difference(one)}" for one in item["fields"]]
+    return "\n".join(lines)
 
 
 @shadow.command("cutover", epilog="Example: hub shadow cutover stores --reason 'equal for a week'")

@@ -161,9 +161,13 @@ class ReadBoundary:
         try:
             await self._budget.depart()
         except ThrottledError:
-            holder, self._holder = self._holder, ""
-            await self._budget.give_back(holder)
+            await self.give_back()
             raise
+
+    async def give_back(self) -> None:
+        """The slot and the place of a request that is not sent after all."""
+        holder, self._holder = self._holder, ""
+        await self._budget.give_back(holder)
 
     async def before_effect(self, request: Request) -> None:
         raise RuntimeError(f"{request.method} {request.path} would change the target; only a delivery may write")

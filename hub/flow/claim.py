@@ -9,18 +9,20 @@ from typing import Any
 
 import orjson
 
+from canonical.registry import type_named
 from hub.errors import LeaseLostError
 from hub.flow import outcome
 from hub.flow.budget import Budget
 from hub.flow.context import Context
-from hub.flow.names import Names, canonical, canonical_id
+from hub.flow.names import Names, Said, canonical, canonical_id, leading, names, own_key
 from hub.flow.translate import envelope_data
 from hub.integrations.files import Target
+from hub.integrations.routes import InForce
 from hub.policies import schema_version
 from hub.runtime.session import Session
 from hub.sdk.errors import ConnectorError, PermanentError
 from hub.sdk.steps import Request
-from hub.store import UnitOfWork
+from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
 
 
@@ -76,6 +78,52 @@ class Claim:
     def canonical_id(self) -> str:
         """The id by which the target's own id is remembered."""
         return canonical_id(self.row["type"], self.data, self.row["subject"])
+
+
+def claims_of(
+    ctx: Context, uow: UnitOfWork, session: Session, rows: Sequence[Row], messages: Mapping[str, Row],
+    routes: Sequence[InForce], now: datetime,
+) -> list[Claim]:  # fmt: skip
+    """Deliveries of a connection with everything that their steps need."""
+    known, links = _known(ctx, uow, session, rows, messages)
+    return [
+        Claim(row, session, messages[row["message_id"]], *_target(routes, row), new_id(), ctx.instance, now,
+              known.get(row["id"], {}), links.get(row["id"], ""))
+        for row in rows
+    ]  # fmt: skip
+
+
+def _known(
+    ctx: Context, uow: UnitOfWork, session: Session, rows: Sequence[Row], messages: Mapping[str, Row]
+) -> tuple[dict[str, Names], dict[str, str]]:
+    """By delivery: whom its document means, and the target's own id of the record that it is."""
+    if not (leading(ctx, uow, session.tenant_id) or any(type_named(row["type"]).supersedes for row in rows)):
+        return {}, {}
+    links: dict[str, str] = {}
+    said, records = [], dict[str, dict[str, str]]()
+    for row in rows:
+        message = messages[row["message_id"]]
+        data = envelope_data(message["body"])
+        said.append(Said(row["tenant_id"], message["connection_id"] or "", message["type"], data, row["connection_id"]))
+        if type_named(row["type"]).supersedes and row["type"] in session.manifest.writes:
+            kind = session.manifest.writes[row["type"]]["object"]
+            records.setdefault(kind, {})[row["id"]] = canonical_id(row["type"], data, row["subject"])
+    for kind, ids in records.items():
+        found = uow.aliases.linked(session.tenant_id, session.connection_id, kind, sorted(set(ids.values())))
+        for delivery, identity in ids.items():
+            links[delivery] = found.get(identity) or own_key(session.connection_id, identity)
+    return dict(zip((row["id"] for row in rows), names(ctx, uow, said), strict=True)), links
+
+
+def _target(routes: Sequence[InForce], row: Row) -> tuple[Target | None, int]:
+    """The flow's target as it is in force now, and in which revision: a corrected map applies to what still waits."""
+    for entry in routes:
+        for name, flow in entry.flows():
+            if name == row["flow"]:
+                for target in flow.targets:
+                    if target.connection_id == row["connection_id"]:
+                        return target, entry.revision
+    return None, row["revision"]
 
 
 def effective(

@@ -16,17 +16,13 @@ from typing import Any
 from canonical.registry import type_named
 from hub.flow import outcome
 from hub.flow.budget import calm
-from hub.flow.claim import Claim, Guard, digest_of
+from hub.flow.claim import Claim, Guard, claims_of, digest_of
 from hub.flow.context import Context
-from hub.flow.names import Names, Said, canonical_id, leading, names, own_key
+from hub.flow.entities import taken_over
 from hub.flow.relay import delivery_ids
-from hub.flow.translate import envelope_data
-from hub.integrations.files import Target
-from hub.integrations.routes import InForce
 from hub.policies import audit, rate_limit, tracing
 from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
-from hub.runtime.session import Session
 from hub.sdk.errors import PermanentError
 from hub.sdk.steps import Skipped, Steps, Written
 from hub.store import UnitOfWork, new_id
@@ -216,15 +212,17 @@ class _Desk:
         rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until)
         messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
         newest = uow.deliveries.newest_applied([row for row in rows if not row["probe"] and type_named(row["type"]).supersedes])
-        claims = []
-        known, links = _known(ctx, uow, session, rows, messages)
+        mine = []
         for row in rows:
-            message = messages[row["message_id"]]
-            if row["id"] in newest:  # a state that arrives after a newer one of its entity was applied is never applied late
-                outcome.supersede(uow, row, newest[row["id"]], now)
-                continue
-            claims.append(Claim(row, session, message, *_target(routes, row), new_id(), ctx.instance, now,
-                                known.get(row["id"], {}), links.get(row["id"], "")))  # fmt: skip
+            if at := newest.get(row["id"]):  # a state that arrives after a newer one of its entity was applied is never applied
+                cause = f"the target has the state of {at.isoformat()}, this one is of {row['event_at'].isoformat()}"
+                outcome.skip(uow, row, "superseded", cause, now)
+            elif not row["probe"] and (fields := taken_over(ctx, uow, row)):
+                cause = f"{self._connection_id} owns {', '.join(fields)} by now; what still counts for it is sent anew"
+                outcome.skip(uow, row, "ownership_changed", cause, now)
+            else:
+                mine.append(row)
+        claims = claims_of(ctx, uow, session, mine, messages, routes, now)
         if not rate_limit.troubled(budget, session.limits, now.timestamp()):
             calm(ctx, session)
         return _groups(claims), busy
@@ -311,39 +309,6 @@ def _groups(claims: list[Claim]) -> list[list[Claim]]:
             groups.append(group)
         group.append(claim)
     return groups
-
-
-def _known(
-    ctx: Context, uow: UnitOfWork, session: Session, rows: Sequence[Row], messages: Mapping[str, Row]
-) -> tuple[dict[str, Names], dict[str, str]]:
-    """By delivery: whom its document means, and the target's own id of the record that it is."""
-    if not (leading(ctx, uow, session.tenant_id) or any(type_named(row["type"]).supersedes for row in rows)):
-        return {}, {}
-    links: dict[str, str] = {}
-    said, records = [], dict[str, dict[str, str]]()
-    for row in rows:
-        message = messages[row["message_id"]]
-        data = envelope_data(message["body"])
-        said.append(Said(row["tenant_id"], message["connection_id"] or "", message["type"], data, row["connection_id"]))
-        if type_named(row["type"]).supersedes and row["type"] in session.manifest.writes:
-            kind = session.manifest.writes[row["type"]]["object"]
-            records.setdefault(kind, {})[row["id"]] = canonical_id(row["type"], data, row["subject"])
-    for kind, ids in records.items():
-        found = uow.aliases.linked(session.tenant_id, session.connection_id, kind, sorted(set(ids.values())))
-        for delivery, identity in ids.items():
-            links[delivery] = found.get(identity) or own_key(session.connection_id, identity)
-    return dict(zip((row["id"] for row in rows), names(ctx, uow, said), strict=True)), links
-
-
-def _target(routes: list[InForce], row: Row) -> tuple[Target | None, int]:
-    """The flow's target as it is in force now, and in which revision: a corrected map applies to what still waits."""
-    for entry in routes:
-        for name, flow in entry.flows():
-            if name == row["flow"]:
-                for target in flow.targets:
-                    if target.connection_id == row["connection_id"]:
-                        return target, entry.revision
-    return None, row["revision"]
 
 
 def _unrecorded(row: Row, now: datetime) -> Row:

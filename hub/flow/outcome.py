@@ -188,10 +188,9 @@ def _ended(item: Ending, ours: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def supersede(uow: UnitOfWork, row: Row, newest: datetime, now: datetime) -> None:
-    """End a claimed delivery whose entity has a newer state at the target already."""
-    cause = f"the target has the state of {newest.isoformat()}, this one is of {row['event_at'].isoformat()}"
-    values = {"state": "skipped", "cause_code": "superseded", "cause": cause, "settled_at": now}
+def skip(uow: UnitOfWork, row: Row, code: str, cause: str, now: datetime) -> None:
+    """End a claimed delivery that must not be written any more."""
+    values = {"state": "skipped", "cause_code": code, "cause": cause, "settled_at": now}
     uow.deliveries.settle([(row, values)])
     audit.record(uow, row["tenant_id"], now, "deliver", "delivery.skipped", f"delivery/{row['id']}",
-                 message_id=row["message_id"], connection=row["connection_id"], code="superseded", cause=cause)  # fmt: skip
+                 message_id=row["message_id"], connection=row["connection_id"], code=code, cause=cause)  # fmt: skip

@@ -10,7 +10,7 @@ import math
 import random
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -85,6 +85,8 @@ class Translator:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        #: What this worker takes.
+        self.lanes: Collection[str] = LANES
         self._random = random.Random()
         self._in_hand: Counter[str] = Counter()
         #: By connection: how many read at a time, and when the one that was claimed last may be followed.
@@ -94,18 +96,18 @@ class Translator:
 
     def run_once(self) -> int:
         """Claim what is due now and start on it; returns how many. A tenant that is slow keeps nobody else waiting."""
-        ctx, now = self._ctx, self._ctx.clock()
+        ctx, now, found = self._ctx, self._ctx.clock(), 0
+        if not (lanes := self._lanes_now()):
+            return 0
         with ctx.store.read() as uow:
-            tenants = uow.raws.tenants_due(now)
-        found = 0
+            tenants = uow.raws.tenants_due(now, lanes)
         # In turns, beginning after the one whose bulk work went last: one with a long history keeps no other one's waiting.
         for tenant in sorted(tenants, key=lambda tenant: (tenant <= self._bulk_last, tenant)):
             room = _MOST - self._in_hand[tenant]
             if room <= _MOST // 2:
                 continue
-            lanes = LANES if self._bulk_at <= ctx.loop.time() else LANES[:1]
             with ctx.store.begin() as uow:
-                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, lanes)
+                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, self._lanes_now())
             if rows:
                 found += len(rows)
                 if _holds_bulk(rows):
@@ -114,6 +116,10 @@ class Translator:
                 self._in_hand[tenant] += len(rows)
                 ctx.loop.submit(self._all(tenant, rows))
         return found
+
+    def _lanes_now(self) -> list[str]:
+        resting = self._bulk_at > self._ctx.loop.time()
+        return [lane for lane in LANES if lane in self.lanes and not (lane == "bulk" and resting)]
 
     async def _all(self, tenant_id: str, rows: Sequence[Row]) -> None:
         """Read side by side, commit in the order of receipt per connection: a return must not come before its sale."""

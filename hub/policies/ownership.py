@@ -6,7 +6,7 @@ told it before is no change of that system, whatever others did meanwhile; what 
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -68,6 +68,11 @@ class Heard:
 def rule_of(rules: Rules, field: str) -> Rule:
     """The field's own rule, else that of every other field (`*`)."""
     return rules.get(field) or rules.get("*") or Rule()
+
+
+def owned(rules: Rules, fields: Iterable[str], owner: str) -> list[str]:
+    """Those of ``fields`` that only ``owner`` may write."""
+    return sorted(field for field in fields if field not in _OWN | _IDENTITY and rule_of(rules, field).owner == owner)
 
 
 def empty() -> dict[str, Any]:

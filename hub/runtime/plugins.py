@@ -101,6 +101,13 @@ class Plugins:
             return self._class(adopted.canary)
         return self.connectors[name]
 
+    def other(self, name: str, tenant_id: str) -> type[Connector] | None:
+        """The version beside the tenant's: the canary's, or for its tenants everybody else's; None: there is none."""
+        adopted = self.adopted.get(name)
+        if adopted is None or adopted.canary is None or adopted.disabled:
+            return None
+        return self.connectors[name] if tenant_id in adopted.canary_tenants else self._class(adopted.canary)
+
     def adopt(self, wanted: Iterable[Adopted]) -> set[str]:
         """Take these in place of what was adopted before; returns the names of connectors that are not what they were."""
         before, self.adopted = self.adopted, {}

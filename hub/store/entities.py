@@ -32,6 +32,10 @@ class Entities(Repository):
         values = {name: row[name] for name in ("state", "version", "tripped", "updated_at", "due_at")}
         self._update(entity, (entity.c.tenant_id == row["tenant_id"], entity.c.subject == row["subject"]), values)
 
+    def mark_due(self, tenant_id: str, subject: str, now: datetime) -> None:
+        """Some system may not have what counts."""
+        self._update(entity, (entity.c.tenant_id == tenant_id, entity.c.subject == subject), {"due_at": now})
+
     def due(self, now: datetime, limit: int) -> list[Row]:
         """Entities of which some system may not have what counts, of every tenant."""
         where = (entity.c.due_at.is_not(None), entity.c.due_at <= now)

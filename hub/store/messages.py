@@ -131,10 +131,11 @@ class RawInputs(Repository):
         )
         return sorted(self._all(statement), key=lambda row: row["id"])
 
-    def tenants_due(self, now: datetime) -> list[str]:
-        """Tenants with raw input to translate."""
+    def tenants_due(self, now: datetime, lanes: Sequence[str]) -> list[str]:
+        """Tenants with raw input of these lanes to translate."""
         free = sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now)
-        where = (raw_input.c.tenant_id == tenant.c.tenant_id, _RECEIVED, raw_input.c.available_at <= now, free)
+        due_now = (_RECEIVED, raw_input.c.available_at <= now, free)
+        where = (raw_input.c.tenant_id == tenant.c.tenant_id, raw_input.c.lane.in_(lanes), *due_now)
         due = sa.exists(sa.select(sa.literal(1)).where(*where))
         return [row["tenant_id"] for row in self._all(sa.select(tenant.c.tenant_id).where(due).order_by(tenant.c.tenant_id))]
 

@@ -15,6 +15,7 @@ from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 from hub.store.plugins import PluginRecords
+from hub.store.retention import History
 from hub.store.sync import Cursors, Records, Runs, Subscriptions
 from hub.store.tokens import Tokens
 
@@ -136,6 +137,10 @@ class UnitOfWork:
     @cached_property
     def cursors(self) -> Cursors:
         return Cursors(self._connection)
+
+    @cached_property
+    def history(self) -> History:
+        return History(self._connection)
 
     @cached_property
     def budgets(self) -> Budgets:

@@ -17,6 +17,7 @@ import psycopg
 from support import VAULT_KEY
 
 from hub.broker.topology import topology_for
+from hub.runtime.plugins import load_plugins
 
 HERE = Path(__file__).parent
 MANIFEST = """
@@ -123,8 +124,9 @@ class Stage:
         for process in reversed(self.processes.values()):
             process.end()
 
-    def start_target(self) -> None:
-        self.process("target", [sys.executable, "-m", "benchmarks.target", str(self.port + 1), str(self.folder / "arrived")])
+    def start_target(self, *more: str) -> None:
+        arguments = [str(self.port + 1), str(self.folder / "arrived"), *more]
+        self.process("target", [sys.executable, "-m", "benchmarks.target", *arguments])
 
     def process(self, name: str, command: list[str], given: bytes = b"", **environment: str) -> Process:
         made = Process(name, command, {**self.environment, **environment}, self.folder / f"{name}.log", given)
@@ -148,15 +150,19 @@ class Stage:
 
     def arrivals(self) -> dict[str, float]:
         """When the target had each event, by its id (the first time, if it came twice)."""
+        found: dict[str, float] = {}
+        for key, _, at in self.all_arrivals():
+            found.setdefault(key, at)
+        return found
+
+    def all_arrivals(self) -> list[tuple[str, str, float]]:
+        """(id, reference, when) of what the target had since this was asked last."""
         file = self.folder / "arrived"
         file.unlink(missing_ok=True)
         os.kill(self.processes["target"].pid, signal.SIGUSR1)
         while not file.exists():
             time.sleep(0.01)
-        found: dict[str, float] = {}
-        for key, at in json.loads(file.read_text()):
-            found.setdefault(key, at)
-        return found
+        return [tuple(item) for item in json.loads(file.read_text())]
 
     def settled(self) -> bool:
         """Whether nothing is under way any more."""
@@ -185,7 +191,7 @@ def amqp(url: str) -> pika.URLParameters:
 
 def forget_queues(url: str, prefix: str) -> None:
     """Delete a hub's queues: each quorum queue keeps three of the broker's files open."""
-    names = [queue.name for queue in topology_for(["bench", "inventree", "square", "tryton"]).queues]
+    names = [queue.name for queue in topology_for(["bench", *load_plugins().connectors]).queues]
     with pika.BlockingConnection(amqp(url)) as connection:
         for name in names:
             connection.channel().queue_delete(f"{prefix}.{name}")
@@ -194,13 +200,22 @@ def forget_queues(url: str, prefix: str) -> None:
 class World(Stage):
     """A database and a hub, as users run it."""
 
-    def __init__(self, folder: Path, admin: str, broker: str, port: int, embedded: bool = False, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        admin: str,
+        broker: str,
+        port: int,
+        embedded: bool = False,
+        manifest: str = MANIFEST,
+        **settings: str,
+    ) -> None:
         super().__init__(folder, port)
         self.admin = admin
         self.database = f"bench_{uuid.uuid4().hex[:8]}"
         package = folder / "code/crossdock_bench"
         package.mkdir(parents=True, exist_ok=True)
-        (package / "connector.yaml").write_text(MANIFEST)
+        (package / "connector.yaml").write_text(manifest)
         (package / "__init__.py").write_text(
             "from hub.sdk import Connector, hookimpl, load_manifest\n\n\nclass Bench(Connector):\n"
             '    manifest = load_manifest("crossdock_bench")\n\n\n@hookimpl\ndef hub_connectors():\n    return [Bench]\n'
@@ -240,10 +255,14 @@ class World(Stage):
     def start(self, *roles: str) -> None:
         """The target, then `hub ROLE` for each; returns when the integration is in force."""
         self.start_target()
-        for role in roles:
-            self.process(role, [str(Path(sys.executable).parent / "hub"), role])
-        self.ready(f"http://127.0.0.1:{self.port}/v1/connections")
+        self.run(*roles)
         self.call("POST", "/v1/integrations", {"source": INTEGRATION.format(url=self.target_url)})
+
+    def run(self, *roles: str) -> None:
+        """`hub ROLE` for each (`work --lane bulk`); returns when the API answers."""
+        for role in roles:
+            self.process(role, [str(Path(sys.executable).parent / "hub"), *role.split()])
+        self.ready(f"http://127.0.0.1:{self.port}/v1/connections")
 
     def settled(self) -> bool:
         """Whether every outcome is stored."""

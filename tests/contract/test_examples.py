@@ -13,6 +13,7 @@ from hub.bootstrap import utc_now
 from hub.contracts.api_versions import version_of
 from hub.contracts.document import document, operations, short_name
 from hub.identity.api_keys import GOVERNANCE_SCOPES, TENANT_SCOPES, create_key
+from hub.sdk.errors import PermanentError
 from hub.store import new_id
 
 OPERATIONS = {name: operation for name, operation in operations().items() if "x-served-by" not in operation}
@@ -233,6 +234,14 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     shop = Shop(tmp_path_factory.mktemp("examples")).start()
+
+    class Another(shop.hub.ctx.plugins.connectors["inventree"]):  # type: ignore[misc]
+        """A version beside the one in use."""
+
+        def write(self, *_: Any) -> Any:
+            raise PermanentError("not there yet")
+
+    shop.hub.ctx.plugins.other = lambda name, tenant: Another  # type: ignore[method-assign]
     yield World(shop, shop.serve())
     shop.close()
 

@@ -108,6 +108,29 @@ def test_a_plan_lists_exactly_the_writes_that_differ_and_they_are_what_is_sent(s
     assert sorted(comments) == ["Till receipt 1", "Till receipt 3", "Till receipt 7", "reduced", "reduced"]
 
 
+def test_a_second_target_is_compared_with_the_one_whose_place_it_takes(shop: Shop, tmp_path: Path) -> None:
+    sell(shop, "9", "7")
+    shop.settle()
+    file = tmp_path / "stores.yaml"
+    other = text_of(shop).replace("  erp:\n", "  newerp:\n").replace("connection: erp", "connection: newerp")
+    file.write_text(other)
+    hub(shop, "shadow", "start", str(file))
+    since = ("--since", "2020-01-01T00:00:00Z")
+
+    apart = hub(shop, "shadow", "report", "stores", *since, code=1)["report"]["forecast"]["counts"]
+    assert (apart["added"], apart["removed"]) == (2, 2), "nobody said that one stands for the other"
+    assert (
+        hub(shop, "shadow", "report", "stores", *since, "--instead", "newerp:erp")["report"]["forecast"]["counts"]["same"] == 4
+    )
+
+    file.write_text(other.replace(OLD, NEW))
+    hub(shop, "shadow", "start", str(file))
+    found = hub(shop, "shadow", "report", "stores", *since, "--instead", "newerp:erp", code=1)["report"]["forecast"]
+    assert (found["counts"]["same"], found["counts"]["changed"], found["counts"]["removed"]) == (3, 1, 0)
+    (write,) = found["writes"]
+    assert (write["connection_id"], write["fields"][0]["field"]) == ("newerp", "/extensions/target/comment")
+
+
 def test_a_plan_tells_flows_that_come_and_go_and_maps_that_fail(shop: Shop, tmp_path: Path) -> None:
     sell(shop, "9")
     shop.settle()

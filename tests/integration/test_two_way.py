@@ -20,9 +20,13 @@ from hypothesis import strategies as st
 from sync_world import START, TENANT, World
 
 from hub.flow import entities
+from hub.flow.claim import digest_of
+from hub.flow.forecast import Window, forecast
 from hub.flow.heal import heal
 from hub.flow.ingest import received
+from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
+from hub.integrations.routes import InForce
 from hub.rehearsal.incarnation import Incarnation
 from hub.runtime.plugins import Plugins
 from hub.sdk.connector import Connector
@@ -152,9 +156,10 @@ class Both(World):
         )
         self.connectors = {"side": Side}
         self.sides = {name: System(self, name) for name in "ab"}
-        hub = self.hub()
-        from hub.integrations.apply import apply_integration
+        self.put_in_force(integration)
 
+    def put_in_force(self, integration: str) -> None:
+        hub = self.hub()
         with hub.ctx.store.begin() as uow:
             plugins = Plugins(self.connectors)
             apply_integration(uow, plugins, TENANT, parse_integration(integration, "sync.yaml", plugins), "test", "", START)
@@ -453,3 +458,56 @@ def test_rules_about_what_is_not_there_are_named(old: str, new: str, problem: st
     assert old in INTEGRATION
     with pytest.raises(ManifestError, match=problem):
         parse_integration(INTEGRATION.replace(old, new), "sync.yaml", Plugins({"side": Side}))
+
+
+def test_what_waits_while_a_field_gets_an_owner_does_not_overwrite_it() -> None:
+    world = Both(INTEGRATION.replace(", brand: b", ""))
+    world.sides["a"].edit("P", name="Coffee", brand="House", category="drinks")
+    settled(world)
+    world.now += timedelta(minutes=10)
+    world.sides["a"].edit("P", name="Espresso", brand="Other")
+    world.live(lambda hub: (hub.poller.run_due(), hub.translator.run_once()))
+    (waiting,) = [row for row in world.rows("delivery") if row["state"] == "pending"]
+    assert orjson.loads(waiting["merged"])["brand"] == "Other", "nobody owned it when it was merged"
+    world.put_in_force(INTEGRATION)
+    written = len(world.sides["b"].written)
+
+    settled(world)
+
+    (row,) = [row for row in world.rows("delivery") if row["id"] == waiting["id"]]
+    assert (row["state"], row["cause_code"]) == ("skipped", "ownership_changed")
+    assert "brand" not in {field for _, field, _ in world.sides["b"].written[written:]}
+    assert world.sides["a"].rows["P"]["name"] == world.sides["b"].rows["P"]["name"] == "Espresso"
+
+
+def test_a_plan_forecasts_what_owners_merged_and_no_echo() -> None:
+    world = Both()
+    world.sides["a"].edit("P", name="Coffee", brand="not mine", category="drinks")
+    world.sides["b"].edit("P", name="not mine", brand="House", category="drinks")
+    settled(world)
+    world.now += timedelta(minutes=10)
+    world.sides["a"].edit("P", name="Espresso")
+    settled(world)
+    wanted = parse_integration(
+        INTEGRATION.replace("to: [{connection: b}]", 'to: [{connection: b, map: {label: "name"}}]'),
+        "sync.yaml",
+        Plugins(world.connectors),
+    )
+    told = [row for row in world.rows("delivery") if row["connection_id"] == "b"]
+    sent = [orjson.loads(row["merged"]) for row in told]
+    found: dict[str, Any] = {}
+
+    def plan(hub: Incarnation) -> None:
+        with hub.ctx.store.read() as uow:
+            now = hub.ctx.routes.in_force(uow, TENANT)
+            found.update(forecast(hub.ctx, uow, TENANT, now, [InForce(2, wanted)], Window()))
+
+    world.live(plan)
+
+    assert found["counts"] | {"same": 0} == {"same": 0, "added": 0, "removed": 0, "changed": len(told), "failing": 0}
+    assert found["counts"]["same"] == len(world.rows("delivery")) - len(told), "an echo would be written by neither"
+    assert {write["message_id"].replace("-", "") for write in found["writes"]} == {row["message_id"] for row in told}
+    predicted = {write["digest"] for write in found["writes"]}
+    labelled = [{**document, "extensions": {"target": {"label": document.get("name", "")}}} for document in sent]
+    assert "brand" not in sent[-1]
+    assert predicted == {digest_of(document) for document in labelled}

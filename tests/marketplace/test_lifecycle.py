@@ -10,6 +10,7 @@ from support import VAULT_KEY, envelope
 
 from canonical.examples import EXAMPLES
 from hub.bootstrap import Hub, isolation_of, utc_now
+from hub.errors import HubError
 from hub.flow.ingest import accept_event
 from hub.identity.api_keys import SCOPES, Client
 from hub.identity.connections import set_credentials
@@ -22,6 +23,7 @@ from hub.runtime.plugins import load_plugins
 from hub.sdk import Response
 from hub.sdk.testing import SimRequest, Simulator, SimulatorServer, answer
 from hub.settings import Settings
+from hub.sync.versions import compare
 from marketplace.shelf import Shelf
 
 INTEGRATION = """
@@ -180,6 +182,35 @@ def test_a_canary_is_one_tenants(running: Running) -> None:
     assert [item["agent"] for item in running.simulator.taken] == ["0.1.0", "0.1.1"]
     assert Installed(running.shelf.home).promote("acme") == "0.1.1"
     running.until(lambda: running.hub.ctx.plugins.get("acme", "north").manifest.data["version"] == "0.1.1")
+
+
+def test_what_a_canary_would_send_is_compared_and_nothing_is_sent(running: Running) -> None:
+    ctx = running.hub.ctx
+    running.shelf.install("acme")
+    running.connect()
+    running.count("north", 2)
+    running.until(lambda: running.states("north") == ["applied"] * 2)
+    with pytest.raises(HubError, match="in one version only"):
+        compare(ctx, "north", "erp", 20)
+    running.shelf.list(running.shelf.plugin(version="0.1.1", edit=says("0.1.1")))
+    running.shelf.install("acme", canary=["south"])
+    running.until(lambda: ctx.plugins.other("acme", "north"))
+
+    found = compare(ctx, "north", "erp", 20)
+
+    assert (found["version"], found["other_version"], found["examined"]) == ("0.1.0", "0.1.1", 2)
+    assert found["counts"] == {"same": 0, "changed": 2, "failing": 0}
+    assert found["items"][0]["fields"] == [{"field": "/headers/X-Version", "now": None, "then": "0.1.1"}]
+    other_way = compare(ctx, "south", "erp", 20)
+    assert (other_way["version"], other_way["other_version"]) == ("0.1.1", "0.1.0")
+    assert len(running.simulator.taken) == 2, "what is compared is not sent"
+
+    running.shelf.list(running.shelf.plugin(version="0.1.2", edit=breaks))
+    running.shelf.install("acme", canary=["south"])
+    running.until(lambda: ctx.plugins.other("acme", "north").manifest.data["version"] == "0.1.2")
+    found = compare(ctx, "north", "erp", 20)
+    assert found["counts"] == {"same": 0, "changed": 0, "failing": 2}
+    assert "a bug" in found["items"][0]["problem"]
 
 
 @pytest.mark.parametrize("canary", [[], ["south"]], ids=["everyone", "canary"])
