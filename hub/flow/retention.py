@@ -23,6 +23,8 @@ class Retention:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._next = 0.0
+        #: Who is not through yet, in this round.
+        self._left: list[str] = []
         #: By tenant: the ids that were looked at last (messages, raw input), and what this round has forgotten.
         self._at: dict[str, dict[str, str | None]] = {}
         self._forgotten: dict[str, dict[str, int]] = {}
@@ -32,14 +34,17 @@ class Retention:
         days, now = self._ctx.settings.retention_days, self._ctx.clock()
         if not days or time.monotonic() < self._next:
             return 0
-        began, found, busy = time.monotonic(), 0, False
-        with self._ctx.store.read() as uow:
-            tenants = uow.tenants.ids()
-        for tenant_id in tenants:
+        began, found = time.monotonic(), 0
+        if not self._left:
+            with self._ctx.store.read() as uow:
+                self._left = uow.tenants.ids()
+        for tenant_id in list(self._left):
             count, more = self._piece(tenant_id, now - timedelta(days=days), now)
-            found, busy = found + count, busy or more
-        took = time.monotonic() - began
-        self._next = time.monotonic() + (took * (1 / _SHARE - 1) if busy else _REST_SECONDS)
+            found += count
+            if not more:
+                self._left.remove(tenant_id)
+        ended = time.monotonic()
+        self._next = ended + ((ended - began) * (1 / _SHARE - 1) if self._left else _REST_SECONDS)
         return found
 
     def _piece(self, tenant_id: str, before: datetime, now: datetime) -> tuple[int, bool]:

@@ -45,7 +45,7 @@ class Old(Shop):
             for _ in range(1000):
                 work._next = 0.0
                 found += work.run_due()
-                if not work._at:
+                if not work._left:
                     return found
         finally:
             ctx.clock = clock
