@@ -84,7 +84,7 @@ class Budget:
         self._troubled = rate_limit.troubled(row, session.limits, now)
         in_hand = 0
         if holder or session.limits.get("error_budget"):
-            deliveries = uow.deliveries.in_hand(session.tenant_id, session.connection_id, self._ctx.clock())
+            deliveries = uow.deliveries.in_hand(session.tenant_id, session.connection_id, self._ctx.clock()).total()
             if holder:
                 rate_limit.hold(row, session.limits, holder, now, deliveries)
             in_hand = max(0, deliveries + rate_limit.held(row, now) - 1)

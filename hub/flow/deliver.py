@@ -5,6 +5,7 @@ and the lease checked, in one statement; a worker that was paused too long finds
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import deque
@@ -23,6 +24,7 @@ from hub.flow.relay import delivery_ids
 from hub.policies import audit, rate_limit, tracing
 from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
+from hub.runtime.session import Session
 from hub.sdk.errors import PermanentError
 from hub.sdk.steps import Skipped, Steps, Written
 from hub.store import UnitOfWork, new_id
@@ -32,7 +34,7 @@ from hub.telemetry import SpanKind, fail, traceparent_of
 log = logging.getLogger(__name__)
 #: How long a delivery waits in a worker for a place among its connection's concurrent ones, then for the relay again.
 _PATIENCE_SECONDS = 2.0
-_BUSY_SECONDS = 0.03
+_BUSY_SECONDS, _BULK_BUSY_SECONDS = 0.03, 0.25
 
 
 class _Parcel:
@@ -52,6 +54,7 @@ class _Waiting:
     """A delivery id that the broker handed over."""
 
     id: str
+    bulk: bool
     trial: bool
     acknowledge: Callable[[], None]
     since: float
@@ -72,15 +75,17 @@ class Deliverer:
             log.error("a message for %s names no delivery: %s", key, payload)
             acknowledge()
             return
-        self._ctx.loop.call(self._put, key, ids, bool(payload.get("trial")), acknowledge)
+        self._ctx.loop.call(self._put, key, ids, payload.get("lane") == "bulk", bool(payload.get("trial")), acknowledge)
 
-    def _put(self, key: tuple[str, str], ids: Sequence[str], trial: bool, acknowledge: Callable[[], None]) -> None:
+    def _put(
+        self, key: tuple[str, str], ids: Sequence[str], bulk: bool, trial: bool, acknowledge: Callable[[], None]
+    ) -> None:  # fmt: skip
         desk = self._desks.get(key)
         if desk is None:
             desk = self._desks[key] = _Desk(self._ctx, *key)
             desk.closed = self._draining
         parcel, now = _Parcel(len(ids), acknowledge), self._ctx.loop.time()
-        desk.put([_Waiting(delivery_id, trial, parcel.one_done, now) for delivery_id in ids])
+        desk.put([_Waiting(delivery_id, bulk, trial, parcel.one_done, now) for delivery_id in ids])
 
     async def drain(self) -> None:
         """Take nothing new; return when what is claimed has its outcome, and what is not is due for other workers."""
@@ -109,6 +114,7 @@ class _Desk:
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
         self._random = random.Random()
+        self._freed = asyncio.Event()
         self.closed = False
 
     @property
@@ -138,8 +144,7 @@ class _Desk:
                     continue
                 batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), 100))]
                 try:
-                    trials = {item.id for item in batch if item.trial}
-                    claims, busy = await self._claim([item.id for item in batch], trials)
+                    claims, busy = await self._claim(batch)
                 except Exception as error:  # the worker loop: the store is away, or has something against it
                     log.warning("deliveries of %s cannot be claimed now: %s", self._connection_id, error)
                     self._waiting.extendleft(reversed(batch))
@@ -159,9 +164,15 @@ class _Desk:
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 if busy:
-                    await asyncio.sleep(_BUSY_SECONDS)
+                    await self._a_place(_BUSY_SECONDS if any(not item.bulk for item in self._waiting) else _BULK_BUSY_SECONDS)
         finally:
             self._task = None
+
+    async def _a_place(self, seconds: float) -> None:
+        """Until one is free here; another worker frees them unheard, so no longer than ``seconds``."""
+        self._freed.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._freed.wait(), seconds)
 
     async def _finish(self, group: list[Claim], items: Mapping[str, _Waiting]) -> None:
         try:
@@ -169,11 +180,12 @@ class _Desk:
         except Exception as error:  # the outcome could not be committed: the lease runs out and `recover` decides
             log.error("deliveries %s: %s", [claim.row["id"] for claim in group], error, exc_info=error)
         finally:
+            self._freed.set()
             for claim in group:
                 items[claim.row["id"]].acknowledge()
 
     async def try_one(self, delivery_id: str, trial: bool) -> bool:
-        claims, _ = await self._claim([delivery_id], {delivery_id} if trial else set())
+        claims, _ = await self._claim([_Waiting(delivery_id, False, trial, lambda: None, 0.0)])
         if not claims:
             await self._give_back([delivery_id])
             return False
@@ -187,45 +199,72 @@ class _Desk:
         except Exception as error:
             log.warning("%d deliveries could not be given back now: %s", len(ids), error)
 
-    async def _claim(self, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
+    async def _claim(self, items: Sequence[_Waiting]) -> tuple[list[list[Claim]], set[str]]:
         """(claims, grouped as they will be written; ids for which the connection has no place now)."""
-        # Undone by a crash of the database, a claim does not get past its intent; a committed intent has made it durable.
-        return await self._ctx.alone(lambda uow: self._claim_in(uow, ids, trials), durable=False)
+        return await self._ctx.loop.in_store(self._claimed, items)
 
-    def _claim_in(self, uow: UnitOfWork, ids: list[str], trials: set[str]) -> tuple[list[list[Claim]], set[str]]:
+    def _claimed(self, items: Sequence[_Waiting]) -> tuple[list[list[Claim]], set[str]]:
+        """What is needed for the claims is read before and after them: the connection's row is locked for them alone."""
         ctx, now = self._ctx, self._ctx.clock()
-        try:
-            session = ctx.sessions.get(uow, self._tenant_id, self._connection_id)
-        except KeyError:  # its connector is not installed here
-            return [], set()
-        routes = ctx.routes.in_force(uow, self._tenant_id)
-        budget = uow.budgets.lock(self._tenant_id, self._connection_id)  # late: others wait for it
-        if budget["open_until"] > now.timestamp():  # the breaker is open: only who was sent to try may try
-            ids = [delivery_id for delivery_id in ids if delivery_id in trials]
-        batch = max((int(item["batch"]) for item in session.manifest.writes.values()), default=1)
-        taken = uow.deliveries.in_hand(self._tenant_id, self._connection_id, now)
-        free = int(session.limits["concurrency"]) * batch - taken - rate_limit.held(budget, now.timestamp())
-        chosen, busy = ids[: max(0, free)], set(ids[max(0, free) :])
-        if not chosen:
+        with ctx.store.read() as uow:
+            try:
+                session = ctx.sessions.get(uow, self._tenant_id, self._connection_id)
+            except KeyError:  # its connector is not installed here
+                return [], set()
+            routes = ctx.routes.in_force(uow, self._tenant_id)
+        # Undone by a crash of the database, a claim does not get past its intent; a committed intent has made it durable.
+        with ctx.store.begin(durable=False) as uow:
+            rows, busy = self._take(uow, session, items, now)
+        if not rows:
             return [], busy
-        until = now + timedelta(seconds=ctx.settings.lease_seconds)
-        rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until)
-        messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
-        newest = uow.deliveries.newest_applied([row for row in rows if not row["probe"] and type_named(row["type"]).supersedes])
-        mine = []
-        for row in rows:
-            if at := newest.get(row["id"]):  # a state that arrives after a newer one of its entity was applied is never applied
-                cause = f"the target has the state of {at.isoformat()}, this one is of {row['event_at'].isoformat()}"
-                outcome.skip(uow, row, "superseded", cause, now)
-            elif not row["probe"] and (fields := taken_over(ctx, uow, row)):
-                cause = f"{self._connection_id} owns {', '.join(fields)} by now; what still counts for it is sent anew"
-                outcome.skip(uow, row, "ownership_changed", cause, now)
-            else:
-                mine.append(row)
-        claims = claims_of(ctx, uow, session, mine, messages, routes, now)
+        with ctx.store.read() as uow:
+            messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
+            ends = self._overtaken(uow, rows)
+            mine = [row for row in rows if row["id"] not in ends]
+            claims = claims_of(ctx, uow, session, mine, messages, routes, now)
+        if ends:
+            with ctx.store.begin() as uow:
+                for row in [row for row in rows if row["id"] in ends]:
+                    outcome.skip(uow, row, *ends[row["id"]], now)
+                    if ends[row["id"]][0] == "ownership_changed":  # what still counts for it is merged anew
+                        uow.entities.mark_due(self._tenant_id, row["subject"], now)
+        return _groups(claims), busy
+
+    def _take(
+        self, uow: UnitOfWork, session: Session, items: Sequence[_Waiting], now: datetime
+    ) -> tuple[list[Row], set[str]]:  # fmt: skip
+        """The rows that are ours, of as many as there are places; who finds none is busy."""
+        ctx = self._ctx
+        budget = uow.budgets.lock(self._tenant_id, self._connection_id)
+        if budget["open_until"] > now.timestamp():  # the breaker is open: only who was sent to try may try
+            items = [item for item in items if item.trial]
+        batch = max((int(item["batch"]) for item in session.manifest.writes.values()), default=1)
+        places = int(session.limits["concurrency"]) * batch
+        taken = uow.deliveries.in_hand(self._tenant_id, self._connection_id, now)
+        free = max(0, places - taken.total() - rate_limit.held(budget, now.timestamp()))
+        live = [item.id for item in items if not item.bulk][:free]
+        # Half of the places are kept for what may come: bulk work would hold them all for as long as its target takes.
+        left = min(free - len(live), max(places // 2, 1) - taken["bulk"])
+        chosen = live + [item.id for item in items if item.bulk][: max(0, left)]
         if not rate_limit.troubled(budget, session.limits, now.timestamp()):
             calm(ctx, session)
-        return _groups(claims), busy
+        until = now + timedelta(seconds=ctx.settings.lease_seconds)
+        rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until) if chosen else []
+        return rows, {item.id for item in items} - set(chosen)
+
+    def _overtaken(self, uow: UnitOfWork, rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
+        """By id, code and cause of those that must not be written any more; what may have been sent already is seen through."""
+        first = [row for row in rows if not row["probe"]]
+        newest = uow.deliveries.newest_applied([row for row in first if type_named(row["type"]).supersedes])
+        found = {}
+        for row in first:
+            if at := newest.get(row["id"]):  # a state that arrives after a newer one of its entity was applied is never applied
+                cause = f"the target has the state of {at.isoformat()}, this one is of {row['event_at'].isoformat()}"
+                found[row["id"]] = ("superseded", cause)
+            elif fields := taken_over(self._ctx, uow, row):
+                cause = f"{self._connection_id} owns {', '.join(fields)} by now; what still counts for it is sent anew"
+                found[row["id"]] = ("ownership_changed", cause)
+        return found
 
     async def _work(self, group: list[Claim], trial: bool) -> bool:
         """Try a group of claims and commit each one's outcome; whether they were still ours."""

@@ -207,16 +207,11 @@ def wrote(uow: UnitOfWork, row: Row, now: datetime) -> None:
 
 
 def taken_over(ctx: Context, uow: UnitOfWork, row: Row) -> list[str]:
-    """The fields of a waiting delivery that its recipient owns by now: it was merged before the file said so. Its entity is
-    due, so that what still counts for the recipient is merged anew.
-    """
+    """The fields of a waiting delivery that its recipient owns by now: it was merged before the file said so."""
     if row["merged"] is None or row["corrected"] is not None:
         return []
     rules = ctx.routes.ownership(uow, row["tenant_id"], row["type"].rpartition(".v")[0])
-    found = ownership.owned(rules, orjson.loads(row["merged"]), row["connection_id"]) if rules else []
-    if found:
-        uow.entities.mark_due(row["tenant_id"], row["subject"], ctx.clock())
-    return found
+    return ownership.owned(rules, orjson.loads(row["merged"]), row["connection_id"]) if rules else []
 
 
 def _upward(row: Row, entity: Row, given: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -81,7 +81,7 @@ class Relay:
             messages = [
                 (queue_name(rows[0]["connector"], rows[0]["lane"]), {
                     "tenant_id": rows[0]["tenant_id"], "connection_id": rows[0]["connection_id"],
-                    "delivery_ids": [row["id"] for row in rows], "trial": rows[0]["trial"],
+                    "delivery_ids": [row["id"] for row in rows], "lane": rows[0]["lane"], "trial": rows[0]["trial"],
                 })
                 for rows in batch
             ]  # fmt: skip

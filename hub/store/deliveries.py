@@ -4,6 +4,7 @@ States: pending → claimed → sending → applied | skipped | dead | discarded
 ``available_at``) or to ambiguous (``probe``: look before anything is sent again). `OPEN` ones hold back later siblings.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -187,10 +188,10 @@ _UNDER_WAY = sa.union_all(
     .group_by(delivery.c.lane),
     _BULK_DUE,
 )
-_IN_HAND_NOW = sa.select(sa.func.count()).where(
+_IN_HAND_NOW = sa.select(delivery.c.lane, sa.func.count().label("count")).where(
     *_OF_CONNECTION, _state(delivery, IN_HAND), _state(delivery, OPEN),
     delivery.c.lease_until > given_value(delivery.c.lease_until, "now"),
-)  # fmt: skip
+).group_by(delivery.c.lane)  # fmt: skip
 
 
 def _take_due() -> Any:
@@ -306,10 +307,10 @@ class Deliveries(Repository):
         found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner)
         return sorted(found, key=lambda row: str(row["id"]))
 
-    def in_hand(self, tenant_id: str, connection_id: str, now: datetime) -> int:
-        """How many deliveries of a connection some worker has claimed and still holds."""
-        of = {"of_tenant_id": tenant_id, "of_connection_id": connection_id, "now": now}
-        return int(self._c.execute(_IN_HAND_NOW, of).scalar_one())
+    def in_hand(self, tenant_id: str, connection_id: str, now: datetime) -> Counter[str]:
+        """By lane, how many deliveries of a connection some worker has claimed and still holds."""
+        found = self._all(_IN_HAND_NOW, of_tenant_id=tenant_id, of_connection_id=connection_id, now=now)
+        return Counter({row["lane"]: row["count"] for row in found})
 
     def newest_applied(self, rows: Sequence[Row]) -> dict[str, datetime]:
         """By delivery id: the event time of a newer state of its entity that the connection has. Absent: there is none."""

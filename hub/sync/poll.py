@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 _PAGES = 50
 #: A longer id is known by its beginning and its digest.
 _MOST_REF = 255
-#: Pages of a backfill before it gives way.
-_BACKFILL_PAGES = 5
+#: Pages of a backfill before it gives way: what happens now feels each one.
+_BACKFILL_PAGES = 1
 
 
 @dataclass(frozen=True)
