@@ -3,7 +3,7 @@
 from typing import Any
 
 from hub.api.deliveries import list_deliveries
-from hub.api.messages import reason
+from hub.api.messages import moment, reason
 from hub.flow import replay as decisions
 from hub.flow.context import Context
 from hub.flow.lineage import public_delivery
@@ -21,6 +21,16 @@ def replay(ctx: Context, client: Client, id_: str, body: Any = None) -> tuple[di
     """Try again."""
     row = decisions.replay_delivery(ctx, client.tenant_id, id_, f"key/{client.name}", reason(body))
     return public_delivery(row), 202
+
+
+def replay_many(ctx: Context, client: Client, body: Any) -> tuple[dict[str, Any], int]:
+    """Try all of a kind again, a thousand at a time."""
+    before = moment(body, "before") or ctx.clock()
+    filters = {name: body.get(name) for name in ("connection_id", "type", "cause_code")}
+    count, more = decisions.replay_many(
+        ctx, client.tenant_id, filters, before, int(body.get("limit") or 1000), f"key/{client.name}", reason(body)
+    )
+    return {"replayed": count, "more": more, "before": before.isoformat()}, 202
 
 
 def discard(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:

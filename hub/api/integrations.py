@@ -2,13 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from marshmallow import ValidationError
-
-from canonical.fields import Timestamp, parse_timestamp
-from hub.api.messages import reason
+from hub.api.messages import moment, reason
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.forecast import Window, forecast
@@ -178,17 +174,7 @@ def _shadow(row: Row) -> dict[str, Any]:
 
 
 def _window(body: Any) -> Window:
-    return Window(int(body.get("messages") or 500), _time(body, "since"), _time(body, "until"))
-
-
-def _time(body: Any, name: str) -> datetime | None:
-    if body.get(name) is None:
-        return None
-    try:
-        return parse_timestamp(Timestamp().deserialize(body[name]))
-    except ValidationError as error:
-        wrong = {"code": "invalid_field", "field": f"/{name}", "message": str(error.messages[0])}
-        raise HubError("invalid_request", errors=[wrong]) from None
+    return Window(int(body.get("messages") or 500), moment(body, "since"), moment(body, "until"))
 
 
 def _wrong(field: str, message: str) -> HubError:

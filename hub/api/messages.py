@@ -1,9 +1,13 @@
 """Tag `messages`."""
 
+from datetime import datetime
 from typing import Any
 
+from marshmallow import ValidationError
+
+from canonical.fields import Timestamp, parse_timestamp
 from hub.api.paging import after_id, page
-from hub.errors import NotFoundError
+from hub.errors import HubError, NotFoundError
 from hub.flow import replay
 from hub.flow.context import Context
 from hub.flow.lineage import public_delivery, public_message
@@ -49,3 +53,14 @@ def drop(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, 
 def reason(body: Any) -> str:
     """The reason in an optional body."""
     return str((body or {}).get("reason", ""))
+
+
+def moment(body: Any, name: str) -> datetime | None:
+    """A time in a body, if it is there; raises HubError (`invalid_request`) naming the field."""
+    if body.get(name) is None:
+        return None
+    try:
+        return parse_timestamp(Timestamp().deserialize(body[name]))
+    except ValidationError as error:
+        wrong = {"code": "invalid_field", "field": f"/{name}", "message": str(error.messages[0])}
+        raise HubError("invalid_request", errors=[wrong]) from None

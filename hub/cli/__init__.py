@@ -298,14 +298,35 @@ def dead_letters(limit: int, url: str, key: str, as_json: bool) -> None:
     raise SystemExit(1 if result["items"] else 0)
 
 
-@main.command(epilog="Example: hub replay 0192f4e2-7c1a-7b3e-9d55-3f1c2ab40001 --reason 'SKU created'")
-@click.argument("delivery_id")
+@main.command(epilog="Example: hub replay 0192f4e2-7c1a-7b3e-9d55-3f1c2ab40001   or   hub replay --all --cause unknown_sku")
+@click.argument("delivery_id", required=False)
+@click.option("--all", "everything", is_flag=True, help="Every dead letter; narrowed by the options below.")
+@click.option("--connection", help="With --all: of this connection.")
+@click.option("--type", "type_name", help="With --all: of this canonical type.")
+@click.option("--cause", help="With --all: that died of this cause code.")
 @click.option("--reason", default="", help="Kept in the audit record.")
 @api_options
-def replay(delivery_id: str, reason: str, url: str, key: str, as_json: bool) -> None:
-    """Try a dead letter again; what may have been applied is probed first."""
-    result = Api(url, key).call("POST", f"/v1/dead-letters/{delivery_id}/replay", {"reason": reason})
-    show(result, as_json, lambda d: f"{d['id']} is {d['state']} again")
+def replay(
+    delivery_id: str | None, everything: bool, connection: str | None, type_name: str | None, cause: str | None, reason: str,
+    url: str, key: str, as_json: bool,
+) -> None:  # fmt: skip
+    """Try a dead letter again, or all of a kind; what may have been applied is probed first."""
+    narrowed = {"connection_id": connection, "type": type_name, "cause_code": cause}
+    if (delivery_id is None) != everything or (delivery_id and any(narrowed.values())):
+        fail(2, "give a delivery id, or --all with --connection, --type, --cause")
+    api = Api(url, key)
+    if delivery_id:
+        result = api.call("POST", f"/v1/dead-letters/{delivery_id}/replay", {"reason": reason})
+        show(result, as_json, lambda d: f"{d['id']} is {d['state']} again")
+        return
+    body = {"reason": reason, **{name: value for name, value in narrowed.items() if value}}
+    replayed, more = 0, True
+    while more:
+        found = api.call("POST", "/v1/dead-letters/replay", body)
+        replayed, more, body["before"] = replayed + found["replayed"], found["more"], found["before"]
+        if more:
+            click.echo(f"{replayed} so far", err=True)
+    show({"replayed": replayed}, as_json, lambda r: f"{r['replayed']} dead letters try again")
 
 
 @main.command(epilog="Example: hub connectors --json")

@@ -3,6 +3,8 @@
 A replayed delivery keeps its id, its key and its trace; if any earlier try may have been applied, it is probed first.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -55,17 +57,43 @@ def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: s
     with ctx.telemetry.span(tracing.REPLAY, traceparent, hub_delivery=delivery_id), ctx.store.begin() as uow:
         row = _dead(uow, tenant_id, delivery_id)
         sent = any(item["effects"] for item in uow.attempts.of_delivery(tenant_id, delivery_id))
-        moved = uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {
-            "state": "pending", "available_at": now, "published_at": None, "cause_code": "", "cause": "", "remedy": "",
-            "probe": sent, "failures": 0, "settled_at": None, **values,
-        })  # fmt: skip
-        if not moved:
+        moved = {**_again_values(now), "probe": sent, **values}
+        if not uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], moved):
             raise _refuse(row, "dead-lettered")
         audit.record(uow, tenant_id, now, actor, action, f"delivery/{delivery_id}", was=row["cause_code"], reason=reason)
         again = uow.deliveries.get(tenant_id, delivery_id)
         assert again is not None
     ctx.due.add(tenant_id, again["connection_id"])
     return again
+
+
+def replay_many(
+    ctx: Context, tenant_id: str, filters: Mapping[str, str | None], before: datetime, limit: int, actor: str, reason: str
+) -> tuple[int, bool]:
+    """Let the oldest dead letters of before then try again: (how many, whether there are more). One that dies again is not
+    looked at twice, if the same time is said again.
+    """
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        rows = uow.deliveries.dead(tenant_id, filters, before, limit + 1)
+        chosen = rows[:limit]
+        sent = uow.attempts.with_effects(tenant_id, [row["id"] for row in chosen])
+        for probe in (False, True):
+            ids = [row["id"] for row in chosen if (row["id"] in sent) is probe]
+            uow.deliveries.revive(tenant_id, ids, {**_again_values(now), "probe": probe})
+        for row in chosen:
+            audit.record(uow, tenant_id, now, actor, "delivery.replayed", f"delivery/{row['id']}", was=row["cause_code"],
+                         reason=reason)  # fmt: skip
+    for connection_id in {row["connection_id"] for row in chosen}:
+        ctx.due.add(tenant_id, connection_id)
+    return len(chosen), len(rows) > limit
+
+
+def _again_values(now: datetime) -> dict[str, Any]:
+    return {
+        "state": "pending", "available_at": now, "published_at": None, "cause_code": "", "cause": "", "remedy": "",
+        "failures": 0, "settled_at": None,
+    }  # fmt: skip
 
 
 def discard_delivery(ctx: Context, tenant_id: str, delivery_id: str, actor: str, reason: str) -> Row:

@@ -43,5 +43,10 @@ class Attempts(Repository):
         where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id == delivery_id)
         return self._all(sa.select(attempt).where(*where).order_by(attempt.c.number, attempt.c.id))
 
+    def with_effects(self, tenant_id: str, delivery_ids: Sequence[str]) -> set[str]:
+        """Those deliveries of which something may have reached their target."""
+        where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id.in_(delivery_ids), attempt.c.effects > 0)
+        return {row["delivery_id"] for row in self._all(sa.select(attempt.c.delivery_id).where(*where).distinct())}
+
     def unfinished(self, tenant_id: str, delivery_id: str) -> list[Row]:
         return [row for row in self.of_delivery(tenant_id, delivery_id) if row["ended_at"] is None]

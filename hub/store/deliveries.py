@@ -365,6 +365,17 @@ class Deliveries(Repository):
             self.promote([row])
         return True
 
+    def dead(self, tenant_id: str, filters: Mapping[str, str | None], before: datetime, limit: int) -> list[Row]:
+        """Dead letters of before then, oldest first, locked: id, connection_id, cause_code."""
+        where = [delivery.c.tenant_id == tenant_id, delivery.c.state == "dead", delivery.c.settled_at < before]
+        where += [delivery.c[name] == value for name, value in filters.items() if value is not None]
+        found = sa.select(*_columns(delivery, "id", "connection_id", "cause_code")).where(*where).order_by(delivery.c.id)
+        return self._all(found.limit(limit).with_for_update(skip_locked=True))
+
+    def revive(self, tenant_id: str, ids: Sequence[str], values: Mapping[str, Any]) -> None:
+        """Dead letters that try again."""
+        self._update(delivery, (delivery.c.tenant_id == tenant_id, delivery.c.id.in_(ids), delivery.c.state == "dead"), values)
+
     def release_held(self, tenant_id: str, message_id: str, state: str, now: datetime) -> int:
         """Let the held deliveries of a suspected duplicate go (``pending``) or end them (``discarded``)."""
         where = (delivery.c.tenant_id == tenant_id, delivery.c.message_id == message_id, delivery.c.state == "held")

@@ -63,17 +63,22 @@ def event(lines: int = 10) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def run(contender: Contender, first: int, requests: int, connections: int, batch: int = 1, rate: float = 0.0) -> Turn:
-    """``requests`` of ``batch`` events each. ``rate``: requests a second, 0: as fast as they are answered."""
-    template = json.dumps(event()) if batch == 1 else json.dumps({"events": [_numbered(item) for item in range(batch)]})
-    url = contender.url if batch == 1 else f"{contender.url}/batch"
+def run(
+    contender: Contender, first: int, requests: int, connections: int, batch: int = 1, rate: float = 0.0, lines: int = 10,
+    copies: int = 1, query: str = "",
+) -> Turn:  # fmt: skip
+    """``requests`` of ``batch`` events each. ``rate``: requests a second, 0: as fast as they are answered. ``lines``: of a sale;
+    ``copies``: how often each event comes to the target.
+    """
+    template = json.dumps(event(lines)) if batch == 1 else json.dumps({"events": [_numbered(item) for item in range(batch)]})
+    url = (contender.url if batch == 1 else f"{contender.url}/batch") + query
     before, had = _used(contender), contender.arrived()
     seen = contender.load({
         "url": url, "headers": contender.headers, "template": template, "first": first, "count": requests,
         "connections": connections, "rate": rate,
     })  # fmt: skip
     answered = time.monotonic()
-    _wait(contender, had + requests * batch)
+    _wait(contender, had + requests * batch * copies)
     ended = max(time.monotonic(), answered)
     arrivals = contender.arrivals()
     last = max(arrivals.values(), default=ended)
@@ -87,8 +92,9 @@ def run(contender: Contender, first: int, requests: int, connections: int, batch
     sent_at = {f"S{number:08d}": sent for number, sent, _, _ in seen}
     turn.arrived = sorted(1000 * (at - sent_at[key]) for key, at in arrivals.items() if key in sent_at)
     turn.refused = sum(status not in (200, 202) for *_, status in seen)
-    if turn.refused or contender.arrived() < had + events:
-        print(f"{contender.name}: {turn.refused} refused, {contender.arrived() - had} of {events} arrived", file=sys.stderr)
+    if turn.refused or contender.arrived() < had + events * copies:
+        arrived = contender.arrived() - had
+        print(f"{contender.name}: {turn.refused} refused, {arrived} of {events * copies} arrived", file=sys.stderr)
     return turn
 
 

@@ -10,10 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from support import Shop, envelope
 
 from canonical.examples import EXAMPLES
+from hub.bootstrap import utc_now
+from hub.cli import main
 from hub.errors import HubError
 from hub.flow import replay
 from hub.flow.ingest import accept_event, receive_webhook
@@ -222,6 +225,40 @@ def test_an_unknown_sku_is_a_dead_letter_with_cause_and_remedy_and_replays_once_
     assert {row["state"] for row in shop.deliveries()} == {"applied"}
     assert shop.inventree.stock()["SKU-9"] == 10
     assert shop.tryton.money({"card": "1.1.2"}) == {"card": Decimal(0)}
+
+
+def test_all_dead_letters_of_a_kind_are_replayed_at_once(both: Shop) -> None:
+    shop = both
+    ghost = shop.square.add_item("SKU-9", "Ghost", 500, 0)
+    for _ in range(3):
+        shop.square.ring_sale([(ghost, 1)], "CARD")
+    shop.announce()
+    shop.until(lambda: len(shop.deliveries(state="dead")) == 6)
+    shop.inventree.add_part("SKU-9", "Ghost", 1, 10)
+    url = ("--url", f"http://127.0.0.1:{shop.serve().port}", "--key", shop.key, "--json")
+
+    def replay_all(*arguments: str) -> Any:
+        result = CliRunner().invoke(main, ["replay", "--all", *arguments, *url])
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    assert replay_all("--cause", "another_cause") == {"replayed": 0}
+    assert replay_all("--connection", "stock", "--cause", "unknown_sku", "--reason", "part made") == {"replayed": 3}
+    shop.settle()
+    assert {row["state"] for row in shop.deliveries(connection_id="stock")} == {"applied"}
+    assert shop.inventree.stock()["SKU-9"] == 7, "each once"
+    assert {row["state"] for row in shop.deliveries(connection_id="erp")} == {"dead"}, "nobody asked for these"
+    with shop.hub.ctx.store.read() as uow:
+        told = [row["detail"] for row in uow.audit.page(shop.tenant, None, 200) if row["action"] == "delivery.replayed"]
+    assert [(item["was"], item["reason"]) for item in told] == [("unknown_sku", "part made")] * 3
+
+    before = utc_now()
+    shop.tryton.add_product("SKU-9", "Ghost")
+    first = replay.replay_many(shop.hub.ctx, shop.tenant, {}, before, 2, "test", "")
+    assert (first, replay.replay_many(shop.hub.ctx, shop.tenant, {}, before, 2, "test", "")) == ((2, True), (1, False))
+    shop.settle()
+    assert {row["state"] for row in shop.deliveries()} == {"applied"}
+    assert CliRunner().invoke(main, ["replay", *url]).exit_code == 2
 
 
 def test_a_dead_letter_can_be_corrected_or_discarded(shop: Shop) -> None:
