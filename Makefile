@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-inp
 # The variables of a list that are set, as options: MINUTES=1 becomes --minutes 1.
 options = $(foreach name,$(1),$(if $($(name)),--$(shell echo $(name) | tr A-Z_ a-z-) $($(name))))
 
-.PHONY: help demo test chaos outage limits fairness isolation backfill bench fuzz check contracts fix generate lock clean
+.PHONY: help demo test chaos outage limits fairness isolation backfill bench bench-full fuzz check contracts fix generate lock clean
 help:  ## what can be done
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
@@ -54,6 +54,9 @@ backfill: $(VENV)/.dev  ## a history of RECORDS beside live sales, KILLS times k
 
 bench: $(VENV)/.dev  ## the main job, timed beside its parts' limits, Celery and Node-RED, in turns (ROUNDS, COUNT, ONLY; WRITE=1 keeps the page)
 	@cd tests && ../$(BIN)/python -m benchmarks.bench $(call options,ROUNDS COUNT CONNECTIONS RATE ONLY DATABASE_URL BROKER_URL) $(if $(WRITE),--write)
+
+bench-full: bench  ## bench, then what an event costs as the hub grows to MOST stored events, and what other work costs (ROUNDS, COUNT; WRITE=1)
+	@cd tests && ../$(BIN)/python -m benchmarks.growth $(call options,MOST ROUNDS COUNT DATABASE_URL BROKER_URL) $(if $(WRITE),--write)
 
 fuzz: $(VENV)/.dev  ## the whole contract against a running hub, by Schemathesis (EXAMPLES of each operation, SEED, DATABASE_URL)
 	@cd tests && ../$(BIN)/python -m contract.fuzz $(call options,EXAMPLES SEED DATABASE_URL)

@@ -118,11 +118,8 @@ def _known(
 def _target(routes: Sequence[InForce], row: Row) -> tuple[Target | None, int]:
     """The flow's target as it is in force now, and in which revision: a corrected map applies to what still waits."""
     for entry in routes:
-        for name, flow in entry.flows():
-            if name == row["flow"]:
-                for target in flow.targets:
-                    if target.connection_id == row["connection_id"]:
-                        return target, entry.revision
+        if (target := entry.targets.get((row["flow"], row["connection_id"]))) is not None:
+            return target, entry.revision
     return None, row["revision"]
 
 

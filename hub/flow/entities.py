@@ -88,9 +88,7 @@ def needs(
     """Every recipient that is not known to have what counts, with its document."""
     found = []
     for entry in ctx.routes.in_force(uow, row["tenant_id"]):
-        for name, flow in entry.flows():
-            if not _about(flow, row["type"]):
-                continue
+        for name, flow in entry.about(row["type"].rpartition(".v")[0]):
             for target in flow.targets:
                 if not ownership.wanted(row["state"], rules, target.connection_id):
                     continue
@@ -99,11 +97,6 @@ def needs(
                     continue
                 found.append((_recipient(entry, name, flow, target.connection_id, row, document, lane), document))
     return found
-
-
-def _about(flow: Flow, type_name: str) -> bool:
-    entity = type_name.rpartition(".v")[0]
-    return any(name.rpartition(".v")[0] == entity for name in flow.types)
 
 
 def _meant(flow: Flow, where: str, type_name: str, document: Mapping[str, Any]) -> bool:

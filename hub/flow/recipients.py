@@ -52,9 +52,9 @@ def recipients(routes: Iterable[InForce], message: NewMessage, now: datetime) ->
 
     A flow gets every major of the types it names; its conditions are asked of the major it names.
     """
-    found = []
+    found, entity = [], message.type.rpartition(".v")[0]
     for entry in routes:
-        for name, flow in entry.flows():
+        for name, flow in entry.about(entity):
             if flow.source not in ("", message.connection_id):
                 continue
             data = _in_a_major_of(flow.types, message)
