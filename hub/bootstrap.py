@@ -163,7 +163,7 @@ class Hub:
             self._lead("gaps", lambda: self.gaps.run_due() and 0, 10.0)
             self._lead("drift", self.drift.run_due, min(30.0, settings.drift_seconds))
             self._lead("heal", lambda: heal.heal(self.ctx), 1.0)
-            self._lead("retention", self.retention.run_due, 1.0)
+            self._lead("retention", lambda: self.retention.run_due() and 0, 0.25)
             self._lead("closures", lambda: pace.release_closed(self.ctx), 2.0)
             if not settings.broker_url.startswith("memory:"):
                 self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)

@@ -51,6 +51,11 @@ class Tenants(Configuring):
         found = self._one(_VERSION, of_tenant_id=tenant_id)
         return found["version"] if found else None
 
+    def versions(self) -> dict[str, int]:
+        """Of every tenant."""
+        rows = self._all(sa.select(tenant.c.tenant_id, tenant.c.version).order_by(tenant.c.tenant_id))
+        return {row["tenant_id"]: row["version"] for row in rows}
+
     def revoke_key(self, tenant_id: str, prefix: str, now: datetime) -> bool:
         """End the key that begins with ``prefix`` (its first 12 characters); False if there is none in use."""
         where = (api_key.c.tenant_id == tenant_id, api_key.c.prefix == prefix, api_key.c.revoked_at.is_(None))

@@ -53,6 +53,11 @@ class Cursors(Repository):
     def put(self, row: Mapping[str, Any]) -> None:
         self._upsert(cursor, row, ("value", "updated_at", "next_run_at", "run"))
 
+    def due(self, now: datetime) -> set[tuple[str, str, str]]:
+        """(tenant, connection, object) of the reads whose time has come."""
+        columns = (cursor.c.tenant_id, cursor.c.connection_id, cursor.c.object)
+        return {tuple(row) for row in self._c.execute(sa.select(*columns).where(cursor.c.next_run_at <= now))}
+
     def hurry(self, tenant_id: str, connection_id: str, now: datetime) -> None:
         """Let everything of a connection that has been read before be read at once."""
         where = (cursor.c.tenant_id == tenant_id, cursor.c.connection_id == connection_id, cursor.c.next_run_at > now)

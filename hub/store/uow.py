@@ -47,6 +47,12 @@ class UnitOfWork:
             self._versions[tenant_id] = self.tenants.version(tenant_id)
         return self._versions[tenant_id]
 
+    def all_tenants(self) -> list[str]:
+        """Every tenant, with the versions of their configurations: one read for a thousand of them."""
+        found = self.tenants.versions()
+        self._versions = {**found, **self._versions}
+        return list(found)
+
     def _configured(self, tenant_id: str) -> None:
         self._versions[tenant_id] = None
 

@@ -7,7 +7,7 @@ period that was (a backfill), which goes on where a crash or a pause left it and
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -82,27 +82,32 @@ class Poller:
         backing = max(1.0, ctx.settings.backing_poll_seconds)
         #: What webhooks lose is read: every stream that is told in real time is polled, too.
         self._backing = Cadence("every", backing)
+        self._read_before: set[tuple[str, str, str]] = set()
 
     def streams(self, of: str | None = None) -> list[Stream]:
         """Every stream that the integrations in force ask for; ``of`` one tenant, or of all."""
-        found: dict[tuple[str, str, str], set[Cadence]] = {}
         with self._ctx.store.read() as uow:
-            for tenant_id in uow.tenants.ids() if of is None else [of]:
-                active = {row["connection_id"] for row in uow.connections.all(tenant_id) if row["state"] == "active"}
-                for entry in self._ctx.routes.in_force(uow, tenant_id):
-                    for _, flow in entry.flows():
-                        if flow.source not in active:
-                            continue
-                        cadence = self._backing if flow.cadence.kind == "realtime" else flow.cadence
-                        for name in flow.read:
-                            found.setdefault((tenant_id, flow.source, name), set()).add(cadence)
+            return [
+                stream for tenant_id in (uow.all_tenants() if of is None else [of])
+                for stream in self._ctx.configured.get(uow, tenant_id, "streams", partial(self._streams, uow, tenant_id))
+            ]  # fmt: skip
+
+    def _streams(self, uow: UnitOfWork, tenant_id: str) -> list[Stream]:
+        found: dict[tuple[str, str, str], set[Cadence]] = {}
+        active = {row["connection_id"] for row in uow.connections.all(tenant_id) if row["state"] == "active"}
+        for entry in self._ctx.routes.in_force(uow, tenant_id):
+            for _, flow in entry.flows():
+                cadence = self._backing if flow.cadence.kind == "realtime" else flow.cadence
+                for name in flow.read if flow.source in active else ():
+                    found.setdefault((tenant_id, flow.source, name), set()).add(cadence)
         return [Stream(*key, frozenset(cadences)) for key, cadences in found.items()]
 
     def run_due(self) -> int:
         """Run every read that is due; returns how many ran."""
-        due = [stream for stream in self.streams() if self._due(stream)]
+        now = self._ctx.clock()
         with self._ctx.store.read() as uow:
-            asked = uow.runs.due(self._ctx.clock())
+            come, asked = uow.cursors.due(now), uow.runs.due(now)
+        due = [stream for stream in self.streams() if self._due(stream, come)]
         work = [partial(self.run, stream) for stream in due] + [partial(self.go_on, row) for row in asked]
         if self._threads > 1 and len(work) > 1:
             with ThreadPoolExecutor(min(len(work), self._threads), thread_name_prefix="poll") as pool:
@@ -113,13 +118,18 @@ class Poller:
                 item()
         return len(work)
 
-    def _due(self, stream: Stream) -> bool:
-        now = self._ctx.clock()
+    def _due(self, stream: Stream, come: Collection[tuple[str, str, str]]) -> bool:
+        """``come``: those whose time has come; of the others only who was never read, or waits for closures, is looked at."""
+        now, key = self._ctx.clock(), (stream.tenant_id, stream.connection_id, stream.object)
         kinds = {cadence.kind for cadence in stream.cadences}
+        if key in come:
+            return True
+        if key in self._read_before and "on_closure" not in kinds:
+            return False
         with self._ctx.store.read() as uow:
-            row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
-            if row is not None and row["next_run_at"] <= now:
-                return True
+            row = uow.cursors.get(*key)
+            if row is not None:
+                self._read_before.add(key)
             if "on_closure" in kinds:
                 closed = uow.messages.newest_at(stream.tenant_id, ("till.closed.v1",))
                 return closed is not None and (row is None or closed > row["updated_at"])
