@@ -63,7 +63,9 @@ class Settings:
     )  # fmt: skip
     retry_horizon_days: int = _described(7, "How long a delivery may be retried, dead letters and replays included.")
     otlp_endpoint: str = _described("", "OTLP/HTTP endpoint for traces, e.g. http://jaeger:4318; empty: no export.")
-    trace_sample_ratio: float = _described(1.0, "Share of new traces that are sampled (0 to 1).")
+    trace_sample_ratio: float = _described(
+        0.1, "Share of new traces that are sampled (0 to 1); spans that fail are always recorded."
+    )
     plugins_dir: str = _described("", "Folder of plugins from a catalogue and of isolated ones; empty: plugins in data_dir.")
     catalogue: str = _described(
         "", "Catalogue of plugins: a folder or http(s) URL; empty: none. Trust it once by `hub catalogue trust`."

@@ -4,6 +4,7 @@ No global provider: two hubs can live in one test. Spans leave by OTLP when an e
 """
 
 import random
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -20,7 +21,9 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class _Unrecorded(NonRecordingSpan):
-    """A span that nobody will see: its trace context travels on, and costs a twentieth of a span."""
+    """A span that nobody will see, unless it fails: its trace context travels on, and costs a twentieth of a span."""
+
+    failed = ""
 
     def __init__(self, traceparent: str) -> None:
         _, trace_id, span_id, flags = traceparent.split("-")[:4]
@@ -58,14 +61,30 @@ class Telemetry:
 
     @contextmanager
     def span(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
-        """As `start`, ended with the block; an exception marks it failed."""
+        """As `start`, ended with the block; an exception marks it failed. One that fails is recorded, whatever was sampled."""
         span = self.start(name, traceparent, kind, **attributes)
         if isinstance(span, _Unrecorded):
-            yield span
+            began = time.time_ns()
+            try:
+                yield span
+            except Exception as error:
+                span.failed = span.failed or type(error).__name__
+                raise
+            finally:
+                if span.failed and self._recorded:
+                    self._record(name, span, kind, attributes, began)
             return
         # Not made the current span: parents travel as text here, and the context variable costs more than the span.
         with span:
             yield span
+
+    def _record(self, name: str, span: _Unrecorded, kind: SpanKind, attributes: Mapping[str, Any], began: int) -> None:
+        """What was not sampled and has failed, as part of its trace."""
+        context = _PROPAGATOR.extract({"traceparent": f"{span.traceparent[:-2]}01"})
+        named = {key.replace("_", ".", 1): value for key, value in attributes.items() if value is not None}
+        real = self._tracer.start_span(name, context=context, kind=kind, attributes=named, start_time=began)
+        fail(real, span.failed)
+        real.end()
 
     def flush(self) -> None:
         self._provider.force_flush()
@@ -96,6 +115,8 @@ def incoming(headers: Mapping[str, str]) -> str:
 
 def fail(span: Span, message: str) -> None:
     """Mark a span as failed."""
+    if isinstance(span, _Unrecorded):
+        span.failed = message[:200]
     span.set_status(StatusCode.ERROR, message[:200])
 
 

@@ -95,6 +95,7 @@ class Shop:
         values: dict[str, Any] = {
             "data_dir": folder, "database_url": database_url, "vault_key": VAULT_KEY, "egress_private_hosts": "127.0.0.1",
             "retry_base_seconds": 0.1, "sweep_seconds": 0.05, "lease_seconds": 5.0, "drain_seconds": 1.0, "public_url": "http://hub.test",
+            "trace_sample_ratio": 1.0,
         }  # fmt: skip
         self.hub = Hub(Settings(**{**values, **settings}), plugins or load_plugins())
         self.hub.ctx.store.upgrade()

@@ -18,6 +18,11 @@ def function(parsed: Mapping[str, Any], options: Options) -> Evaluate:
     return _Writer(TreeInterpreter(options), options.custom_functions or Functions()).written(parsed)
 
 
+def _is_false(value: Any) -> bool:
+    """JMESPath's: 0 is none of them."""
+    return value is None or value is False or value == "" or value == [] or value == {}
+
+
 class _Writer:
     def __init__(self, interpreter: TreeInterpreter, functions: Functions) -> None:
         self._interpreter, self._functions = interpreter, functions
@@ -57,6 +62,21 @@ class _Writer:
                 return None
 
         return field
+
+    def _comparator(self, node: Any) -> Evaluate:
+        left, right = self._children(node)
+        compare = TreeInterpreter.COMPARATOR_FUNC[node["value"]]
+        if node["value"] not in ("eq", "ne"):  # what is comparable is the library's to say
+            return lambda value: self._interpreter.visit(node, value)
+        return lambda value: compare(left(value), right(value))
+
+    def _and_expression(self, node: Mapping[str, Any]) -> Evaluate:
+        left, right = self._children(node)
+        return lambda value: found if _is_false(found := left(value)) else right(value)
+
+    def _or_expression(self, node: Mapping[str, Any]) -> Evaluate:
+        left, right = self._children(node)
+        return lambda value: right(value) if _is_false(found := left(value)) else found
 
     def _identity(self, node: Mapping[str, Any]) -> Evaluate:
         return lambda value: value

@@ -20,6 +20,7 @@ from hub.store.tables import connection, delivery, message
 OPEN = ("pending", "held", "claimed", "sending", "ambiguous", "dead")
 WAITING = ("pending", "ambiguous")
 IN_HAND = ("claimed", "sending")
+STATES = frozenset({*OPEN, "applied", "skipped", "discarded"})
 
 
 def _state(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:
@@ -408,8 +409,8 @@ class Deliveries(Repository):
         where = []
         for name, value in filters.items():
             if value is not None:
-                column = delivery.c[name]
-                where.append(column.in_(value) if isinstance(value, list | tuple) else column == value)
+                column, values = delivery.c[name], value if isinstance(value, list | tuple) else [value]
+                where.append(_state(delivery, values) if name == "state" and set(values) <= STATES else column.in_(values))
         columns = [column for column in delivery.c if column.name != "corrected"]
         return self._page(delivery, tenant_id, where, after, limit, columns)
 

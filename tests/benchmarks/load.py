@@ -48,7 +48,7 @@ class _Connection(asyncio.Protocol):
 async def _run(given: dict[str, Any]) -> list[tuple[int, float, float, int]]:
     url, loop = urlsplit(given["url"]), asyncio.get_running_loop()
     parts = [part.encode() for part in given["template"].split("@@N@@")]
-    head = f"POST {url.path}{'?' if url.query else ''}{url.query} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
+    head = f"POST {url.path} HTTP/1.1\r\nHost: {url.netloc}\r\nContent-Type: application/json\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in given["headers"].items())
     results: list[tuple[int, float, float, int]] = []
     number, end = given["first"], time.monotonic() + given.get("seconds", 1e9)

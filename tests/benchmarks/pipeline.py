@@ -65,13 +65,13 @@ def event(lines: int = 10) -> dict[str, Any]:
 
 def run(
     contender: Contender, first: int, requests: int, connections: int, batch: int = 1, rate: float = 0.0, lines: int = 10,
-    copies: int = 1, query: str = "",
+    copies: int = 1,
 ) -> Turn:  # fmt: skip
     """``requests`` of ``batch`` events each. ``rate``: requests a second, 0: as fast as they are answered. ``lines``: of a sale;
     ``copies``: how often each event comes to the target.
     """
     template = json.dumps(event(lines)) if batch == 1 else json.dumps({"events": [_numbered(item) for item in range(batch)]})
-    url = (contender.url if batch == 1 else f"{contender.url}/batch") + query
+    url = contender.url if batch == 1 else f"{contender.url}/batch"
     before, had = _used(contender), contender.arrived()
     seen = contender.load({
         "url": url, "headers": contender.headers, "template": template, "first": first, "count": requests,

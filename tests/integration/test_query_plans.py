@@ -80,6 +80,15 @@ def _work(shop: Shop, number: int) -> None:
     shop.announce()
     shop.announce()
     shop.settle()
+    assert shop.web is not None
+    (message, *_) = shop.web.call("GET", "/v1/messages?limit=1")[1]["items"]
+    for path in (
+        "/v1/messages?limit=50", f"/v1/messages?type={message['type']}", f"/v1/messages/{message['id']}", "/v1/dead-letters",
+        f"/v1/lineage?of={message['source_id']}", f"/v1/lineage?of={message['id']}", "/v1/deliveries", "/v1/quarantine", "/v1/audit",
+        "/v1/runs", "/v1/conflicts", "/v1/gaps",
+    ):  # fmt: skip
+        status, answer, _ = shop.web.call("GET", path)
+        assert status == 200, (path, answer)
 
 
 def test_no_statement_reads_what_was_before(
@@ -87,7 +96,7 @@ def test_no_statement_reads_what_was_before(
 ) -> None:
     shop = make_shop(database_url=postgres_url)
     shop.stock_item("SKU-1", 950)
-    shop.start()
+    shop.start().serve()
     _work(shop, 1)
     url = sa.make_url(postgres_url).set(drivername="postgresql").render_as_string(hide_password=False)
     fill.events(url, 0, EVENTS)
