@@ -324,16 +324,20 @@ def main() -> int:
 
 
 def _page(full: Full, options: Any) -> str:
+    """The page; what this run did not measure stays as it was."""
     lines = [
         "# Growth", "",
         "Written by `make bench-full`. Processor time of every process per event of the main job (as in [performance](performance.md)),",
         "each size beside a hub that has not grown, in turns of one run; medians. **The ratios are what counts.**", "",
-        f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, {options.rounds} turns of {options.count} events each.", "",
     ]  # fmt: skip
+    before = PAGE.read_text().split("\n## ")[1:] if PAGE.exists() else []
+    sections = {text.partition("\n")[0]: f"## {text.strip()}" for text in before if not text.startswith("Reading")}
+    when = f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, {options.rounds} turns of {options.count} events:"
     for title, head, rows in full.tables:
-        lines += [f"## {title}", "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-        lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
-    return "\n".join([*lines, Path(__file__).with_name("growth-reading.md").read_text().strip(), ""])
+        table = [f"## {title}", "", when, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+        sections[title] = "\n".join([*table, *(f"| {' | '.join(row)} |" for row in rows)])
+    reading = Path(__file__).with_name("growth-reading.md").read_text().strip()
+    return "\n\n".join(["\n".join(lines).strip(), *sections.values(), reading, ""]).rstrip() + "\n"
 
 
 if __name__ == "__main__":
