@@ -29,6 +29,15 @@ def read_now(ctx: Context, client: Client, connection_id: str, object_: str) -> 
     raise NotFoundError("stream", f"{connection_id}/{object_}")
 
 
+def set_cursor(ctx: Context, client: Client, connection_id: str, object_: str, body: Any) -> dict[str, Any]:
+    """Let a stream go on where something else has come to."""
+    for stream in Poller(ctx).streams(client.tenant_id):
+        if (stream.connection_id, stream.object) == (connection_id, object_):
+            runs.set_cursor(ctx, client.tenant_id, connection_id, object_, body["cursor"], f"key/{client.name}", reason(body))
+            return _stream(ctx, stream)
+    raise NotFoundError("stream", f"{connection_id}/{object_}")
+
+
 def list_subscriptions(ctx: Context, client: Client) -> dict[str, Any]:
     """What systems were asked to send."""
     with ctx.store.read() as uow:

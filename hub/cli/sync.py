@@ -41,6 +41,26 @@ def now(connection: str, object_name: str, url: str, key: str, as_json: bool) ->
     show(result, as_json, lambda item: f"{item['connection_id']} {item['object']} is due")
 
 
+@sync.command(
+    "cursor", epilog="Example: hub sync cursor pos order since=2026-11-21T15:00:00Z --reason 'the old one has read so far'"
+)
+@click.argument("connection")
+@click.argument("object_name", metavar="OBJECT")
+@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE…")
+@click.option("--reason", default="", help="Kept in the audit record.")
+@api_options
+def cursor(
+    connection: str, object_name: str, values: tuple[str, ...], reason: str, url: str, key: str, as_json: bool
+) -> None:  # fmt: skip
+    """Let a stream go on where another integration has come to: what was before is not read again."""
+    pairs = dict(value.partition("=")[::2] for value in values)
+    if not all(pairs.values()):
+        raise click.UsageError("give the cursor as NAME=VALUE, for example since=2026-11-21T15:00:00Z")
+    body = {"cursor": pairs, "reason": reason}
+    result = Api(url, key).call("PUT", f"/v1/streams/{connection}/{object_name}/cursor", body)
+    show(result, as_json, lambda item: f"{item['connection_id']} {item['object']} goes on from {', '.join(values)}")
+
+
 @sync.command("subscriptions", epilog="Example: hub sync subscriptions")
 @api_options
 def subscriptions(url: str, key: str, as_json: bool) -> None:

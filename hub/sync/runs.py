@@ -141,5 +141,31 @@ def hasten(ctx: Context, tenant_id: str, connection_id: str, name: str) -> None:
         })  # fmt: skip
 
 
+def set_cursor(
+    ctx: Context, tenant_id: str, connection_id: str, name: str, value: dict[str, Any], actor: str, reason: str
+) -> None:  # fmt: skip
+    """Let a stream go on from ``value`` (`{"since": …}`, or the connector's own): what another integration has read is not
+    read again. The next read is of what is new: in the live lane, and due at once.
+    """
+    now = ctx.clock()
+    with ctx.store.begin() as uow:
+        before = uow.cursors.get(tenant_id, connection_id, name)
+        run = {
+            "state": "complete",
+            "started_at": now.isoformat(),
+            "pages": 0,
+            "read": 0,
+            "new": 0,
+            "error": "",
+            "backfill": False,
+        }
+        uow.cursors.put({
+            "tenant_id": tenant_id, "connection_id": connection_id, "object": name, "value": value, "updated_at": now,
+            "next_run_at": now, "run": run,
+        })  # fmt: skip
+        audit.record(uow, tenant_id, now, actor, "cursor.set", f"stream/{connection_id}/{name}", cursor=value,
+                     before=before["value"] if before else None, reason=reason)  # fmt: skip
+
+
 def _wrong(field: str, message: str) -> HubError:
     return HubError("invalid_request", errors=[{"code": "invalid_field", "field": field, "message": message}])

@@ -204,7 +204,12 @@ class World:
             path.replace("{id}", identity)
             .replace(
                 "{connection_id}",
-                {"connections.list_fields": "erp", "sync.read_now": "pos", "integrations.preview": "pos"}.get(short, "stock"),
+                {
+                    "connections.list_fields": "erp",
+                    "sync.read_now": "pos",
+                    "sync.set_cursor": "pos",
+                    "integrations.preview": "pos",
+                }.get(short, "stock"),
             )
             .replace("{entity}", "product")
             .replace("{object}", "inventory_change")

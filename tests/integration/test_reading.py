@@ -62,6 +62,23 @@ def test_five_thousand_rows_of_one_instant_come_once_each(way: str) -> None:
     assert world.system.requests > 50
 
 
+def test_a_stream_goes_on_where_another_integration_has_come_to() -> None:
+    world = World(READING)
+    for number in range(5):
+        world.system.put(f"OLD{number}", START - timedelta(days=1))
+    cursor = {"since": world.system.stamp(START)}
+    world.live(lambda hub: runs.set_cursor(hub.ctx, TENANT, "a", "row", cursor, "anna", "moved from the old one"))
+    world.system.put("NEW", START + timedelta(minutes=1))
+    later(world, minutes=2)
+    world.live(drain)
+
+    (raw,) = world.rows("raw_input")
+    assert b'"NEW"' in raw["body"], "what the old one has read is not read again"
+    assert raw["lane"] == "live", "and what is new is no history"
+    (told,) = [row for row in world.rows("audit") if row["action"] == "cursor.set"]
+    assert '"before": null' in str(told["detail"]) or told["detail"]["before"] is None
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_changes_deletions_late_commits_and_crashes_lose_and_repeat_nothing(way: str) -> None:
     """A day of a hundred polls, each of which may die at any effect."""
