@@ -89,7 +89,7 @@ class Settings:
                 "HUB_DEDUPE_DAYS", f"{self.dedupe_days} is less than HUB_RETRY_HORIZON_DAYS ({self.retry_horizon_days}); "
                 "a replay could be applied twice",
             )  # fmt: skip
-        if 0 < self.retention_days < self.dedupe_days:
+        if self.retention_days != 0 and self.retention_days < self.dedupe_days:
             raise MisconfiguredError(
                 "HUB_RETENTION_DAYS", f"{self.retention_days} is less than HUB_DEDUPE_DAYS ({self.dedupe_days}): what is told "
                 "again would not be known any more; 0 keeps everything",

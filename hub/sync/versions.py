@@ -63,7 +63,7 @@ def compare(ctx: Context, tenant_id: str, connection_id: str, limit: int) -> dic
         if other is None:
             raise HubError("wrong_state", f"{name} is here in one version only; `hub plugin install {name} --canary TENANT` "
                            "puts another one beside it, for some tenants")  # fmt: skip
-        rows = uow.deliveries.page(tenant_id, None, limit, connection_id=connection_id)
+        rows = uow.deliveries.page(tenant_id, None, limit, connection_id=connection_id)[:limit]
         rows = [{**row, "corrected": None} for row in rows]  # as it is mapped: a person's correction is no version's work
         messages = uow.messages.many(tenant_id, [row["message_id"] for row in rows])
         claims = claims_of(ctx, uow, session, rows, messages, ctx.routes.in_force(uow, tenant_id), ctx.clock())

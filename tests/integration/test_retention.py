@@ -113,6 +113,7 @@ def test_without_a_retention_nothing_is_forgotten(tmp_path: Path) -> None:
 
 
 def test_what_is_told_again_must_be_known_for_as_long_as_it_may_be_told() -> None:
-    with pytest.raises(MisconfiguredError, match="HUB_RETENTION_DAYS"):
-        Settings(retention_days=29)
+    for days in (29, -1):
+        with pytest.raises(MisconfiguredError, match="HUB_RETENTION_DAYS"):
+            Settings(retention_days=days)
     assert Settings(retention_days=30).retention_days == 30
