@@ -4,6 +4,7 @@ No global provider: two hubs can live in one test. Spans leave by OTLP when an e
 """
 
 import random
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -65,12 +66,14 @@ class Telemetry:
         span = self.start(name, traceparent, kind, **attributes)
         if isinstance(span, _Unrecorded):
             began = time.time_ns()
+            well = False
             try:
                 yield span
-            except Exception as error:
-                span.failed = span.failed or type(error).__name__
-                raise
+                well = True
             finally:
+                error = None if well else sys.exc_info()[1]
+                if isinstance(error, Exception):
+                    span.failed = span.failed or type(error).__name__
                 if span.failed and self._recorded:
                     self._record(name, span, kind, attributes, began)
             return
