@@ -5,7 +5,7 @@ its target's state, which nobody knows without asking. Where fields have owners 
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from hub.errors import HubError
 from hub.flow.claim import digest_of, effective
 from hub.flow.context import Context
 from hub.flow.names import Said, names
@@ -42,6 +43,10 @@ class Intended:
     problem: str = ""
 
 
+_Place = tuple[str, str]  # connection, flow
+_Writes = Mapping[_Place, Intended]
+
+
 @dataclass(frozen=True)
 class Window:
     """Which messages: the newest ``limit`` since ``since`` (and before ``until``)."""
@@ -69,15 +74,11 @@ def forecast(
     for row in uow.messages.window(tenant_id, window.limit, window.since, window.until):
         examined += 1
         old, new = intended(ctx, uow, row, now, plain), intended(ctx, uow, row, then, plain)
-        for key in dict.fromkeys([*old, *new]):
-            if key not in new and key[0] in instead.values():
-                continue  # its place is taken
-            before = _before(old, key, instead) if key in new else old[key]
-            change, fields = _change(before, new.get(key))
+        for key, before, mine in _pairs(old, new, instead):
+            change, fields = _change(before, mine)
             counts[change] += 1
             if change == "same" or len(writes) >= MOST_LISTED:
                 continue
-            mine = new.get(key)
             writes.append({
                 "message_id": row["id"], "type": row["type"], "subject": row["subject"], "connection_id": key[0],
                 "flow": key[1], "change": change, "fields": fields, "problem": mine.problem if mine else "",
@@ -90,21 +91,36 @@ def forecast(
 def _plain(
     ctx: Context, uow: UnitOfWork, tenant_id: str, now: Sequence[InForce], then: Sequence[InForce], instead: Mapping[str, str]
 ) -> dict[str, bool]:
-    """Connections that are compared with another one, and whether by another connector."""
+    """Connections that are compared with another one, and whether by another connector. HubError: nobody writes there."""
     found: dict[str, bool] = {}
     for new, old in instead.items():
+        for name, routes in ((new, then), (old, now)):
+            if name not in {connection for connection, _ in _places(routes)} or list(instead.values()).count(old) > 1:
+                wrong = f"{new}:{old}: {name} is no target {'of this file' if routes is then else 'in force'}, or named twice"
+                raise HubError("invalid_request", errors=[{"code": "invalid_field", "field": "/instead", "message": wrong}])
         other = _connector(ctx, uow, then, tenant_id, new) != _connector(ctx, uow, now, tenant_id, old)
         found |= {new: other, old: other}
     return found
 
 
-def _before(old: Mapping[tuple[str, str], Intended], key: tuple[str, str], instead: Mapping[str, str]) -> Intended | None:
-    """What is given now to whoever takes this place; of a second target: by the same flow, else by the one that leads there."""
-    if key[0] not in instead:
-        return old.get(key)
-    connection = instead[key[0]]
-    there = [mine for (name, _), mine in old.items() if name == connection]
-    return old.get((connection, key[1])) or (there[0] if len(there) == 1 else None)
+def _pairs(old: _Writes, new: _Writes, instead: Mapping[str, str]) -> Iterator[tuple[_Place, Intended | None, Intended | None]]:
+    """(place, what is given there now, what would be). A second target is compared with the one whose place it takes: by the
+    same flow, else by the only one that leads there. What that one is given and it would not be is removed.
+    """
+    matched: set[_Place] = set()
+    for key, mine in new.items():
+        place = key
+        if key[0] in instead:
+            place, there = (instead[key[0]], key[1]), [other for other in old if other[0] == instead[key[0]]]
+            place = there[0] if place not in old and len(there) == 1 else place
+            matched.add(place)
+        yield key, old.get(place), mine
+    replaced = {name: other for other, name in instead.items()}
+    for key, before in old.items():
+        if key[0] in replaced and key not in matched:
+            yield (replaced[key[0]], key[1]), before, None
+        elif key[0] not in replaced and key not in new:
+            yield key, before, None
 
 
 def _change(old: Intended | None, new: Intended | None) -> tuple[str, list[dict[str, Any]]]:

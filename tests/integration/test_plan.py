@@ -130,6 +130,23 @@ def test_a_second_target_is_compared_with_the_one_whose_place_it_takes(shop: Sho
     (write,) = found["writes"]
     assert (write["connection_id"], write["fields"][0]["field"]) == ("newerp", "/extensions/target/comment")
 
+    narrower = other.replace(
+        "      - connection: newerp\n", "      - connection: newerp\n        where: \"lines[0].taxes[0].rate == '9'\"\n"
+    )
+    erp = text_of(shop).partition("  erp:\n")[2].partition("  stock:\n")[0]
+    beside = narrower.replace("  stock:\n", f"  erp:\n{erp}  stock:\n", 1)
+    beside = beside.replace("      - connection: newerp\n", "      - connection: erp\n      - connection: newerp\n", 1)
+    for text in (narrower, beside):  # instead of the old one, or beside it
+        file.write_text(text)
+        hub(shop, "shadow", "start", str(file))
+        found = hub(shop, "shadow", "report", "stores", *since, "--instead", "newerp:erp", code=1)["report"]["forecast"]
+        removed = [write for write in found["writes"] if write["change"] == "removed"]
+        assert [write["connection_id"] for write in removed] == ["newerp"], "what the second target would lack is no equality"
+    for wrong in ("newrp:erp", "newerp:epr"):
+        url = f"/v1/integrations/stores/shadow?instead={wrong}"
+        status, answer, _ = web(shop).call("GET", url)
+        assert (status, answer["errors"][0]["field"]) == (400, "/instead"), answer
+
 
 def test_a_plan_tells_flows_that_come_and_go_and_maps_that_fail(shop: Shop, tmp_path: Path) -> None:
     sell(shop, "9")
