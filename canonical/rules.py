@@ -40,21 +40,25 @@ def nothing_to_say(document: Document) -> bool:
 
     Most documents are in order and name no GTIN: one quick walk instead of two slow ones.
     """
-    first = ""
+    first, places = "", 0
     left: list[Any] = [document]
-    while left:
-        value = left.pop()
+    for value in left:  # it grows
         if type(value) is list:
-            left += [item for item in value if type(item) in (dict, list)]
+            left += [item for item in value if type(item) is dict or type(item) is list]
         elif len(value) == 2 and "amount" in value and "currency" in value:
             currency, text = value["currency"], value["amount"]
-            first = first or currency
-            if currency != first or "E" in text or "e" in text or len(text.partition(".")[2]) > scale(currency):
+            if currency != first:
+                if first:
+                    return False
+                first, places = currency, scale(currency)
+            if len(text.partition(".")[2]) > places or "E" in text or "e" in text:
                 return False
-        elif _KEYS.keys() & value.keys():
-            return False
         else:
-            left += [item for key, item in value.items() if type(item) in (dict, list) and key != "extensions"]
+            if not _KEYS.keys().isdisjoint(value):
+                return False
+            left += [
+                item for key, item in value.items() if (type(item) is dict or type(item) is list) and key != "extensions"
+            ]
     return True
 
 
@@ -93,36 +97,34 @@ def not_negative(document: Document, *names: str, pointer: str = "") -> Iterator
 def line_rules(lines: Sequence[Document], pointer: str) -> Iterator[Violation]:
     """Each line adds up on its own."""
     for index, line in enumerate(lines):
-        here = f"{pointer}/{index}"
-        currency = line["gross"]["currency"]
-        half = Decimal("0.5").scaleb(-scale(currency))
-        exact = Decimal(line["quantity"]) * amount(line["unit_price"])
-        if abs(exact - amount(line["gross"])) > half:
-            yield Violation("line_gross_mismatch", f"{here}/gross", f"quantity x unit price is {exact.normalize():f}")
-        taxes = line.get("taxes", ())
-        added = total(tax["amount"] for tax in taxes if not tax.get("included"))
-        expected = amount(line["gross"]) - amount(line.get("discount")) + added
-        if expected != amount(line["total"]):
-            yield Violation("line_total_mismatch", f"{here}/total", f"gross - discount + added tax is {expected:f}")
-        for name in ("unit_price", "gross", "discount", "total"):
-            if amount(line.get(name)) < 0:
-                yield Violation("negative_amount", f"{here}/{name}", "must not be negative; use a return instead")
+        gross, price = amount(line["gross"]), amount(line["unit_price"])
+        discount, due = amount(line.get("discount")), amount(line["total"])
+        exact = Decimal(line["quantity"]) * price
+        if exact != gross and abs(exact - gross) > Decimal("0.5").scaleb(-scale(line["gross"]["currency"])):
+            said = f"quantity x unit price is {exact.normalize():f}"
+            yield Violation("line_gross_mismatch", f"{pointer}/{index}/gross", said)
+        expected = gross - discount
+        for tax in line.get("taxes", ()):
+            if not tax.get("included"):
+                expected += amount(tax["amount"])
+        if expected != due:
+            yield Violation("line_total_mismatch", f"{pointer}/{index}/total", f"gross - discount + added tax is {expected:f}")
+        for name, value in (("unit_price", price), ("gross", gross), ("discount", discount), ("total", due)):
+            if value < 0:
+                said = "must not be negative; use a return instead"
+                yield Violation("negative_amount", f"{pointer}/{index}/{name}", said)
 
 
 def _sums(document: Document, sold: Sequence[Document], returned: Sequence[Document] = ()) -> Iterator[Violation]:
     """Document totals against its lines; ``returned`` lines count negative."""
-
-    def signed(pick: Any) -> Decimal:
-        return sum((pick(line) for line in sold), Decimal(0)) - sum((pick(line) for line in returned), Decimal(0))
-
-    tax = signed(lambda line: total(tax["amount"] for tax in line.get("taxes", ())))
+    tax, discount, due = _added(sold)
+    if returned:
+        tax, discount, due = (all_ - back for all_, back in zip((tax, discount, due), _added(returned), strict=True))
     if tax != amount(document["tax"]):
         yield Violation("tax_mismatch", "/tax", f"the lines' taxes sum to {tax:f}")
-    discount = signed(lambda line: amount(line.get("discount")))
     if "discount" in document and discount != amount(document["discount"]):
         yield Violation("discount_mismatch", "/discount", f"the lines' discounts sum to {discount:f}")
     yield from _breakdown(document, [(line, 1) for line in sold] + [(line, -1) for line in returned])
-    due = signed(lambda line: amount(line["total"]))
     due += total(document.get(name) for name in ("tip", "service_charge", "rounding", "shipping"))
     if due != amount(document["total"]):
         yield Violation("total_mismatch", "/total", f"lines + tip + service charge + shipping + rounding is {due:f}")
@@ -131,6 +133,18 @@ def _sums(document: Document, sold: Sequence[Document], returned: Sequence[Docum
     paid = total(tender["amount"] for tender in document["tenders"]) - amount(document.get("change"))
     if paid != amount(document["total"]):
         yield Violation("tenders_mismatch", "/tenders", f"tenders - change is {paid:f}")
+
+
+def _added(lines: Sequence[Document]) -> tuple[Decimal, Decimal, Decimal]:
+    """Tax, discount and total of lines together."""
+    tax = discount = due = Decimal(0)
+    for line in lines:
+        due += Decimal(line["total"]["amount"])
+        if line.get("discount"):
+            discount += Decimal(line["discount"]["amount"])
+        for item in line.get("taxes", ()):
+            tax += Decimal(item["amount"]["amount"])
+    return tax, discount, due
 
 
 def _breakdown(document: Document, lines: Iterable[tuple[Document, int]]) -> Iterator[Violation]:

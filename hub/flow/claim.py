@@ -198,11 +198,12 @@ class Guard:
     def __init__(self, ctx: Context, claims: Sequence[Claim], trial: bool) -> None:
         self._ctx, self._claims = ctx, claims
         self._budget = Budget(ctx, claims[0].session, trial)
-        self._renewed = ctx.clock()
+        self._renewed = min(claim.at for claim in claims)
+        self._intended = all(claim.row["state"] == "sending" for claim in claims)
 
     async def before_request(self, request: Request) -> None:
         """Waiting for a slot must not cost the lease."""
-        if (self._ctx.clock() - self._renewed).total_seconds() > self._ctx.settings.lease_seconds / 3:
+        if not self._fresh():
             await self._held(_renew)
         await self._budget.reserve()
 
@@ -210,7 +211,10 @@ class Guard:
         await self._budget.depart()
 
     async def before_effect(self, request: Request) -> None:
-        await self._held(_intend)
+        """The claim was the first effect's intent, if it was made to be and is young; each further one is an intent of its own."""
+        if not (self._intended and self._fresh()):
+            await self._held(_intend)
+        self._intended = False
         await self._budget.depart()
         self._check_lease()
 
@@ -224,6 +228,9 @@ class Guard:
         await self._ctx.commit_each(hold, _Hold(self._claims, at, until), session.tenant_id, session.connection_id)
         self._renewed = at
         self._check_lease()
+
+    def _fresh(self) -> bool:
+        return (self._ctx.clock() - self._renewed).total_seconds() <= self._ctx.settings.lease_seconds / 3
 
     def _check_lease(self) -> None:
         """Looked at again after the commit: a worker that was stopped in between must not send."""

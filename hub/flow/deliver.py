@@ -213,8 +213,9 @@ class _Desk:
                 return [], set()
             routes = ctx.routes.in_force(uow, self._tenant_id)
         # Undone by a crash of the database, a claim does not get past its intent; a committed intent has made it durable.
-        with ctx.store.begin(durable=False) as uow:
-            rows, busy = self._take(uow, session, items, now)
+        intended = _sends_at_once(session)
+        with ctx.store.begin(durable=intended) as uow:
+            rows, busy = self._take(uow, session, items, now, intended)
         if not rows:
             return [], busy
         with ctx.store.read() as uow:
@@ -231,7 +232,7 @@ class _Desk:
         return _groups(claims), busy
 
     def _take(
-        self, uow: UnitOfWork, session: Session, items: Sequence[_Waiting], now: datetime
+        self, uow: UnitOfWork, session: Session, items: Sequence[_Waiting], now: datetime, intended: bool
     ) -> tuple[list[Row], set[str]]:  # fmt: skip
         """The rows that are ours, of as many as there are places; who finds none is busy."""
         ctx = self._ctx
@@ -249,19 +250,22 @@ class _Desk:
         if not rate_limit.troubled(budget, session.limits, now.timestamp()):
             calm(ctx, session)
         until = now + timedelta(seconds=ctx.settings.lease_seconds)
-        rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until) if chosen else []
+        rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until, intended) if chosen else []
         return rows, {item.id for item in items} - set(chosen)
 
     def _overtaken(self, uow: UnitOfWork, rows: Sequence[Row]) -> dict[str, tuple[str, str]]:
-        """By id, code and cause of those that must not be written any more; what may have been sent already is seen through."""
-        first = [row for row in rows if not row["probe"]]
-        newest = uow.deliveries.newest_applied([row for row in first if type_named(row["type"]).supersedes])
+        """By id, code and cause of those that must not be written any more.
+
+        While one is open no later one begins: what a newer state overtook had been overtaken when it was first claimed, and was
+        never sent, whatever a crash has made of that. Else what may have been sent already is seen through.
+        """
+        newest = uow.deliveries.newest_applied([row for row in rows if type_named(row["type"]).supersedes])
         found = {}
-        for row in first:
+        for row in rows:
             if at := newest.get(row["id"]):  # a state that arrives after a newer one of its entity was applied is never applied
                 cause = f"the target has the state of {at.isoformat()}, this one is of {row['event_at'].isoformat()}"
                 found[row["id"]] = ("superseded", cause)
-            elif fields := taken_over(self._ctx, uow, row):
+            elif not row["probe"] and (fields := taken_over(self._ctx, uow, row)):
                 cause = f"{self._connection_id} owns {', '.join(fields)} by now; what still counts for it is sent anew"
                 found[row["id"]] = ("ownership_changed", cause)
         return found
@@ -350,12 +354,22 @@ def _groups(claims: list[Claim]) -> list[list[Claim]]:
     return groups
 
 
-def _unrecorded(row: Row, now: datetime) -> Row:
-    """The try of a claim whose worker died before anything left."""
+def _sends_at_once(session: Session) -> bool:
+    """Whether a claim of this connection is its intent, too: nothing has to be waited for before the bytes leave.
+
+    After a crash all that was claimed counts as sent, and is probed. Where nothing can be probed, a person would have to
+    decide about what never left: there the intent is recorded when it is about to.
+    """
+    probed = all(item["idempotency"] != "none" for item in session.manifest.writes.values())
+    return probed and not rate_limit.counted(session.limits)
+
+
+def _unrecorded(row: Row, sent: bool, traceparent: str, now: datetime) -> Row:
+    """The try of a claim whose worker died before it could be recorded."""
     return {
         "tenant_id": row["tenant_id"], "id": new_id(), "delivery_id": row["id"], "number": row["attempts"] + 1,
         "kind": "probe" if row["probe"] else "write", "worker": row["lease_owner"], "started_at": now, "steps": [],
-        "effects": 0, "external_id": None, "traceparent": "", "revision": row["revision"], "document": "",
+        "effects": int(sent), "external_id": None, "traceparent": traceparent, "revision": row["revision"], "document": "",
     }  # fmt: skip
 
 
@@ -381,7 +395,10 @@ def recover(ctx: Context, others_are_dead: bool = False) -> int:
                     decided = {"state": "ambiguous", "cause_code": "worker_lost", "probe": True}
             cause = "the worker died while sending" if sent else "the worker died before sending"
             ended = {"ended_at": now, "outcome": decided["state"], "code": "worker_lost", "detail": cause}
-            unfinished = uow.attempts.unfinished(row["tenant_id"], row["id"]) or [_unrecorded(row, now)]
+            unfinished = uow.attempts.unfinished(row["tenant_id"], row["id"])
+            if not unfinished:
+                message = uow.messages.get(row["tenant_id"], row["message_id"])
+                unfinished = [_unrecorded(row, sent, message["traceparent"] if message else "", now)]
             uow.attempts.end([{**attempt, **ended} for attempt in unfinished])
             if decided["state"] == "dead":
                 audit.record(uow, row["tenant_id"], now, "recover", "delivery.dead", f"delivery/{row['id']}",

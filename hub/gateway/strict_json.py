@@ -44,19 +44,11 @@ def _plainly_fine(body: bytes, max_depth: int) -> Any:
     except orjson.JSONDecodeError:
         return _UNSURE
     # Written again, each pair that was kept has its colon, and strings have theirs: a key that came twice lacks one.
-    if body.count(b":") != orjson.dumps(value).count(b":"):
+    again = orjson.dumps(value, option=orjson.OPT_INDENT_2)
+    if body.count(b":") != again.count(b":"):
         return _UNSURE
-    level = [value]
-    for _ in range(max_depth):
-        level = [
-            item
-            for outer in level
-            for item in (outer.values() if type(outer) is dict else outer if type(outer) is list else ())
-            if type(item) in (dict, list)
-        ]
-        if not level:
-            return value
-    return _UNSURE
+    # No line of it is indented that far (a line break in a string is written as \\n): nothing is nested deeper.
+    return _UNSURE if b"\n" + b"  " * max_depth in again else value
 
 
 class _DuplicateKeyError(Exception):

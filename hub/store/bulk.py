@@ -1,7 +1,8 @@
 """Many rows by one statement with one parameter: the rows as JSON, read by json_to_recordset (PostgreSQL) or json_each.
 
 A statement is built and compiled once, whatever the number of rows; one by one costs five to twenty times as much. Bytes are
-given as the UTF-8 text that they must be.
+given beside the JSON on PostgreSQL (a document as text in JSON is written and read three times over); SQLite gets them as the
+UTF-8 text that they must be.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.elements import Grouping
 
 from hub.store.rows import Prepared, Row, plain
 
@@ -35,7 +37,7 @@ class Bulk:
     def __init__(self, columns: Sequence[sa.Column[Any]], build: Any) -> None:
         self._columns, self._build = columns, build
         self._names = [str(column.name) for column in columns]  # not their subclass of str: JSON encoders refuse it
-        self._texts = [
+        self._bytes = [
             name for name, column in zip(self._names, columns, strict=True) if isinstance(column.type, sa.LargeBinary)
         ]
         self._made: dict[str, tuple[Any, list[tuple[str, Any]]]] = {}
@@ -46,17 +48,23 @@ class Bulk:
         if made is None:
             made = self._made[connection.dialect.name] = self._make(connection.dialect)
         statement, stored_as = made
-        names, texts = self._names, self._texts
-        picked = [{name: row[name] for name in names} for row in rows]
+        picked = [{name: row[name] for name in self._names} for row in rows]
         for name, processor in stored_as:
             for row in picked:
                 row[name] = processor(row[name])
-        for name in texts:
+        if isinstance(statement, Prepared):
+            beside: dict[str, Any] = {}
+            for name in self._bytes:
+                beside[_beside(name)] = [row[name] for row in picked]
+                for place, row in enumerate(picked, 1):
+                    row[name] = place
+            return statement.run(
+                connection, {GIVEN: orjson.dumps(picked).decode(), "how_many": len(rows), **beside, **parameters}
+            )
+        for name in self._bytes:
             for row in picked:
                 row[name] = None if row[name] is None else row[name].decode()
         values = {GIVEN: orjson.dumps(picked).decode(), "how_many": len(rows), **parameters}
-        if isinstance(statement, Prepared):
-            return statement.run(connection, values)
         found = connection.execute(statement, values)
         return plain(found) if found.returns_rows else []
 
@@ -64,10 +72,13 @@ class Bulk:
         """(statement, how SQLite stores a column: its driver sees text only; PostgreSQL reads JSON by the columns' types)."""
         text = sa.bindparam(GIVEN, type_=sa.Text())
         if dialect.name == "postgresql":
-            columns = [sa.column(c.name, sa.Text() if c.name in self._texts else c.type) for c in self._columns]
+            columns = [sa.column(c.name, sa.Integer() if c.name in self._bytes else c.type) for c in self._columns]
             rows = sa.func.json_to_recordset(sa.cast(text, sa.JSON)).table_valued(*columns)
             rows = rows.render_derived(name="rows", with_types=True)
-            shown = (sa.func.convert_to(c, "UTF8").label(c.name) if c.name in self._texts else c for c in rows.c)
+            beside = {
+                name: Grouping(sa.bindparam(_beside(name), type_=postgresql.ARRAY(sa.LargeBinary))) for name in self._bytes
+            }
+            shown = (beside[c.name][c].label(c.name) if c.name in beside else c for c in rows.c)
             # The limit tells the planner that they are few: it looks them up by an index, whatever it knows of the table.
             few = sa.select(*shown).limit(sa.bindparam("how_many"))
             return Prepared(self._build(few.subquery(GIVEN), postgresql.insert), dialect), []
@@ -75,14 +86,19 @@ class Bulk:
         # Labelled with the column's type, so that what is read back is what the table would give.
         fields = (
             sa.type_coerce(
-                sa.cast(found, sa.LargeBinary) if column.name in self._texts else found, column.type
+                sa.cast(found, sa.LargeBinary) if column.name in self._bytes else found, column.type
             ).label(column.name)
             for column in self._columns
             for found in [sa.func.json_extract(each.c.value, f"$.{column.name}")]
         )  # fmt: skip
         processors = (
             (str(c.name), c.type.dialect_impl(dialect).bind_processor(dialect))
-            for c in self._columns if c.name not in self._texts
+            for c in self._columns if c.name not in self._bytes
         )  # fmt: skip
         few = sa.select(*fields).limit(sa.bindparam("how_many"))
         return self._build(few.subquery(GIVEN), sqlite.insert), [item for item in processors if item[1] is not None]
+
+
+def _beside(name: str) -> str:
+    """The parameter that holds the bytes of a column; the rows give their places in it."""
+    return f"{GIVEN}_{name}"

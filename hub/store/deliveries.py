@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
-from hub.store.rows import Repository, Row
+from hub.store.rows import Fixed, Repository, Row
 from hub.store.rows import given as given_value
 from hub.store.tables import connection, delivery, message
 
@@ -45,19 +45,13 @@ def _columns(table: sa.Table, *names: str) -> list[Any]:
 def _unblocked() -> sa.ColumnElement[bool]:
     """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
     other = delivery.alias("other")
-    same = (
-        other.c.tenant_id == delivery.c.tenant_id,
-        other.c.connection_id == delivery.c.connection_id,
-        other.c.subject == delivery.c.subject,
-        _state(other, OPEN),
-    )
+    begun = _state(other, IN_HAND)
     # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
-    waits = sa.or_(delivery.c.state != "ambiguous", _state(other, IN_HAND))
-    # One by one by the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
-    before = sa.select(sa.literal(1)).where(*same, other.c.id < delivery.c.id, waits).limit(1)
-    after = sa.select(sa.literal(1)).where(*same, other.c.id > delivery.c.id, _state(other, (*IN_HAND, "ambiguous"))).limit(1)
-    first_before, first_after = before.correlate(delivery).scalar_subquery(), after.correlate(delivery).scalar_subquery()
-    return sa.and_(first_before.is_(None), first_after.is_(None))
+    before = sa.and_(other.c.id < delivery.c.id, sa.or_(delivery.c.state != "ambiguous", begun))
+    after = sa.and_(other.c.id > delivery.c.id, sa.or_(begun, _state(other, ("ambiguous",))))
+    # By the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
+    found = sa.select(sa.literal(1)).where(*_same_entity(other, delivery), _state(other, OPEN), sa.or_(before, after)).limit(1)
+    return found.correlate(delivery).scalar_subquery().is_(None)
 
 
 def _paused() -> sa.ColumnElement[bool]:
@@ -109,7 +103,7 @@ def _take(given: Any, _: Any) -> Any:
     )
     until = sa.bindparam("until", type_=delivery.c.lease_until.type)
     now = sa.bindparam("now", type_=delivery.c.available_at.type)
-    claimed = {"state": "claimed", "lease_owner": sa.bindparam("owner"), "lease_until": until, "fence": delivery.c.fence + 1,
+    claimed = {"state": sa.bindparam("as_state"), "lease_owner": sa.bindparam("owner"), "lease_until": until, "fence": delivery.c.fence + 1,
                "published_at": sa.func.coalesce(delivery.c.published_at, now)}  # fmt: skip
     statement = sa.update(delivery).where(*_given_one(locked), _state(delivery, WAITING))
     return statement.values(claimed).returning(delivery)
@@ -183,16 +177,16 @@ _BULK_DUE = sa.select(sa.literal("due"), sa.func.count().label("count")).select_
     .limit(1)
     .subquery()
 )
-_UNDER_WAY = sa.union_all(
+_UNDER_WAY = Fixed(sa.union_all(
     sa.select(delivery.c.lane, sa.func.count().label("count"))
     .where(*_OF_CONNECTION, _state(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None))
     .group_by(delivery.c.lane),
     _BULK_DUE,
-)
-_IN_HAND_NOW = sa.select(delivery.c.lane, sa.func.count().label("count")).where(
+))  # fmt: skip
+_IN_HAND_NOW = Fixed(sa.select(delivery.c.lane, sa.func.count().label("count")).where(
     *_OF_CONNECTION, _state(delivery, IN_HAND), _state(delivery, OPEN),
     delivery.c.lease_until > given_value(delivery.c.lease_until, "now"),
-).group_by(delivery.c.lane)  # fmt: skip
+).group_by(delivery.c.lane))  # fmt: skip
 
 
 def _take_due() -> Any:
@@ -210,7 +204,7 @@ def _take_due() -> Any:
     )
     this_tenant = delivery.c.tenant_id == given_value(delivery.c.tenant_id)
     free = _unblocked()
-    goes_or_waits = sa.or_(free, delivery.c.state == "pending")  # an ambiguous one waits for what is in hand, and for no mark
+    goes_or_waits = sa.or_(delivery.c.state == "pending", free)  # an ambiguous one waits for what is in hand, and for no mark
     unchanged = (this_tenant, _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
     looked_at = (
         sa.select(delivery.c.id, free.label("free"))
@@ -228,7 +222,7 @@ def _take_due() -> Any:
     )  # fmt: skip
 
 
-_TAKE_DUE = _take_due()
+_TAKE_DUE = Fixed(_take_due())
 
 
 class Deliveries(Repository):
@@ -302,10 +296,16 @@ class Deliveries(Repository):
         where = (_state(delivery, WAITING), delivery.c.published_at < before)
         return self._update(delivery, where, {"published_at": None})
 
-    def claim(self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime) -> list[Row]:
-        """Take deliveries that are waiting, due and unblocked; the fence rises with every claim."""
+    def claim(
+        self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime, intended: bool = False
+    ) -> list[Row]:  # fmt: skip
+        """Take deliveries that are waiting, due and unblocked; the fence rises with every claim.
+
+        ``intended``: they are sent at once, so that this is the intent to send, too.
+        """
         keys = [{"tenant_id": tenant_id, "id": delivery_id} for delivery_id in ids]
-        found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner)
+        state = "sending" if intended else "claimed"
+        found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner, as_state=state)
         return sorted(found, key=lambda row: str(row["id"]))
 
     def in_hand(self, tenant_id: str, connection_id: str, now: datetime) -> Counter[str]:

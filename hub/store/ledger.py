@@ -9,7 +9,7 @@ import orjson
 import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
-from hub.store.rows import Repository, Row, given
+from hub.store.rows import Fixed, Repository, Row, given
 from hub.store.tables import audit, audit_head, budget, idempotency, link, usage, usage_field
 
 GENESIS = "0" * 64
@@ -20,13 +20,15 @@ FRESH_BUDGET: dict[str, Any] = {
 ABANDONED_AFTER = timedelta(seconds=120)
 _LINK_KEY = ("tenant_id", "connection_id", "kind", "canonical_id")
 
-_HEAD = sa.select(audit_head).where(audit_head.c.tenant_id == given(audit_head.c.tenant_id)).with_for_update()
-_MOVE_HEAD = sa.update(audit_head).where(audit_head.c.tenant_id == sa.bindparam("of"))
-_MOVE_HEAD = _MOVE_HEAD.values(sequence=sa.bindparam("sequence"), digest=sa.bindparam("digest"))
+_THIS_HEAD = audit_head.c.tenant_id == given(audit_head.c.tenant_id)
+_HEAD = Fixed(sa.select(audit_head).where(_THIS_HEAD).with_for_update())
+_MOVE_HEAD = Fixed(
+    sa.update(audit_head).where(_THIS_HEAD).values(sequence=sa.bindparam("sequence"), digest=sa.bindparam("digest"))
+)
 _USAGE_KEY = ("tenant_id", "client", "operation", "day")
 _FIELD_KEY = ("tenant_id", "client", "operation", "field")
-_BUDGET = sa.select(budget).where(*(column == given(column) for column in budget.primary_key.columns))
-_LOCKED_BUDGET = _BUDGET.with_for_update()
+_THIS_BUDGET = sa.select(budget).where(*(column == given(column) for column in budget.primary_key.columns))
+_BUDGET, _LOCKED_BUDGET = Fixed(_THIS_BUDGET), Fixed(_THIS_BUDGET.with_for_update())
 
 
 def _append(given: Any, insert: Any) -> Any:
@@ -99,7 +101,7 @@ class Audit(Repository):
                 record["digest"] = digest_of(record)
                 head = record
             _APPEND.run(self._c, records)
-            self._c.execute(_MOVE_HEAD, {"of": tenant_id, "sequence": head["sequence"], "digest": head["digest"]})
+            _MOVE_HEAD.run(self._c, of_tenant_id=tenant_id, sequence=head["sequence"], digest=head["digest"])
         self._pending.clear()
 
     def page(self, tenant_id: str, after: int | None, limit: int, subject: str | None = None) -> list[Row]:

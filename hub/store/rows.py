@@ -28,16 +28,36 @@ class Prepared:
         compiled = statement.compile(dialect=dialect)
         self._text = str(compiled)
         self._literals = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
+        self._names: list[str] | None = None
 
     def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Row]:
         """The rows as dicts, if it returns any."""
         driver: Any = connection.connection.driver_connection
         with driver.cursor() as cursor:
             cursor.execute(self._text, {**self._literals, **values})
-            if cursor.description is None:
+            if cursor.pgresult.nfields == 0:
                 return []
-            names = [column.name for column in cursor.description]
+            if self._names is None:
+                self._names = [column.name for column in cursor.description]
+            names = self._names
             return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+class Fixed:
+    """A statement that is always the same but for its parameters; on PostgreSQL it goes to the driver itself."""
+
+    def __init__(self, statement: Any) -> None:
+        self._statement = statement
+        self._prepared: Prepared | None = None
+
+    def run(self, connection: sa.Connection, **values: Any) -> list[Row]:
+        """The rows as dicts, if it returns any."""
+        if connection.dialect.name == "postgresql":
+            if self._prepared is None:
+                self._prepared = Prepared(self._statement, connection.dialect)
+            return self._prepared.run(connection, values)
+        found = connection.execute(self._statement, values)
+        return plain(found) if found.returns_rows else []
 
 
 class Repository:
@@ -47,12 +67,16 @@ class Repository:
         self._c = connection
         self._postgres = connection.dialect.name == "postgresql"
 
-    def _one(self, statement: sa.Select[Any], **parameters: Any) -> Row | None:
+    def _one(self, statement: sa.Select[Any] | Fixed, **parameters: Any) -> Row | None:
+        if isinstance(statement, Fixed):
+            return next(iter(statement.run(self._c, **parameters)), None)
         found = self._c.execute(statement, parameters)
         row = found.first()
         return None if row is None else dict(zip(_names(found), row, strict=True))
 
     def _all(self, statement: Any, **parameters: Any) -> list[Row]:
+        if isinstance(statement, Fixed):
+            return statement.run(self._c, **parameters)
         return plain(self._c.execute(statement, parameters))
 
     def _insert_or_ignore(self, table: sa.Table, rows: Sequence[Mapping[str, Any]], returning: Sequence[str]) -> list[Row]:

@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 
 from hub.broker import LANES
 from hub.store import GroupCommit, Store, StoreUnavailableError, UnitOfWork, new_id
+from hub.store.rows import Prepared
 from hub.store.tables import audit, metadata
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -350,7 +351,7 @@ def test_what_waits_behind_a_late_sibling_is_marked_and_what_stands_after_it_goe
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
-def test_looking_for_what_is_due_reads_the_next_and_not_the_backlog(store: Store) -> None:
+def test_looking_for_what_is_due_reads_the_next_and_not_the_backlog(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the statistics say: with a backlog the planner once read and sorted all of it, for each look."""
     many = "FROM generate_series(1, 20000) n"
     with store.engine.begin() as connection:
@@ -369,8 +370,13 @@ def test_looking_for_what_is_due_reads_the_next_and_not_the_backlog(store: Store
     with store.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(sa.text("ANALYZE"))
     asked: list[tuple[str, Any]] = []
-    sa.event.listen(store.engine, "before_cursor_execute", lambda *given: asked.append((given[2], given[3])))
+    run = Prepared.run
 
+    def noted(prepared: Prepared, connection: sa.Connection, values: Any) -> Any:
+        asked.append((prepared._text, {**prepared._literals, **values}))
+        return run(prepared, connection, values)
+
+    monkeypatch.setattr(Prepared, "run", noted)
     with store.begin() as uow:
         assert len(uow.deliveries.take_due("a", "erp", "live", datetime.now(UTC), 16)) == 16
     (text, parameters) = next(item for item in asked if "looked_at" in item[0])

@@ -66,6 +66,22 @@ def a_paused_worker_sends_nothing() -> None:
     check(world)
 
 
+def what_comes_later_waits_for_its_sibling() -> None:
+    """Of two deliveries about one entity one may go, whoever asks: the relay, or a worker that was told of both."""
+    world = World("native")
+    hub = world.incarnation()
+    for version in (1, 2):
+        hub.publish("P", version)
+    rows = sorted(hub.rows("delivery"), key=lambda row: row["id"])
+    with hub.ctx.store.begin() as uow:
+        taken = uow.deliveries.take_due(TENANT, rows[0]["connection_id"], "live", world.now, 10)
+        assert [row["id"] for row in taken] == [rows[0]["id"]], "the relay published the second, too"
+        until = world.now + timedelta(seconds=60)
+        claimed = uow.deliveries.claim(TENANT, [row["id"] for row in rows], "one", world.now, until)
+        assert [row["id"] for row in claimed] == [rows[0]["id"]], "the second was claimed, too"
+    hub.end()
+
+
 def a_worker_that_was_overtaken_does_not_settle() -> None:
     """The fence: what a late worker says about a delivery that another one has is not recorded."""
     world = World("native")

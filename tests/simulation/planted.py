@@ -107,6 +107,7 @@ def _no_intent(patch: pytest.MonkeyPatch) -> None:
         return None
 
     patch.setattr(deliver.Guard, "before_effect", before)
+    patch.setattr(deliver, "_sends_at_once", lambda session: False)
 
 
 def _settles_without_fence(patch: pytest.MonkeyPatch) -> None:
@@ -372,7 +373,7 @@ BUGS: dict[str, tuple[Patch, Callable[[], None]]] = {
     "signature over re-serialised JSON": (_signature_over_reserialised, checks.signatures_are_over_the_bytes_as_they_came),
     "timestamp not checked": (_timestamp_not_checked, checks.old_signatures_are_refused),
     "float amount": (_float_amounts, checks.amounts_keep_every_digit),
-    "no hold-back (for: line and document rounding swapped)": (_no_hold_back, lambda: checks.swept("sent without looking, answer lost")),
+    "no hold-back (for: line and document rounding swapped)": (_no_hold_back, checks.what_comes_later_waits_for_its_sibling),
     "late state applied (for: closed period writable)": (_stale_states_applied, lambda: checks.swept("late state")),
     "chain hash without sequence": (_chain_without_sequence, checks.the_audit_chain_shows_swapped_records),
     "audit after commit": (_audit_after_commit, lambda: checks.swept("event")),
