@@ -72,8 +72,8 @@ def what_comes_later_waits_for_its_sibling() -> None:
     hub = world.incarnation()
     for version in (1, 2):
         hub.publish("P", version)
-    rows = sorted(hub.rows("delivery"), key=lambda row: row["id"])
     with hub.ctx.store.begin() as uow:
+        rows = uow.deliveries.page(TENANT, None, 10)[::-1]
         taken = uow.deliveries.take_due(TENANT, rows[0]["connection_id"], "live", world.now, 10)
         assert [row["id"] for row in taken] == [rows[0]["id"]], "the relay published the second, too"
         until = world.now + timedelta(seconds=60)
