@@ -56,9 +56,7 @@ def nothing_to_say(document: Document) -> bool:
         else:
             if not _KEYS.keys().isdisjoint(value):
                 return False
-            left += [
-                item for key, item in value.items() if (type(item) is dict or type(item) is list) and key != "extensions"
-            ]
+            left += [item for key, item in value.items() if (type(item) is dict or type(item) is list) and key != "extensions"]
     return True
 
 

@@ -211,7 +211,7 @@ class Guard:
         await self._budget.depart()
 
     async def before_effect(self, request: Request) -> None:
-        """The claim was the first effect's intent, if it was made to be and is young; each further one is an intent of its own."""
+        """A claim that was made to be the intent is the first effect's, while it is young; each further effect has its own."""
         if not (self._intended and self._fresh()):
             await self._held(_intend)
         self._intended = False

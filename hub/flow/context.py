@@ -25,34 +25,64 @@ T = TypeVar("T")
 Item = TypeVar("Item")
 
 
+@dataclass
+class Fresh:
+    """What has just been committed and is to be published: connections with something due (and whether a place was freed in
+    it), deliveries that went with their admission, and whether there is raw input.
+    """
+
+    connections: dict[tuple[str, str], bool] = field(default_factory=dict)
+    going: list[Row] = field(default_factory=list)
+    inputs: bool = False
+
+
 class Due:
-    """Connections that have just got something to publish, and the bell that wakes the relay."""
+    """What the relay of this process is to publish, and the bell that wakes it."""
 
     def __init__(self) -> None:
         self.bell = threading.Event()
         self._lock = threading.Lock()
-        self._connections: dict[tuple[str, str], bool] = {}
-        self._inputs = False
+        self._fresh = Fresh()
+        self._places: dict[tuple[str, str], tuple[int, datetime]] = {}
 
     def add(self, tenant_id: str, connection_id: str, freed: bool = False) -> None:
         """``freed``: something of the connection has ended, so there is a place for the next."""
         key = (tenant_id, connection_id)
         with self._lock:
-            self._connections[key] = freed or self._connections.get(key, False)
+            self._fresh.connections[key] = freed or self._fresh.connections.get(key, False)
         self.bell.set()
+
+    def go(self, rows: Sequence[Row]) -> None:
+        """Deliveries that count as published since they were committed: their ids are to be published now."""
+        with self._lock:
+            self._fresh.going += rows
+        self.bell.set()
+
+    def allow(self, tenant_id: str, connection_id: str, places: int, until: datetime) -> None:
+        """So many deliveries of a connection that nobody waits for may go as soon as they are admitted."""
+        with self._lock:
+            self._places[tenant_id, connection_id] = (places, until)
+
+    def place(self, tenant_id: str, connection_id: str, now: datetime) -> bool:
+        """Take one of these places; False if there is none."""
+        with self._lock:
+            places, until = self._places.get((tenant_id, connection_id), (0, now))
+            if places <= 0 or until <= now:
+                return False
+            self._places[tenant_id, connection_id] = (places - 1, until)
+            return True
 
     def add_input(self) -> None:
         """Raw input was stored: workers elsewhere should hear of it."""
         with self._lock:
-            self._inputs = True
+            self._fresh.inputs = True
         self.bell.set()
 
-    def take(self) -> tuple[dict[tuple[str, str], bool], bool]:
-        """(connections, each with whether a place was freed; whether there is raw input)."""
+    def take(self) -> Fresh:
+        """All that came since this was asked last."""
         with self._lock:
-            connections, inputs = self._connections, self._inputs
-            self._connections, self._inputs = {}, False
-        return connections, inputs
+            fresh, self._fresh = self._fresh, Fresh()
+        return fresh
 
 
 @dataclass

@@ -20,7 +20,7 @@ from canonical.registry import shape_violations, type_named
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit_many
+from hub.flow.route import Admitted, admit_many, announce
 from hub.identity.api_keys import Client
 from hub.identity.vault import load_credentials
 from hub.policies import audit, redaction, schema_version, tracing
@@ -196,7 +196,7 @@ def take_events(uow: UnitOfWork, events: Sequence[Event]) -> list[Admitted | Hub
             correlation_id=envelope.get("correlationid"), causation_id=envelope.get("causationid"),
         ))  # fmt: skip
     try:
-        results = [_answer(result) for result in admit_many(ctx, uow, messages)]
+        results = [_answer(result) for result in admit_many(ctx, uow, messages, at_once=True)]
         for event, span, result in zip(events, spans, results, strict=True):
             if isinstance(result, HubError):
                 fail(span, result.code)
@@ -230,9 +230,7 @@ def accepted(ctx: Context, client: Client, result: Admitted | HubError) -> Admit
     """After the commit: raise a refusal, or wake the relay."""
     if isinstance(result, HubError):
         raise result
-    for connection_id in result.connections:
-        ctx.due.add(client.tenant_id, connection_id)
-    ctx.due.bell.set()
+    announce(ctx, client.tenant_id, result)
     return result
 
 

@@ -30,6 +30,8 @@ _PARCEL = 16
 _TOGETHER = ("tenant_id", "connection_id", "lane", "trial")
 #: A connection whose window was full is not looked at again for so long, unless a place was freed here.
 _FULL_SECONDS = 0.1
+#: So long what it saw of a connection with nothing to wait for holds for what is admitted here.
+_FREE = timedelta(seconds=1)
 
 
 class Relay:
@@ -41,12 +43,17 @@ class Relay:
 
     def run_due(self) -> int:
         """Publish at once what this process has just committed; returns how many deliveries."""
-        connections, inputs = self._ctx.due.take()
-        if inputs:
+        fresh = self._ctx.due.take()
+        self._publish(fresh.going)
+        if fresh.inputs:
             self._ctx.broker.publish(DELIVERIES, [(INPUTS, {})])
         now = time.monotonic()
         # Where there is no place, whoever frees one publishes the next; asking before is in vain.
-        return self._relay(sorted(key for key, freed in connections.items() if freed or self._full.get(key, 0.0) < now))
+        wanted = {key for key, freed in fresh.connections.items() if freed or self._full.get(key, 0.0) < now}
+        if freed := [key for key in wanted if fresh.connections[key]]:  # mostly nothing waits for the place
+            with self._ctx.store.read() as uow:
+                wanted -= {*freed} - {*uow.deliveries.with_due(freed, self._ctx.clock())}
+        return len(fresh.going) + self._relay(sorted(wanted))
 
     def sweep(self) -> int:
         """Publish whatever is due in any connection; returns how many deliveries."""
@@ -75,6 +82,10 @@ class Relay:
             # Undone by a crash of the database, they are due again and published twice.
             with self._ctx.store.begin(durable=False) as uow:
                 taken += self._admit(uow, tenant_id, connection_id)
+        return self._publish(taken)
+
+    def _publish(self, taken: Sequence[Row]) -> int:
+        """Publish rows that count as published; what the broker does not take does not."""
         parcels = _parcels(taken)
         for start in range(0, len(parcels), _BATCH):
             batch = parcels[start : start + _BATCH]
@@ -104,6 +115,7 @@ class Relay:
     def _admit(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> list[Row]:
         """What may go to one connection now: live first, bulk with what is left (one at least)."""
         ctx, now, key = self._ctx, self._ctx.clock(), (tenant_id, connection_id)
+        ctx.due.allow(*key, 0, now)
         connection = ctx.connection(uow, *key)
         limits = limits_of(ctx, connection) if connection is not None and connection["state"] == "active" else None
         if connection is None or limits is None:
@@ -128,6 +140,10 @@ class Relay:
         # Bulk work leaves half of the window to what may come; live work that fills it must not stop bulk work for ever.
         left = 1 if trial else max(window // 2, 1) - bulk
         left = min(left, room - len(taken)) or (1 if not trial and not bulk else 0)
+        # Where nothing waits and nothing is counted, what comes next may go with its admission, without being looked for.
+        calm = len(taken) < room and not rate_limit.counted(limits) and not rate_limit.troubled(budget, limits, now.timestamp())
+        if calm:
+            ctx.due.allow(*key, room - len(taken), now + _FREE)
         if under_way["due"] and left > 0:
             taken += uow.deliveries.take_due(*key, "bulk", now, left)
         return [{**row, "connector": connection["connector"], "trial": trial} for row in taken]

@@ -29,13 +29,17 @@ from hub.store import UnitOfWork, new_id
 
 @dataclass(frozen=True)
 class Admitted:
-    """What became of it: the message's id, whether it was known already, whom it looks like, its deliveries."""
+    """What became of it: the message's id, whether it was known already, whom it looks like, its deliveries.
+
+    ``connections``: those of deliveries that the relay has to look for; ``going``: deliveries that count as published.
+    """
 
     message_id: str
     duplicate: bool
     suspect_of: str | None
     deliveries: tuple[str, ...]
     connections: tuple[str, ...] = ()
+    going: tuple[Mapping[str, Any], ...] = ()
 
 
 #: Messages in one statement.
@@ -73,10 +77,13 @@ def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     return result
 
 
-def admit_many(ctx: Context, uow: UnitOfWork, messages: Sequence[NewMessage]) -> list[Admitted | Exception]:
+def admit_many(
+    ctx: Context, uow: UnitOfWork, messages: Sequence[NewMessage], at_once: bool = False
+) -> list[Admitted | Exception]:
     """Each as `admit` would, in their order; those that do not depend on each other by the same few statements.
 
     What `admit` would raise is returned, and nothing of that message is written; what is raised spoils the transaction.
+    ``at_once``: the caller gives each to `announce` after the commit, so deliveries may go without being looked for.
     """
     results: list[Admitted | Exception] = []
     together: list[_Arriving] = []
@@ -87,14 +94,23 @@ def admit_many(ctx: Context, uow: UnitOfWork, messages: Sequence[NewMessage]) ->
         alone = item.definition.history is not None or _rules(ctx, uow, item) is not None
         keys = item.keys()
         if alone or len(together) >= _MOST or not keys.isdisjoint(taken):
-            results += _admit(ctx, uow, together)
+            results += _admit(ctx, uow, together, at_once)
             together, taken = [], set()
         together.append(item)
         taken |= keys
         if alone:
-            results += _admit(ctx, uow, together)
+            results += _admit(ctx, uow, together, at_once)
             together, taken = [], set()
-    return results + _admit(ctx, uow, together)
+    return results + _admit(ctx, uow, together, at_once)
+
+
+def announce(ctx: Context, tenant_id: str, admitted: Admitted) -> None:
+    """After the commit: the relay hears what there is to publish."""
+    if admitted.going:
+        ctx.due.go([dict(row) for row in admitted.going])
+    for connection_id in admitted.connections:
+        ctx.due.add(tenant_id, connection_id)
+    ctx.due.bell.set()
 
 
 def _rules(ctx: Context, uow: UnitOfWork, item: _Arriving) -> Rules | None:
@@ -104,7 +120,7 @@ def _rules(ctx: Context, uow: UnitOfWork, item: _Arriving) -> Rules | None:
     )
 
 
-def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving]) -> list[Admitted | Exception]:
+def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving], at_once: bool) -> list[Admitted | Exception]:
     """Items that do not depend on each other."""
     now = ctx.clock()
     known = uow.messages.by_source([item.source for item in items])
@@ -138,23 +154,42 @@ def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving]) -> list[Ad
         writing.append((item, row, tuple(recipient.connection_id for recipient, _ in to)))
         deliveries += mine
     created = uow.messages.add([row for _, row, _ in writing])
-    added = set(uow.deliveries.add([row for row in deliveries if row["message_id"] in created]))
-    of: dict[str, list[str]] = {}
-    for row in deliveries:
-        if row["id"] in added:
-            of.setdefault(row["message_id"], []).append(row["id"])
+    adding = [row for row in deliveries if row["message_id"] in created]
+    if at_once:
+        _let_go(ctx, adding, now)
+    behind = uow.deliveries.add(adding)
+    of: dict[str, list[dict[str, Any]]] = {}
+    for row in adding:
+        if row["id"] in behind:
+            of.setdefault(row["message_id"], []).append(row)
     for item, row, connections in writing:
         if item.id not in created:  # another process admitted the same fact between our look and our insert
             results[item.id] = _known(uow, uow.messages.by_source([item.source])[item.source], item)
             continue
-        suspect_of, mine_ids = row["suspect_of"], tuple(of.get(item.id, ()))
+        suspect_of, rows = row["suspect_of"], of.get(item.id, [])
+        gone = [entry for entry in rows if entry["published_at"] is not None and not behind[entry["id"]]]
+        waiting = {entry["connection_id"] for entry in rows if entry not in gone}
         audit.record(
             uow, item.message.tenant_id, now, item.message.actor, "message.suspected" if suspect_of else "message.accepted",
-            f"message/{item.id}", type=item.message.type, source_id=item.message.source_id, deliveries=len(mine_ids),
+            f"message/{item.id}", type=item.message.type, source_id=item.message.source_id, deliveries=len(rows),
             **({"suspect_of": suspect_of} if suspect_of else {}),
         )  # fmt: skip
-        results[item.id] = Admitted(item.id, False, suspect_of, mine_ids, connections)
+        ids, left = tuple(entry["id"] for entry in rows), tuple(name for name in connections if name in waiting)
+        results[item.id] = Admitted(item.id, False, suspect_of, ids, left, tuple(map(_named, gone)))
     return [results[item.id] for item in items]
+
+
+def _let_go(ctx: Context, rows: Sequence[dict[str, Any]], now: datetime) -> None:
+    """Those for which the relay has a place left count as published from the start."""
+    for row in rows:
+        may = row["state"] == "pending" and row["lane"] == "live" and row["available_at"] <= now and row["waits_for"] is None
+        if may and ctx.due.place(row["tenant_id"], row["connection_id"], now):
+            row["published_at"] = now
+
+
+def _named(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the relay has to know of a delivery."""
+    return {**{name: row[name] for name in ("tenant_id", "connection_id", "connector", "id", "lane")}, "trial": False}
 
 
 def _recipients(

@@ -25,7 +25,7 @@ from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit_many
+from hub.flow.route import Admitted, admit_many, announce
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
@@ -176,9 +176,7 @@ class Translator:
                         done.set()
                         admitted = await committed
                     for item in admitted:
-                        for connection_id in item.connections:
-                            ctx.due.add(row["tenant_id"], connection_id)
-                    ctx.due.bell.set()
+                        announce(ctx, row["tenant_id"], item)
                 except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
                     fail(span, type(error).__name__)
                     known = None if isinstance(session, Exception) else session
@@ -244,7 +242,8 @@ def _commit(uow: UnitOfWork, reads: Sequence[_Read]) -> list[list[Admitted]]:
     waiting: list[tuple[int, NewMessage]] = []
 
     def admit_waiting() -> None:
-        for (place, _), result in zip(waiting, admit_many(ctx, uow, [message for _, message in waiting]), strict=True):
+        admitted_now = admit_many(ctx, uow, [message for _, message in waiting], at_once=True)
+        for (place, _), result in zip(waiting, admitted_now, strict=True):
             if isinstance(result, Exception):
                 raise result
             admitted[place].append(result)

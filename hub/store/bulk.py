@@ -13,7 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import Grouping
 
-from hub.store.rows import Prepared, Row, plain
+from hub.store.prepared import Blobs, Prepared
+from hub.store.rows import Row, plain
 
 #: The given rows, as a table in a statement.
 GIVEN = "given"
@@ -55,7 +56,7 @@ class Bulk:
         if isinstance(statement, Prepared):
             beside: dict[str, Any] = {}
             for name in self._bytes:
-                beside[_beside(name)] = [row[name] for row in picked]
+                beside[_beside(name)] = Blobs(row[name] for row in picked)
                 for place, row in enumerate(picked, 1):
                     row[name] = place
             return statement.run(
@@ -81,7 +82,8 @@ class Bulk:
             shown = (beside[c.name][c].label(c.name) if c.name in beside else c for c in rows.c)
             # The limit tells the planner that they are few: it looks them up by an index, whatever it knows of the table.
             few = sa.select(*shown).limit(sa.bindparam("how_many"))
-            return Prepared(self._build(few.subquery(GIVEN), postgresql.insert), dialect), []
+            statement = self._build(few.subquery(GIVEN), postgresql.insert)
+            return Prepared(statement, dialect), []
         each = sa.func.json_each(text).table_valued("value")
         # Labelled with the column's type, so that what is read back is what the table would give.
         fields = (

@@ -9,9 +9,7 @@ import sqlalchemy as sa
 from hub.store.rows import Fixed, Repository, Row, given
 from hub.store.tables import api_key, connection, credential, integration_revision, integration_shadow, tenant
 
-_KEY_BY_DIGEST = Fixed(
-    sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None))
-)
+_KEY_BY_DIGEST = Fixed(sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None)))
 _VERSION = Fixed(sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id)))
 
 

@@ -103,8 +103,8 @@ def _take(given: Any, _: Any) -> Any:
     )
     until = sa.bindparam("until", type_=delivery.c.lease_until.type)
     now = sa.bindparam("now", type_=delivery.c.available_at.type)
-    claimed = {"state": sa.bindparam("as_state"), "lease_owner": sa.bindparam("owner"), "lease_until": until, "fence": delivery.c.fence + 1,
-               "published_at": sa.func.coalesce(delivery.c.published_at, now)}  # fmt: skip
+    claimed = {"state": sa.bindparam("state_now"), "lease_owner": sa.bindparam("owner"), "lease_until": until,
+               "fence": delivery.c.fence + 1, "published_at": sa.func.coalesce(delivery.c.published_at, now)}  # fmt: skip
     statement = sa.update(delivery).where(*_given_one(locked), _state(delivery, WAITING))
     return statement.values(claimed).returning(delivery)
 
@@ -147,11 +147,24 @@ def _add(given: Any, insert: Any) -> Any:
     """The insert that marks what comes behind an open sibling; nothing sees the rows of its own statement (``behind``)."""
     other = delivery.alias("other")
     with_open = sa.exists(sa.select(sa.literal(1)).where(*_same_entity(other, given), _state(other, OPEN)).correlate(given))
-    statement = inserted(delivery, _NEW, given, insert, behind=sa.or_(given.c.behind, with_open))
-    return statement.on_conflict_do_nothing().returning(delivery.c.id)
+    behind = sa.or_(given.c.behind, with_open)
+    names = [name for name in _NEW if name != "published_at"]
+    published = sa.case((~behind, given.c.published_at))
+    statement = inserted(delivery, names, given, insert, behind=behind, published_at=published)
+    return statement.on_conflict_do_nothing().returning(delivery.c.id, delivery.c.behind)
+
+
+def _with_due(given: Any, _: Any) -> Any:
+    """Which of the given connections have something to publish; one look each."""
+    of = (delivery.c[name] == given.c[name] for name in ("tenant_id", "connection_id"))
+    now = sa.bindparam("now", type_=delivery.c.available_at.type)
+    due = (_state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
+    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(given).scalar_subquery()
+    return sa.select(given.c.tenant_id, given.c.connection_id).where(first.is_not(None))
 
 
 _KEY = _columns(delivery, "tenant_id", "id")
+_WITH_DUE = Bulk(_columns(delivery, "tenant_id", "connection_id"), _with_due)
 _TAKE = Bulk(_KEY, _take)
 _GIVE_BACK = Bulk(_KEY, _give_back)
 _CLAIM = _columns(delivery, "tenant_id", "id", "fence", "lease_owner")
@@ -228,20 +241,21 @@ _TAKE_DUE = Fixed(_take_due())
 class Deliveries(Repository):
     """One message for one connection (and flow)."""
 
-    def add(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Ids of the inserted ones; a delivery exists once per (message, connection, flow).
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, bool]:
+        """Of the inserted ones, by id, whether it waits behind a sibling. One exists once per (message, connection, flow).
 
-        One that comes behind an open sibling is marked so: looking for what is due never reads it, however many there are.
+        One that comes behind an open sibling is marked so: looking for what is due never reads it, however many there are. It
+        does not count as published, whatever its row says.
         """
         if not rows:
-            return []
+            return {}
         entities: set[Any] = set()
         marked = []
         for row in rows:
             entity = tuple(row[name] for name in _ENTITY)
             marked.append({**row, "behind": entity in entities})
             entities.add(entity)
-        return [row["id"] for row in _ADD.run(self._c, marked)]
+        return {row["id"]: row["behind"] for row in _ADD.run(self._c, marked)}
 
     def promote(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Deliveries of these entities have ended: the next open one of each may go."""
@@ -270,6 +284,11 @@ class Deliveries(Repository):
         columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
         first = due.limit(1).correlate(connection).scalar_subquery()  # one look each: a semi-join would read a whole backlog
         return self._all(sa.select(*columns).where(connection.c.state == "active", first.is_not(None)))
+
+    def with_due(self, connections: Sequence[tuple[str, str]], now: datetime) -> list[tuple[str, str]]:
+        """Those of these connections that have something to publish."""
+        rows = [{"tenant_id": tenant_id, "connection_id": connection_id} for tenant_id, connection_id in connections]
+        return [(row["tenant_id"], row["connection_id"]) for row in _WITH_DUE.run(self._c, rows, now=now)] if rows else []
 
     def under_way(self, tenant_id: str, connection_id: str, now: datetime) -> dict[str, int]:
         """By lane, how many deliveries of a connection are published and not settled; ``due``: 1 if bulk work waits."""
@@ -305,7 +324,7 @@ class Deliveries(Repository):
         """
         keys = [{"tenant_id": tenant_id, "id": delivery_id} for delivery_id in ids]
         state = "sending" if intended else "claimed"
-        found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner, as_state=state)
+        found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner, state_now=state)
         return sorted(found, key=lambda row: str(row["id"]))
 
     def in_hand(self, tenant_id: str, connection_id: str, now: datetime) -> Counter[str]:

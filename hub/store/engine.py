@@ -18,6 +18,7 @@ from alembic.script import ScriptDirectory
 from psycopg.types.string import TextLoader
 
 from hub.errors import HubError
+from hub.store import prepared
 from hub.store.uow import UnitOfWork
 
 #: After this long unused a connection is asked whether it still lives; asking every time would cost a round trip each.
@@ -25,7 +26,7 @@ _IDLE_SECONDS = 1.0
 _UNAVAILABLE = (
     sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError
 )  # fmt: skip
-_NOT_DURABLE = sa.text("SET LOCAL synchronous_commit TO OFF")
+_NOT_DURABLE = b"BEGIN; SET LOCAL synchronous_commit TO OFF"
 _GROWN = sa.text(
     "SELECT relid::regclass::text FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid"
     " WHERE n_live_tup > 200 + 1.5 * greatest(reltuples, 0) AND schemaname = current_schema()"
@@ -70,7 +71,8 @@ class Store:
                 # does for all parameters, and is made once per connection. Planning costs several times what running does.
                 "options": "-c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off "
                            "-c plan_cache_mode=force_generic_plan -c timezone=UTC",
-                "prepare_threshold": 2,
+                # `hub.store.prepared` does that; after a rollback the driver would forget all that was prepared.
+                "prepare_threshold": None,
             }  # fmt: skip
             # The connection that was used last is used next: it knows its plans, and need not be asked whether it lives.
             self.engine = sa.create_engine(
@@ -97,7 +99,7 @@ class Store:
             else:
                 with self.engine.begin() as connection:
                     if not durable:
-                        connection.execute(_NOT_DURABLE)
+                        prepared.begin(connection, _NOT_DURABLE)
                     yield from self._work(connection)
         except _UNAVAILABLE as error:
             raise StoreUnavailableError(error) from error
@@ -208,12 +210,8 @@ def _note_use(_connection: Any, record: Any) -> None:
 
 def _ping_idle(connection: Any, record: Any, _proxy: Any) -> None:
     """A connection that lay idle may have lost its server: asked first, and replaced if it does not answer."""
-    if time.monotonic() - record.info.get("used", time.monotonic()) > _IDLE_SECONDS:
-        try:
-            connection.execute("SELECT 1")
-            connection.rollback()
-        except psycopg.Error as error:
-            raise sa.exc.DisconnectionError from error
+    if time.monotonic() - record.info.get("used", time.monotonic()) > _IDLE_SECONDS and not prepared.alive(connection):
+        raise sa.exc.DisconnectionError
 
 
 def _prepare_postgres(connection: Any, _record: Any) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from hub.store.prepared import Prepared
+
 Row = dict[str, Any]
 #: Largest page a list may ask for.
 MAX_PAGE = 200
@@ -16,31 +18,6 @@ def given(column: sa.Column[Any], name: str | None = None) -> sa.BindParameter[A
     more than running it.
     """
     return sa.bindparam(name or f"of_{column.name}", type_=column.type)
-
-
-class Prepared:
-    """A statement for PostgreSQL's driver itself: what it says is known once, and what it gives needs no translation.
-
-    SQLAlchemy works it out anew for every execution, which costs as much as the driver does. Its errors are the driver's.
-    """
-
-    def __init__(self, statement: Any, dialect: sa.Dialect) -> None:
-        compiled = statement.compile(dialect=dialect)
-        self._text = str(compiled)
-        self._literals = {name: bind.value for name, bind in compiled.binds.items() if not bind.required}
-        self._names: list[str] | None = None
-
-    def run(self, connection: sa.Connection, values: Mapping[str, Any]) -> list[Row]:
-        """The rows as dicts, if it returns any."""
-        driver: Any = connection.connection.driver_connection
-        with driver.cursor() as cursor:
-            cursor.execute(self._text, {**self._literals, **values})
-            if cursor.pgresult.nfields == 0:
-                return []
-            if self._names is None:
-                self._names = [column.name for column in cursor.description]
-            names = self._names
-            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
 class Fixed:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from benchmarks import fill
 from support import Shop
 
-from hub.store.rows import Prepared
+from hub.store.prepared import Prepared
 
 EVENTS, DEAD = 20_000, 5_000
 #: Pages that a statement may touch: a table of the history has a thousand and more.
@@ -34,7 +34,7 @@ class Heard:
         run = Prepared.run
 
         def noted(prepared: Prepared, connection: sa.Connection, values: Any) -> Any:
-            self._note(connection.connection.driver_connection, prepared._text, {**prepared._literals, **values})
+            self._note(connection.connection.driver_connection, prepared.text, {**prepared.literals, **values})
             return run(prepared, connection, values)
 
         monkeypatch.setattr(Prepared, "run", noted)

@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 
 from hub.broker import LANES
 from hub.store import GroupCommit, Store, StoreUnavailableError, UnitOfWork, new_id
-from hub.store.rows import Prepared
+from hub.store.prepared import Prepared
 from hub.store.tables import audit, metadata
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -373,7 +373,7 @@ def test_looking_for_what_is_due_reads_the_next_and_not_the_backlog(store: Store
     run = Prepared.run
 
     def noted(prepared: Prepared, connection: sa.Connection, values: Any) -> Any:
-        asked.append((prepared._text, {**prepared._literals, **values}))
+        asked.append((prepared.text, {**prepared.literals, **values}))
         return run(prepared, connection, values)
 
     monkeypatch.setattr(Prepared, "run", noted)

@@ -264,7 +264,7 @@ def _no_hold_back(patch: pytest.MonkeyPatch) -> None:
 
     def unmarked(self: Any, rows: Any) -> Any:
         added = add(self, rows)
-        self._update(delivery, (delivery.c.id.in_(added),), {"behind": False})
+        self._update(delivery, (delivery.c.id.in_(list(added)),), {"behind": False})
         return added
 
     patch.setattr(Deliveries, "add", unmarked)
