@@ -238,6 +238,41 @@ def _take_due() -> Any:
 _TAKE_DUE = Fixed(_take_due())
 
 
+def _due_connections() -> Any:
+    of = (delivery.c.tenant_id == connection.c.tenant_id, delivery.c.connection_id == connection.c.connection_id)
+    now = given_value(delivery.c.available_at, "now")
+    due = (_state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
+    # One look each: a semi-join would read a whole backlog.
+    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(connection).scalar_subquery()
+    columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
+    return sa.select(*columns).where(connection.c.state == "active", first.is_not(None))
+
+
+def _promote_all() -> Any:
+    other = delivery.alias("other")
+    before = sa.select(sa.literal(1)).where(*_same_entity(other, delivery), _state(other, OPEN), other.c.id < delivery.c.id)
+    where = (_state(delivery, WAITING), delivery.c.behind, ~sa.exists(before))
+    return sa.update(delivery).where(*where).values(behind=False).returning(delivery.c.id)
+
+
+def _forget_published() -> Any:
+    old = delivery.c.published_at < given_value(delivery.c.published_at, "before")
+    return sa.update(delivery).where(_state(delivery, WAITING), old).values(published_at=None).returning(delivery.c.id)
+
+
+def _expired() -> Any:
+    # NULL where every owner may live: then only the lease counts.
+    others = delivery.c.lease_owner != given_value(delivery.c.lease_owner, "owner_not")
+    gone = sa.or_(delivery.c.lease_until < given_value(delivery.c.lease_until, "now"), others)
+    where = (_state(delivery, IN_HAND), delivery.c.published_at.is_not(None), gone)
+    most = sa.bindparam("most", type_=sa.Integer)
+    return sa.select(delivery).where(*where).limit(most).with_for_update(skip_locked=True)
+
+
+_DUE_CONNECTIONS, _PROMOTE_ALL = Fixed(_due_connections()), Fixed(_promote_all())
+_FORGET_PUBLISHED, _EXPIRED = Fixed(_forget_published()), Fixed(_expired())
+
+
 class Deliveries(Repository):
     """One message for one connection (and flow)."""
 
@@ -263,27 +298,11 @@ class Deliveries(Repository):
 
     def promote_all(self) -> int:
         """Let go what is marked as behind and is not: its sibling ended while it was being committed. Returns how many."""
-        other = delivery.alias("other")
-        before = sa.select(sa.literal(1)).where(
-            other.c.tenant_id == delivery.c.tenant_id, other.c.connection_id == delivery.c.connection_id,
-            other.c.subject == delivery.c.subject, _state(other, OPEN), other.c.id < delivery.c.id,
-        )  # fmt: skip
-        where = (_state(delivery, WAITING), delivery.c.behind, ~sa.exists(before))
-        return self._update(delivery, where, {"behind": False})
+        return len(_PROMOTE_ALL.run(self._c))
 
     def due_connections(self, now: datetime) -> list[Row]:
         """Active connections with something to publish: tenant_id, connection_id, connector, settings."""
-        due = sa.select(sa.literal(1)).where(
-            delivery.c.tenant_id == connection.c.tenant_id,
-            delivery.c.connection_id == connection.c.connection_id,
-            _state(delivery, WAITING),
-            delivery.c.published_at.is_(None),
-            ~delivery.c.behind,
-            delivery.c.available_at <= now,
-        )
-        columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
-        first = due.limit(1).correlate(connection).scalar_subquery()  # one look each: a semi-join would read a whole backlog
-        return self._all(sa.select(*columns).where(connection.c.state == "active", first.is_not(None)))
+        return _DUE_CONNECTIONS.run(self._c, now=now)
 
     def with_due(self, connections: Sequence[tuple[str, str]], now: datetime) -> list[tuple[str, str]]:
         """Those of these connections that have something to publish."""
@@ -312,8 +331,7 @@ class Deliveries(Repository):
 
     def forget_published(self, before: datetime) -> int:
         """Give back what was published before then and not claimed: the broker lost it, or a worker died with it in memory."""
-        where = (_state(delivery, WAITING), delivery.c.published_at < before)
-        return self._update(delivery, where, {"published_at": None})
+        return len(_FORGET_PUBLISHED.run(self._c, before=before))
 
     def claim(
         self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime, intended: bool = False
@@ -355,11 +373,7 @@ class Deliveries(Repository):
 
     def expired(self, now: datetime, owner_not: str | None = None, limit: int = 500) -> list[Row]:
         """Claims whose lease ran out, or whose owner is not ``owner_not`` (embedded start: every other owner is dead)."""
-        gone: Any = delivery.c.lease_until < now
-        if owner_not is not None:
-            gone = sa.or_(gone, delivery.c.lease_owner != owner_not)
-        where = (_state(delivery, IN_HAND), delivery.c.published_at.is_not(None), gone)
-        return self._all(sa.select(delivery).where(*where).limit(limit).with_for_update(skip_locked=True))
+        return _EXPIRED.run(self._c, now=now, owner_not=owner_not, most=limit)
 
     def get(self, tenant_id: str, delivery_id: str) -> Row | None:
         return self._one(sa.select(delivery).where(delivery.c.tenant_id == tenant_id, delivery.c.id == delivery_id))

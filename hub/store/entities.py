@@ -6,8 +6,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hub.store.rows import Repository, Row
+from hub.store.rows import Fixed, Repository, Row, given
 from hub.store.tables import conflict, entity
+
+_ENTITIES_DUE = Fixed(
+    sa.select(entity.c.tenant_id, entity.c.subject, entity.c.type)
+    .where(entity.c.due_at.is_not(None), entity.c.due_at <= given(entity.c.due_at, "now"))
+    .order_by(entity.c.due_at)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
 
 
 class Entities(Repository):
@@ -38,9 +45,7 @@ class Entities(Repository):
 
     def due(self, now: datetime, limit: int) -> list[Row]:
         """Entities of which some system may not have what counts, of every tenant."""
-        where = (entity.c.due_at.is_not(None), entity.c.due_at <= now)
-        columns = (entity.c.tenant_id, entity.c.subject, entity.c.type)
-        return self._all(sa.select(*columns).where(*where).order_by(entity.c.due_at).limit(limit))
+        return _ENTITIES_DUE.run(self._c, now=now, most=limit)
 
     @staticmethod
     def _of(tenant_id: str, subject: str) -> Any:

@@ -49,7 +49,7 @@ class Gaps(Repository):
 
     def told(self, tenant_id: str, types: Sequence[str], connection_id: str, since: datetime) -> Iterator[Row]:
         """Documents of a connection that have arrived since then, in the order of arrival, piece by piece."""
-        columns = (message.c.id, message.c.body)
+        columns = (message.c.id, message.c.event_at, message.c.body)
         where = (message.c.tenant_id == tenant_id, message.c.type.in_(types), message.c.connection_id == connection_id,
                  message.c.id >= first_id(since))  # fmt: skip
         after: list[Any] = []

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
-from hub.store.rows import Repository, Row
+from hub.store.rows import Fixed, Repository, Row, given
 from hub.store.tables import announcement, connection, message, raw_input, tenant
 
 _MOST_SOURCES = 500
@@ -78,6 +79,50 @@ _ADD_RAW = Bulk([raw_input.c[name] for name in _ARRIVED], _add_raw)
 _END = Bulk([raw_input.c[name] for name in ("tenant_id", "id", "lease_owner", *_ENDED)], _end)
 
 
+_NOW = given(raw_input.c.available_at, "now")
+_FREE_AND_DUE = (
+    _RECEIVED, raw_input.c.available_at <= _NOW, sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < _NOW)
+)  # fmt: skip
+
+
+@cache
+def _tenants_due(lanes: tuple[str, ...]) -> Fixed:
+    of_lanes = raw_input.c.lane.in_([sa.literal_column(f"'{lane}'") for lane in lanes])
+    due = sa.exists(
+        sa.select(sa.literal(1)).where(raw_input.c.tenant_id == tenant.c.tenant_id, of_lanes, *_FREE_AND_DUE)
+    )  # fmt: skip
+    return Fixed(sa.select(tenant.c.tenant_id).where(due).order_by(tenant.c.tenant_id))
+
+
+_CLAIM_DUE = Fixed(
+    sa.select(raw_input.c.tenant_id, raw_input.c.id)
+    .where(raw_input.c.tenant_id == given(raw_input.c.tenant_id), raw_input.c.lane == given(raw_input.c.lane), *_FREE_AND_DUE)
+    .order_by(raw_input.c.id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+    .with_for_update(skip_locked=True)
+)
+
+
+def _lease(of_them: Any, _: Any) -> Any:
+    mine = (raw_input.c[name] == of_them.c[name] for name in ("tenant_id", "id"))
+    until = sa.bindparam("until", type_=raw_input.c.lease_until.type)
+    taken = {"lease_owner": sa.bindparam("owner"), "lease_until": until, "attempts": raw_input.c.attempts + 1}
+    return sa.update(raw_input).where(*mine).values(taken).returning(raw_input)
+
+
+_LEASE = Bulk([raw_input.c.tenant_id, raw_input.c.id], _lease)
+_UNPUBLISHED = Fixed(
+    sa.select(message)
+    .join_from(
+        announcement,
+        message,
+        sa.and_(message.c.tenant_id == announcement.c.tenant_id, message.c.id == announcement.c.message_id),
+    )
+    .order_by(announcement.c.tenant_id, announcement.c.message_id)
+    .limit(sa.bindparam("most", type_=sa.Integer))
+)
+
+
 class RawInputs(Repository):
     """What arrived, byte for byte. States: received → translated | ignored | quarantined → discarded."""
 
@@ -106,40 +151,17 @@ class RawInputs(Repository):
         lanes: Sequence[str],
     ) -> list[Row]:  # fmt: skip
         """Raw inputs of a tenant to translate, oldest first, leased to ``owner``: live ones, and ``bulk_limit`` others."""
-        rows: list[Row] = []
+        keys: list[Row] = []
         for lane in lanes:
-            due = (
-                sa.select(raw_input.c.tenant_id, raw_input.c.id)
-                .where(
-                    raw_input.c.tenant_id == tenant_id,
-                    raw_input.c.lane == lane,
-                    _RECEIVED,
-                    raw_input.c.available_at <= now,
-                    sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now),
-                )
-                .order_by(raw_input.c.id)
-                .limit(limit if lane == "live" else min(limit, bulk_limit))
-                .with_for_update(skip_locked=True)
-            )
-            rows += self._all(due)
-        if not rows:
+            most = limit if lane == "live" else min(limit, bulk_limit)
+            keys += _CLAIM_DUE.run(self._c, of_tenant_id=tenant_id, of_lane=lane, now=now, most=most)
+        if not keys:
             return []
-        statement = (
-            sa.update(raw_input)
-            .where(raw_input.c.tenant_id.in_({row["tenant_id"] for row in rows}))
-            .where(raw_input.c.id.in_([row["id"] for row in rows]))
-            .values(lease_owner=owner, lease_until=lease_until, attempts=raw_input.c.attempts + 1)
-            .returning(raw_input)
-        )
-        return sorted(self._all(statement), key=lambda row: row["id"])
+        return sorted(_LEASE.run(self._c, keys, owner=owner, until=lease_until), key=lambda row: str(row["id"]))
 
     def tenants_due(self, now: datetime, lanes: Sequence[str]) -> list[str]:
         """Tenants with raw input of these lanes to translate."""
-        free = sa.or_(raw_input.c.lease_until.is_(None), raw_input.c.lease_until < now)
-        due_now = (_RECEIVED, raw_input.c.available_at <= now, free)
-        where = (raw_input.c.tenant_id == tenant.c.tenant_id, raw_input.c.lane.in_(lanes), *due_now)
-        due = sa.exists(sa.select(sa.literal(1)).where(*where))
-        return [row["tenant_id"] for row in self._all(sa.select(tenant.c.tenant_id).where(due).order_by(tenant.c.tenant_id))]
+        return [row["tenant_id"] for row in _tenants_due(tuple(lanes)).run(self._c, now=now)]
 
     def unfinished_before(self, tenant_id: str, connection_id: str, raw_id: str, but: Collection[str] = ()) -> bool:
         """Whether the connection sent something earlier (``but`` these) that is still being translated."""
@@ -291,9 +313,7 @@ class Messages(Repository):
 
     def unpublished(self, limit: int) -> list[Row]:
         """Messages that were not yet announced on the event exchange."""
-        of = sa.and_(message.c.tenant_id == announcement.c.tenant_id, message.c.id == announcement.c.message_id)
-        statement = sa.select(message).join_from(announcement, message, of)
-        return self._all(statement.order_by(announcement.c.tenant_id, announcement.c.message_id).limit(limit))
+        return _UNPUBLISHED.run(self._c, most=limit)
 
     def announced(self, keys: Sequence[tuple[str, str]]) -> None:
         """(tenant, message id) of those that were."""

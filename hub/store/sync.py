@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
-from hub.store.rows import Repository, Row
+from hub.store.rows import Fixed, Repository, Row, given
 from hub.store.tables import cursor, record, subscription, sync_run
 
 _RECORD_KEY = ("tenant_id", "connection_id", "object", "ref")
@@ -43,6 +43,20 @@ _KNOWN = Bulk([record.c[name] for name in _RECORD_KEY], _known)
 _PUT = Bulk(list(record.c), _put)
 
 
+_CURSORS_DUE = Fixed(
+    sa.select(cursor.c.tenant_id, cursor.c.connection_id, cursor.c.object).where(
+        cursor.c.next_run_at <= given(cursor.c.next_run_at, "now")
+    )
+)
+_RUNNING = (sync_run.c.ended_at.is_(None), sync_run.c.state == "running")
+_RUNS_DUE = Fixed(
+    sa.select(sync_run)
+    .where(*_RUNNING, sync_run.c.due_at <= given(sync_run.c.due_at, "now"))
+    .order_by(sync_run.c.due_at)
+    .limit(200)
+)
+
+
 class Cursors(Repository):
     """How far each read has come, saved in the transaction of the data it read."""
 
@@ -55,8 +69,7 @@ class Cursors(Repository):
 
     def due(self, now: datetime) -> set[tuple[str, str, str]]:
         """(tenant, connection, object) of the reads whose time has come."""
-        columns = (cursor.c.tenant_id, cursor.c.connection_id, cursor.c.object)
-        return {tuple(row) for row in self._c.execute(sa.select(*columns).where(cursor.c.next_run_at <= now))}
+        return {(row["tenant_id"], row["connection_id"], row["object"]) for row in _CURSORS_DUE.run(self._c, now=now)}
 
     def hurry(self, tenant_id: str, connection_id: str, now: datetime) -> None:
         """Let everything of a connection that has been read before be read at once."""
@@ -118,8 +131,7 @@ class Runs(Repository):
 
     def due(self, now: datetime) -> list[Row]:
         """Runs that are to go on now, the longest waiting first."""
-        where = (sync_run.c.ended_at.is_(None), sync_run.c.state == "running", sync_run.c.due_at <= now)
-        return self._all(sa.select(sync_run).where(*where).order_by(sync_run.c.due_at).limit(200))
+        return _RUNS_DUE.run(self._c, now=now)
 
     def save(self, tenant_id: str, run_id: str, states: Sequence[str], values: Mapping[str, Any]) -> bool:
         """False if it is in none of ``states`` any more: somebody has paused or ended it."""

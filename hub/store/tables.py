@@ -314,7 +314,7 @@ alias = sa.Table(
 gap = sa.Table(
     "gap", metadata, _tenant(), _id(), _text("sequence", 128), _text("connection_id", 64), _text("series"), _text("number", 64),
     _text("state", 16), _time("noticed_at"), _time("due_at"), _time("ended_at", True), _text("actor", 130),
-    _text("reason", 1000), sa.PrimaryKeyConstraint("tenant_id", "id"),
+    _text("reason", 1000), _time("since", True), sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.Index("ix_gap_number", "tenant_id", "sequence", "series", "number", unique=True),
     sa.Index("ix_gap_open", "tenant_id", "due_at", **_only("ended_at IS NULL")),
 )  # fmt: skip

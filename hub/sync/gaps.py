@@ -3,8 +3,9 @@
     sequences:
       receipts: {on: [sale.completed.v1, return.completed.v1], from: pos, series: [location.code, till.number], number: number}
 
-A number between two that came is waited for (`within`), then the connection's streams are read at once; what does not come then
-is listed until it does, or until a person accepts that it never was (a receipt that was given up at the till).
+A number between two that came is waited for (`within`). Then the connection's streams are read at once, and those that are
+read by time once more from when the number before it was told: a poll that has passed it by does not look there again. What
+does not come then is listed until it does, or until a person accepts that it never was (a receipt that was given up).
 """
 
 import logging
@@ -20,10 +21,12 @@ from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.integrations.files import Sequence
 from hub.policies import audit
+from hub.runtime.plugins import NotInstalledError
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
+from hub.sync.runs import start_backfill
 
 log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
@@ -31,6 +34,8 @@ _NUMBER = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
 _LEAP = 1000
 #: Transactions commit out of order: what arrived shortly before the last look is looked at again.
 _OVERLAP = timedelta(seconds=60)
+#: The cursor of such a read is the system's own, not a time.
+_NOT_BY_TIME = ("version",)
 
 
 class GapFinder:
@@ -48,8 +53,11 @@ class GapFinder:
                     for name, sequence in entry.integration.sequences.items()]  # fmt: skip
         for tenant_id, name, sequence in work:
             found += self._look(tenant_id, name, sequence)
-        for tenant_id in dict.fromkeys(tenant_id for tenant_id, _, _ in work):
-            self._miss(tenant_id)
+        told: dict[str, dict[str, Sequence]] = defaultdict(dict)
+        for tenant_id, name, sequence in work:
+            told[tenant_id][name] = sequence
+        for tenant_id, sequences in told.items():
+            self._miss(tenant_id, sequences)
         return found
 
     def _look(self, tenant_id: str, name: str, sequence: Sequence) -> int:
@@ -59,44 +67,48 @@ class GapFinder:
             row = uow.cursors.get(tenant_id, sequence.source, f"#{name}")
             known: dict[str, Any] = row["value"] if row else {"high": {}}
             since = datetime.fromisoformat(known["at"]) - _OVERLAP if "at" in known else now - timedelta(days=1)
-            came: dict[str, set[int]] = defaultdict(set)
+            came: dict[str, dict[int, datetime]] = defaultdict(dict)
             shapes: dict[str, tuple[str, int, str]] = {}
             for item in uow.gaps.told(tenant_id, sequence.types, sequence.source, since):
                 told = _told(orjson.loads(item["body"])["data"], sequence)
                 if told is not None:
                     series, shape, number = told
-                    came[series].add(number)
+                    came[series][number] = item["event_at"]
                     shapes[series] = shape
-            high, missing = dict(known["high"]), list[Row]()
+            high, at, missing = dict(known["high"]), dict(known.get("when", {})), list[Row]()
             for series, numbers in came.items():
                 uow.gaps.fill(tenant_id, name, series, [_text(shapes[series], number) for number in sorted(numbers)], now)
                 for number in sorted(numbers):
                     last = high.get(series)
                     if last is not None and last < number <= last + _LEAP:
-                        missing += [self._gap(tenant_id, name, sequence, series, _text(shapes[series], lost), now)
+                        when = datetime.fromisoformat(at[series]) if series in at else None
+                        missing += [self._gap(tenant_id, name, sequence, series, _text(shapes[series], lost), when, now)
                                     for lost in range(last + 1, number)]  # fmt: skip
-                    high[series] = number if last is None or number > last else last
+                    if last is None or number >= last:
+                        high[series], at[series] = number, numbers[number].isoformat()
             uow.gaps.add(missing)
             uow.cursors.put({
                 "tenant_id": tenant_id, "connection_id": sequence.source, "object": f"#{name}",
-                "value": {"at": now.isoformat(), "high": high}, "updated_at": now, "next_run_at": now,
+                "value": {"at": now.isoformat(), "high": high, "when": at}, "updated_at": now, "next_run_at": now,
                 "run": {"state": "complete"},
             })  # fmt: skip
         return len(missing)
 
     @staticmethod
-    def _gap(tenant_id: str, name: str, sequence: Sequence, series: str, number: str, now: datetime) -> Row:
+    def _gap(
+        tenant_id: str, name: str, sequence: Sequence, series: str, number: str, since: datetime | None, now: datetime
+    ) -> Row:  # fmt: skip
         return {
             "tenant_id": tenant_id, "id": new_id(), "sequence": name, "connection_id": sequence.source, "series": series,
             "number": number, "state": "waiting", "noticed_at": now, "due_at": now + timedelta(seconds=sequence.within),
-            "ended_at": None, "actor": "", "reason": "",
+            "ended_at": None, "actor": "", "reason": "", "since": since,
         }  # fmt: skip
 
-    def _miss(self, tenant_id: str) -> None:
+    def _miss(self, tenant_id: str, sequences: Mapping[str, Sequence]) -> None:
         """What should have come by now: say so, and read the connection's streams at once."""
         now = self._ctx.clock()
+        by: dict[tuple[str, str], list[Row]] = defaultdict(list)
         with self._ctx.store.begin() as uow:
-            by: dict[tuple[str, str], list[Row]] = defaultdict(list)
             for row in uow.gaps.due(tenant_id, now):
                 by[row["connection_id"], row["sequence"]].append(row)
             for (connection_id, name), rows in by.items():
@@ -106,6 +118,29 @@ class GapFinder:
                 audit.record(uow, tenant_id, now, "gaps", "gap.found", f"connection/{connection_id}", sequence=name,
                              count=len(rows), missing=told)  # fmt: skip
                 log.warning("%s/%s owes %d numbers of %s: %s", tenant_id, connection_id, len(rows), name, "; ".join(told[:5]))
+        for (connection_id, name), rows in by.items():
+            times = [row["since"] for row in rows if row["since"] is not None]
+            if times and name in sequences:
+                reason = f"{name}: {len(rows)} numbers are missing"
+                try:
+                    self._fetch(tenant_id, connection_id, sequences[name], min(times) - _OVERLAP, reason)
+                except NotInstalledError as error:  # the gap is listed all the same, and no other tenant's look waits for it
+                    log.warning("%s/%s: %s; not read again: %s", tenant_id, connection_id, reason, error)
+
+    def _fetch(self, tenant_id: str, connection_id: str, sequence: Sequence, since: datetime, reason: str) -> None:
+        """Read again from then on, by time, what flows read of the sequence's types."""
+        ctx = self._ctx
+        with ctx.store.read() as uow:
+            connection = ctx.connection(uow, tenant_id, connection_id)
+            flows = [flow for entry in ctx.routes.in_force(uow, tenant_id) for _, flow in entry.flows()]
+        mine = [flow for flow in flows if flow.source == connection_id and set(flow.types) & set(sequence.types)]
+        names = sorted({name for flow in mine for name in flow.read})
+        objects = ctx.plugins.get(connection["connector"], tenant_id).manifest.objects if connection and names else {}
+        asked = since.isoformat(timespec="seconds").replace("+00:00", "Z")
+        for name in names:
+            declared = objects.get(name, {}).get("read")
+            if declared and declared["incremental"] and declared["paging"]["type"] not in _NOT_BY_TIME:
+                start_backfill(ctx, tenant_id, connection_id, name, asked, "", "gaps", reason)
 
 
 def accept(ctx: Context, tenant_id: str, gap_id: str, actor: str, reason: str) -> Row:

@@ -97,6 +97,38 @@ def test_what_lies_between_is_missed_after_its_time_and_fetched(shop: Numbered) 
     assert shop.gaps()["HARBOUR-ST 1 1018"] == "filled"
 
 
+def test_what_a_poll_has_passed_by_is_fetched(shop: Numbered) -> None:
+    """A receipt whose webhook was lost, and whose stream has been read farther: it is read from the one before it on."""
+    text = INTEGRATION.format(**{name: server.url for name, server in shop.servers.items()})
+    text = text.replace("  - name: transactions", "  - name: transactions\n    from: pos\n    read: [order]", 1)
+    shop.apply(text + SEQUENCES.replace("WITHIN", "0"))
+    item = shop.stock_item("SKU-1")
+    for number in ("1017", "1018", "1019"):
+        shop.square.ring_sale([(item, 1)], announce=number != "1018", ticket=number)
+    with shop.hub.ctx.store.begin() as uow:
+        far = {"since": (utc_now() + timedelta(days=1)).isoformat()}
+        uow.cursors.put({"tenant_id": shop.tenant, "connection_id": "pos", "object": "order", "value": far,
+                         "updated_at": utc_now(), "next_run_at": utc_now() + timedelta(days=1), "run": {"state": "complete"}})  # fmt: skip
+    shop.start().serve()
+    shop.announce()
+
+    def receipts() -> set[str]:
+        with shop.hub.ctx.store.read() as uow:
+            rows = uow.messages.each(shop.tenant, ["sale.completed.v1"])
+        return {json.loads(row["body"])["data"]["number"] for row in rows}
+
+    shop.until(lambda: receipts() == {"1017", "1019"})
+    finder = GapFinder(shop.hub.ctx)
+    finder.run_due()
+    shop.until(lambda: receipts() == {"1017", "1018", "1019"})
+    finder.run_due()
+
+    assert shop.gaps() == {"HARBOUR-ST 1018": "filled"}
+    with shop.hub.ctx.store.read() as uow:
+        (run,) = uow.runs.page(shop.tenant, None, 10, kind="backfill")
+    assert (run["actor"], run["object"]) == ("gaps", "order")
+
+
 def test_tills_and_ways_of_numbering_are_series_of_their_own(shop: Numbered) -> None:
     shop.within(900)
     finder = GapFinder(shop.hub.ctx)

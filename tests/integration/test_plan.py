@@ -376,10 +376,10 @@ def test_real_records_are_shown_side_by_side(shop: Shop, tmp_path: Path) -> None
     )
     assert len(shop.raws()) == 2, "nothing is stored"
     result = CliRunner().invoke(
-        main, ["preview", "pos", "order", "--url", f"http://127.0.0.1:{web(shop).port}", "--key", shop.key]
+        main, ["preview", "pos", "inventory_count", "--url", f"http://127.0.0.1:{web(shop).port}", "--key", shop.key]
     )
     assert result.exit_code == 4
-    assert "'order' cannot be read; inventory_change, item_variation can" in result.output
+    assert "'inventory_count' cannot be read; inventory_change, item_variation, order can" in result.output
 
 
 def test_a_field_that_an_account_loses_is_told_if_a_map_sets_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,25 +72,30 @@ class Shopify(Writes):
             raise ConnectorError(f"the answer is not as documented: {error!r}", code="unreadable_answer") from error
 
     def _levels(self, cursor: JSON) -> Steps[Page]:
-        """Levels change without their item: they are read location by location."""
+        """Levels change without their item: they are read location by location, each from a time of its own: what changes in
+        the first while the last is read is not passed by.
+        """
         declared = self.manifest.objects["inventory_level"]["read"]
-        since = cursor.get("since", declared["since"])
-        high, places = cursor.get("high", since), cursor.get("places")
+        since, places = cursor.get("since", declared["since"]), cursor.get("places")
+        before, reached = cursor.get("before", {}), dict(cursor.get("reached", {}))
         if places is None:
             found = yield from self.ask(queries.LOCATIONS, {})
             places = [node["id"] for node in found["locations"]["nodes"]]
         if not places:
             return Page([], {"since": since}, more=False)
         asked = {"location": places[0], "first": declared["paging"]["limit"], "after": cursor.get("page"),
-                 "query": f"updated_at:>='{since}'"}  # fmt: skip
+                 "query": f"updated_at:>='{before.get(places[0], since)}'"}  # fmt: skip
         levels = (yield from self.ask(queries.LEVELS, asked))["location"]["inventoryLevels"]
         nodes = levels["nodes"]
-        high = max([high, *(node["updatedAt"] for node in nodes)], key=datetime.fromisoformat)
+        times = [reached.get(places[0], before.get(places[0], since)), *(node["updatedAt"] for node in nodes)]
+        reached[places[0]] = max(times, key=datetime.fromisoformat)
+        oldest = min(reached.values(), key=datetime.fromisoformat)
+        going = {"since": since, "high": oldest, "before": before, "reached": reached}
         if levels["pageInfo"]["hasNextPage"]:
-            return Page(nodes, {"since": since, "high": high, "places": places, "page": levels["pageInfo"]["endCursor"]}, True)
+            return Page(nodes, {**going, "places": places, "page": levels["pageInfo"]["endCursor"]}, True)
         if places[1:]:
-            return Page(nodes, {"since": since, "high": high, "places": places[1:]}, True)
-        return Page(nodes, {"since": high}, more=False)
+            return Page(nodes, {**going, "places": places[1:]}, True)
+        return Page(nodes, {"since": oldest, **({"before": reached} if len(reached) > 1 else {})}, more=False)
 
     def change_of(self, object_name: str, record: JSON) -> Change:
         try:

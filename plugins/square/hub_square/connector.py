@@ -14,8 +14,10 @@ from canonical.money import from_minor
 from hub.sdk import (
     Change,
     Connector,
+    ConnectorError,
     Document,
     Ignored,
+    Page,
     Request,
     Steps,
     UntranslatableError,
@@ -35,6 +37,8 @@ _TENDERS = {
     "CASH": "cash", "CARD": "card", "THIRD_PARTY_CARD": "card", "SQUARE_GIFT_CARD": "gift_card",
     "BANK_ACCOUNT": "bank_transfer", "WALLET": "wallet",
 }  # fmt: skip
+#: SearchOrders takes so many locations at most.
+_LOCATIONS = 10
 #: What reading a body raises that is not as documented.
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 
@@ -94,10 +98,53 @@ class Square(Connector):
         if change.object == "inventory_change" and change.record is not None:
             skus = yield from self._skus([_fact(change.record).get("catalog_object_id")])
             return [self._stock(change.record, skus)]
-        if change.object == "order" and change.record is None:
-            order = yield from self.fetch(change)
+        if change.object == "order":
+            order = change.record if change.record is not None else (yield from self.fetch(change))
             return [(yield from self._transaction(order))]
         return (yield from super().translate(change))
+
+    def read(self, object_name: str, cursor: JSON) -> Steps[Page]:
+        if object_name != "order":
+            return (yield from super().read(object_name, cursor))
+        try:
+            return (yield from self._orders(cursor))
+        except _MALFORMED as error:
+            raise ConnectorError(f"the answer is not as documented: {error!r}", code="unreadable_answer") from error
+
+    def _orders(self, cursor: JSON) -> Steps[Page]:
+        """Completed orders by the time of their last change, ten locations at a time; each ten have a time of their own:
+        what changes in the first ten while the last are read is not passed by.
+        """
+        declared = self.manifest.objects["order"]["read"]
+        since, left = cursor.get("since", declared["since"]), cursor.get("locations")
+        if left is None:
+            left = sorted(self.settings["locations"])
+        if not left:
+            answer = yield Request("GET", "/v2/locations")
+            left = sorted(str(item["id"]) for item in answer.json().get("locations") or [])
+        if not left:
+            return Page([], {"since": since}, more=False)
+        before, reached = cursor.get("before", {}), dict(cursor.get("reached", {}))
+        asked = before.get(left[0], since)
+        body = {
+            "location_ids": left[:_LOCATIONS], "limit": declared["paging"]["limit"],
+            "query": {
+                "filter": {"state_filter": {"states": ["COMPLETED"]}, "date_time_filter": {"updated_at": {"start_at": asked}}},
+                "sort": {"sort_field": "UPDATED_AT", "sort_order": "ASC"},
+            },
+        }  # fmt: skip
+        if cursor.get("page"):
+            body["cursor"] = cursor["page"]
+        found = (yield Request("POST", declared["request"]["path"], json=body, effect=False)).json()
+        orders = found.get("orders") or []
+        times = [reached.get(left[0], asked), *(order["updated_at"] for order in orders)]
+        reached[left[0]] = max(times, key=datetime.fromisoformat)
+        rest = left if found.get("cursor") else left[_LOCATIONS:]
+        oldest = min(reached.values(), key=datetime.fromisoformat)
+        if not rest:
+            return Page(orders, {"since": oldest, **({"before": reached} if len(reached) > 1 else {})}, more=False)
+        going = {"since": since, "high": oldest, "before": before, "reached": reached, "locations": rest}
+        return Page(orders, {**going, "page": found.get("cursor")}, more=True)
 
     # -- transactions -------------------------------------------------------------------------------------------
 

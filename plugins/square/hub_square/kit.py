@@ -31,10 +31,12 @@ def system() -> System:
             *(Change("inventory_change", _ref(change), change) for change in simulator.changes),
         ],
         listed={
+            "order": lambda: set(simulator.orders),
             "inventory_change": lambda: {_ref(change) for change in simulator.changes},
             "item_variation": lambda: set(simulator.variations),
         },
         touch={
+            "order": lambda: simulator.ring_sale([(coffee, 1)], announce=False)["id"],
             "inventory_change": lambda: _ref(simulator.count(coffee, 5, announce=False)),
             "item_variation": lambda: simulator.add_item("SKU-NEW", "New", 100, 0),
         },

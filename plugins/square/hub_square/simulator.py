@@ -267,6 +267,30 @@ class SquareSimulator(Simulator):
         return answer(200, {"locations": [{"id": self.location_id, "name": "Harbour Street", "timezone": self.timezone,
                                            "currency": wire.CURRENCY, "status": "ACTIVE"}]})  # fmt: skip
 
+    @route("POST", "/v2/orders/search")
+    def search_orders(self, request: SimRequest) -> Response:
+        """Newest first unless asked otherwise; a filter by time goes with the sort by the same time."""
+        body = request.json()
+        places = body.get("location_ids")
+        if not isinstance(places, list) or not 1 <= len(places) <= 10:
+            return wire.error(400, "INVALID_REQUEST_ERROR", "INVALID_VALUE", "1 to 10 locations", "location_ids")
+        asked = body.get("query") or {}
+        times, states = wire.searched(asked)
+        by = (asked.get("sort") or {}).get("sort_field", "CREATED_AT").lower()
+        if times.keys() - {by}:
+            return wire.error(400, "INVALID_REQUEST_ERROR", "BAD_REQUEST", "sort_field does not match the filter", "sort_field")
+        with self.lock:
+            found = [
+                order
+                for order in self.orders.values()
+                if order["location_id"] in places
+                and (not states or order["state"] in states)
+                and all(start <= wire.moment(order[name]) < end for name, (start, end) in times.items())
+            ]
+        newest_first = (asked.get("sort") or {}).get("sort_order", "DESC") == "DESC"
+        found.sort(key=lambda order: wire.moment(order[by]), reverse=newest_first)
+        return wire.page(body, found, "orders")
+
     @route("GET", "/v2/orders/(?P<order_id>[^/]+)")
     def get_order(self, request: SimRequest, order_id: str) -> Response:
         if order_id not in self.orders:

@@ -64,6 +64,18 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text) if text else datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def searched(query: Json) -> tuple[dict[str, tuple[datetime, datetime]], list[str]]:
+    """What a SearchOrdersQuery filters by: (time field → from and until, states)."""
+    wanted = query.get("filter") or {}
+    ranges = wanted.get("date_time_filter") or {}
+    far = datetime(9999, 1, 1, tzinfo=UTC)
+    times = {
+        name: (moment(span.get("start_at") or ""), moment(span["end_at"]) if span.get("end_at") else far)
+        for name, span in ranges.items()
+    }
+    return times, (wanted.get("state_filter") or {}).get("states") or []
+
+
 def page(asked: Json, found: list[Json], key: str) -> Response:
     """Cursor paging: the cursor is opaque, present only when there is more."""
     start = int(asked.get("cursor") or 0)

@@ -186,3 +186,49 @@ def test_every_request_fits_squares_own_description(square: Square, simulator: S
             unknown = set(request.json) - set(spec["components"]["schemas"][name]["properties"])
             assert unknown == set(), f"{path}: {unknown}"
     assert len(checked) == 5
+
+
+def test_orders_of_many_locations_are_read_ten_at_a_time_and_none_is_passed_by(simulator: SquareSimulator) -> None:
+    """A sale in the first ten while the others are read has a later one's time behind it: it comes with the next read."""
+    coffee = simulator.add_item("SKU-1", "Coffee", 950, 100)
+    names = [f"L{n:02}" for n in range(23)]
+    square = Square({**SETTINGS, "locations": {name: name for name in names}})
+    headers = {"Authorization": f"Bearer {simulator.token}"}
+
+    def sell(place: str) -> str:
+        simulator.location_id = place
+        return str(simulator.ring_sale([(coffee, 1)], announce=False)["id"])
+
+    expected = {sell(place) for place in names for _ in range(2)}
+    found: list[str] = []
+    cursor: dict[str, Any] = {}
+    asked: list[Request] = []
+    while True:
+        page = drive(square, square.read("order", cursor), simulator.handle, headers, asked)
+        found += [record["id"] for record in page.records]
+        cursor = dict(page.cursor)
+        if not page.more:
+            break
+        if len(found) == 20:  # the first ten are through
+            early = sell("L00")
+            sell("L22")
+    assert {*found} >= expected
+    assert early not in found
+    assert [len(request.json["location_ids"]) for request in asked] == [10, 10, 3]
+
+    again: set[str] = set()
+    for _ in range(3):
+        page = drive(square, square.read("order", cursor), simulator.handle, headers)
+        again |= {record["id"] for record in page.records}
+        cursor = dict(page.cursor)
+    assert early in again
+
+
+def test_a_seller_without_configured_locations_is_asked_for_them(simulator: SquareSimulator) -> None:
+    coffee = simulator.add_item("SKU-1", "Coffee", 950, 100)
+    sale = simulator.ring_sale([(coffee, 1)], announce=False)
+    square = Square({"timezone": "UTC"})
+
+    page = drive(square, square.read("order", {}), simulator.handle, {"Authorization": f"Bearer {simulator.token}"})
+
+    assert [record["id"] for record in page.records] == [sale["id"]]
