@@ -1,8 +1,4 @@
-"""Deliveries and their attempts: who has to get what, and every try.
-
-States: pending → claimed → sending → applied | skipped | dead | discarded; back to pending (a retry is a row with a later
-``available_at``) or to ambiguous (``probe``: look before anything is sent again). `OPEN` ones hold back later siblings.
-"""
+"""Deliveries: who has to get what, and how far it is (`states`)."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -14,24 +10,19 @@ import sqlalchemy as sa
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row
 from hub.store.rows import given as given_value
+from hub.store.states import (
+    DUE_CONNECTIONS,
+    EXPIRED,
+    FORGET_PUBLISHED,
+    IN_HAND,
+    OPEN,
+    PROMOTE_ALL,
+    STATES,
+    WAITING,
+    in_states,
+    same_entity,
+)
 from hub.store.tables import connection, delivery, message
-
-#: A dead letter is open too: what comes after it must not overtake the person who mends it.
-OPEN = ("pending", "held", "claimed", "sending", "ambiguous", "dead")
-WAITING = ("pending", "ambiguous")
-IN_HAND = ("claimed", "sending")
-STATES = frozenset({*OPEN, "applied", "skipped", "discarded"})
-
-
-def _state(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:
-    """``states`` in the query's text, so that the partial indexes of `tables` apply to a prepared statement too."""
-    found: sa.ColumnElement[bool] = table.c.state.in_([sa.literal_column(f"'{state}'") for state in states])
-    return found
-
-
-def _same_entity(one: Any, other: Any) -> tuple[sa.ColumnElement[bool], ...]:
-    """Two FROM clauses' rows are about the same entity at the same connection."""
-    return tuple(one.c[name] == other.c[name] for name in ("tenant_id", "connection_id", "subject"))
 
 
 def _given_one(given: Any) -> tuple[sa.ColumnElement[bool], ...]:
@@ -45,12 +36,14 @@ def _columns(table: sa.Table, *names: str) -> list[Any]:
 def _unblocked() -> sa.ColumnElement[bool]:
     """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
     other = delivery.alias("other")
-    begun = _state(other, IN_HAND)
+    begun = in_states(other, IN_HAND)
     # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
     before = sa.and_(other.c.id < delivery.c.id, sa.or_(delivery.c.state != "ambiguous", begun))
-    after = sa.and_(other.c.id > delivery.c.id, sa.or_(begun, _state(other, ("ambiguous",))))
+    after = sa.and_(other.c.id > delivery.c.id, sa.or_(begun, in_states(other, ("ambiguous",))))
     # By the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
-    found = sa.select(sa.literal(1)).where(*_same_entity(other, delivery), _state(other, OPEN), sa.or_(before, after)).limit(1)
+    found = (
+        sa.select(sa.literal(1)).where(*same_entity(other, delivery), in_states(other, OPEN), sa.or_(before, after)).limit(1)
+    )
     return found.correlate(delivery).scalar_subquery().is_(None)
 
 
@@ -82,7 +75,11 @@ _SETTLED = (
 def _held(given: Any) -> tuple[Any, ...]:
     """The claim is still ours, as given: nobody else has it, and its lease has not run out."""
     mine = tuple(delivery.c[name] == given.c[name] for name in ("tenant_id", "id", "fence", "lease_owner"))
-    return (*mine, delivery.c.lease_until > sa.bindparam("now", type_=delivery.c.lease_until.type), _state(delivery, IN_HAND))
+    return (
+        *mine,
+        delivery.c.lease_until > sa.bindparam("now", type_=delivery.c.lease_until.type),
+        in_states(delivery, IN_HAND),
+    )
 
 
 def _keep(given: Any, _: Any = None, **values: Any) -> Any:
@@ -96,7 +93,7 @@ def _take(given: Any, _: Any) -> Any:
     locked = (
         sa.select(delivery.c.tenant_id, delivery.c.id)
         .join(given, sa.and_(*_given_one(given)))
-        .where(_state(delivery, WAITING), due, _unblocked(), ~_paused())
+        .where(in_states(delivery, WAITING), due, _unblocked(), ~_paused())
         .order_by(delivery.c.id)
         .with_for_update(of=delivery)  # waits: skipping a row that the relay is just marking would strand it
         .cte("locked")
@@ -105,12 +102,12 @@ def _take(given: Any, _: Any) -> Any:
     now = sa.bindparam("now", type_=delivery.c.available_at.type)
     claimed = {"state": sa.bindparam("state_now"), "lease_owner": sa.bindparam("owner"), "lease_until": until,
                "fence": delivery.c.fence + 1, "published_at": sa.func.coalesce(delivery.c.published_at, now)}  # fmt: skip
-    statement = sa.update(delivery).where(*_given_one(locked), _state(delivery, WAITING))
+    statement = sa.update(delivery).where(*_given_one(locked), in_states(delivery, WAITING))
     return statement.values(claimed).returning(delivery)
 
 
 def _give_back(given: Any, _: Any) -> Any:
-    statement = sa.update(delivery).where(*_given_one(given), _state(delivery, WAITING))
+    statement = sa.update(delivery).where(*_given_one(given), in_states(delivery, WAITING))
     return statement.values(published_at=None)
 
 
@@ -118,7 +115,7 @@ def _settle(given: Any, _: Any) -> Any:
     # The owner too: a claim that a crash of the database has undone gave its number to somebody else's.
     fenced = (delivery.c[name] == given.c[name] for name in ("tenant_id", "id", "fence", "lease_owner"))
     released = {"lease_owner": None, "lease_until": None, "published_at": None}
-    statement = sa.update(delivery).where(*fenced, _state(delivery, IN_HAND))
+    statement = sa.update(delivery).where(*fenced, in_states(delivery, IN_HAND))
     return statement.values({**released, **{name: given.c[name] for name in _SETTLED}}).returning(
         delivery.c.tenant_id, delivery.c.id
     )
@@ -127,13 +124,13 @@ def _settle(given: Any, _: Any) -> Any:
 def _promote(given: Any, _: Any) -> Any:
     """The first open delivery of each given entity goes, if it was behind another."""
     first = delivery.alias("first")
-    following = sa.select(first.c.id).where(*_same_entity(first, given), _state(first, OPEN)).order_by(first.c.id).limit(1)
+    following = sa.select(first.c.id).where(*same_entity(first, given), in_states(first, OPEN)).order_by(first.c.id).limit(1)
     of = (delivery.c.tenant_id == given.c.tenant_id, delivery.c.id == following.correlate(given).scalar_subquery())
     return sa.update(delivery).where(*of, delivery.c.behind).values(behind=False)
 
 
 def _newest(given: Any, _: Any) -> Any:
-    newer = (*_same_entity(delivery, given), delivery.c.type == given.c.type, delivery.c.event_at > given.c.event_at)
+    newer = (*same_entity(delivery, given), delivery.c.type == given.c.type, delivery.c.event_at > given.c.event_at)
     applied = sa.and_(*newer, delivery.c.state == sa.literal_column("'applied'"))
     newest = sa.select(given.c.id, sa.func.max(delivery.c.event_at).label("event_at"))
     return newest.join_from(given, delivery, applied).group_by(given.c.id)
@@ -146,7 +143,7 @@ _NEW = tuple(column.name for column in delivery.c if column.name not in ("behind
 def _add(given: Any, insert: Any) -> Any:
     """The insert that marks what comes behind an open sibling; nothing sees the rows of its own statement (``behind``)."""
     other = delivery.alias("other")
-    with_open = sa.exists(sa.select(sa.literal(1)).where(*_same_entity(other, given), _state(other, OPEN)).correlate(given))
+    with_open = sa.exists(sa.select(sa.literal(1)).where(*same_entity(other, given), in_states(other, OPEN)).correlate(given))
     behind = sa.or_(given.c.behind, with_open)
     names = [name for name in _NEW if name != "published_at"]
     published = sa.case((~behind, given.c.published_at))
@@ -158,7 +155,7 @@ def _with_due(given: Any, _: Any) -> Any:
     """Which of the given connections have something to publish; one look each."""
     of = (delivery.c[name] == given.c[name] for name in ("tenant_id", "connection_id"))
     now = sa.bindparam("now", type_=delivery.c.available_at.type)
-    due = (_state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
+    due = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
     first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(given).scalar_subquery()
     return sa.select(given.c.tenant_id, given.c.connection_id).where(first.is_not(None))
 
@@ -180,7 +177,7 @@ _OF_CONNECTION = tuple(delivery.c[name] == given_value(delivery.c[name]) for nam
 
 
 def _due(lane: Any, now: Any) -> tuple[Any, ...]:
-    return (delivery.c.lane == lane, _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind,
+    return (delivery.c.lane == lane, in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind,
             delivery.c.available_at <= now)  # fmt: skip
 
 
@@ -192,12 +189,12 @@ _BULK_DUE = sa.select(sa.literal("due"), sa.func.count().label("count")).select_
 )
 _UNDER_WAY = Fixed(sa.union_all(
     sa.select(delivery.c.lane, sa.func.count().label("count"))
-    .where(*_OF_CONNECTION, _state(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None))
+    .where(*_OF_CONNECTION, in_states(delivery, (*WAITING, *IN_HAND)), delivery.c.published_at.is_not(None))
     .group_by(delivery.c.lane),
     _BULK_DUE,
 ))  # fmt: skip
 _IN_HAND_NOW = Fixed(sa.select(delivery.c.lane, sa.func.count().label("count")).where(
-    *_OF_CONNECTION, _state(delivery, IN_HAND), _state(delivery, OPEN),
+    *_OF_CONNECTION, in_states(delivery, IN_HAND), in_states(delivery, OPEN),
     delivery.c.lease_until > given_value(delivery.c.lease_until, "now"),
 ).group_by(delivery.c.lane))  # fmt: skip
 
@@ -218,7 +215,7 @@ def _take_due() -> Any:
     this_tenant = delivery.c.tenant_id == given_value(delivery.c.tenant_id)
     free = _unblocked()
     goes_or_waits = sa.or_(delivery.c.state == "pending", free)  # an ambiguous one waits for what is in hand, and for no mark
-    unchanged = (this_tenant, _state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
+    unchanged = (this_tenant, in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
     looked_at = (
         sa.select(delivery.c.id, free.label("free"))
         .where(*unchanged, delivery.c.id.in_(sa.select(due.c.id)), goes_or_waits, ~_paused())
@@ -236,41 +233,6 @@ def _take_due() -> Any:
 
 
 _TAKE_DUE = Fixed(_take_due())
-
-
-def _due_connections() -> Any:
-    of = (delivery.c.tenant_id == connection.c.tenant_id, delivery.c.connection_id == connection.c.connection_id)
-    now = given_value(delivery.c.available_at, "now")
-    due = (_state(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
-    # One look each: a semi-join would read a whole backlog.
-    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(connection).scalar_subquery()
-    columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
-    return sa.select(*columns).where(connection.c.state == "active", first.is_not(None))
-
-
-def _promote_all() -> Any:
-    other = delivery.alias("other")
-    before = sa.select(sa.literal(1)).where(*_same_entity(other, delivery), _state(other, OPEN), other.c.id < delivery.c.id)
-    where = (_state(delivery, WAITING), delivery.c.behind, ~sa.exists(before))
-    return sa.update(delivery).where(*where).values(behind=False).returning(delivery.c.id)
-
-
-def _forget_published() -> Any:
-    old = delivery.c.published_at < given_value(delivery.c.published_at, "before")
-    return sa.update(delivery).where(_state(delivery, WAITING), old).values(published_at=None).returning(delivery.c.id)
-
-
-def _expired() -> Any:
-    # NULL where every owner may live: then only the lease counts.
-    others = delivery.c.lease_owner != given_value(delivery.c.lease_owner, "owner_not")
-    gone = sa.or_(delivery.c.lease_until < given_value(delivery.c.lease_until, "now"), others)
-    where = (_state(delivery, IN_HAND), delivery.c.published_at.is_not(None), gone)
-    most = sa.bindparam("most", type_=sa.Integer)
-    return sa.select(delivery).where(*where).limit(most).with_for_update(skip_locked=True)
-
-
-_DUE_CONNECTIONS, _PROMOTE_ALL = Fixed(_due_connections()), Fixed(_promote_all())
-_FORGET_PUBLISHED, _EXPIRED = Fixed(_forget_published()), Fixed(_expired())
 
 
 class Deliveries(Repository):
@@ -298,11 +260,11 @@ class Deliveries(Repository):
 
     def promote_all(self) -> int:
         """Let go what is marked as behind and is not: its sibling ended while it was being committed. Returns how many."""
-        return len(_PROMOTE_ALL.run(self._c))
+        return len(PROMOTE_ALL.run(self._c))
 
     def due_connections(self, now: datetime) -> list[Row]:
         """Active connections with something to publish: tenant_id, connection_id, connector, settings."""
-        return _DUE_CONNECTIONS.run(self._c, now=now)
+        return DUE_CONNECTIONS.run(self._c, now=now)
 
     def with_due(self, connections: Sequence[tuple[str, str]], now: datetime) -> list[tuple[str, str]]:
         """Those of these connections that have something to publish."""
@@ -331,7 +293,7 @@ class Deliveries(Repository):
 
     def forget_published(self, before: datetime) -> int:
         """Give back what was published before then and not claimed: the broker lost it, or a worker died with it in memory."""
-        return len(_FORGET_PUBLISHED.run(self._c, before=before))
+        return len(FORGET_PUBLISHED.run(self._c, before=before))
 
     def claim(
         self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime, intended: bool = False
@@ -373,7 +335,7 @@ class Deliveries(Repository):
 
     def expired(self, now: datetime, owner_not: str | None = None, limit: int = 500) -> list[Row]:
         """Claims whose lease ran out, or whose owner is not ``owner_not`` (embedded start: every other owner is dead)."""
-        return _EXPIRED.run(self._c, now=now, owner_not=owner_not, most=limit)
+        return EXPIRED.run(self._c, now=now, owner_not=owner_not, most=limit)
 
     def get(self, tenant_id: str, delivery_id: str) -> Row | None:
         return self._one(sa.select(delivery).where(delivery.c.tenant_id == tenant_id, delivery.c.id == delivery_id))
@@ -386,7 +348,7 @@ class Deliveries(Repository):
         """The earlier open sibling that ``row`` waits behind, if any."""
         where = (
             delivery.c.tenant_id == row["tenant_id"], delivery.c.connection_id == row["connection_id"],
-            delivery.c.subject == row["subject"], delivery.c.id < row["id"], _state(delivery, OPEN),
+            delivery.c.subject == row["subject"], delivery.c.id < row["id"], in_states(delivery, OPEN),
         )  # fmt: skip
         return self._one(sa.select(delivery).where(*where).order_by(delivery.c.id).limit(1))
 
@@ -443,7 +405,7 @@ class Deliveries(Repository):
         for name, value in filters.items():
             if value is not None:
                 column, values = delivery.c[name], value if isinstance(value, list | tuple) else [value]
-                where.append(_state(delivery, values) if name == "state" and set(values) <= STATES else column.in_(values))
+                where.append(in_states(delivery, values) if name == "state" and set(values) <= STATES else column.in_(values))
         columns = [column for column in delivery.c if column.name != "corrected"]
         return self._page(delivery, tenant_id, where, after, limit, columns)
 

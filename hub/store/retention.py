@@ -8,9 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hub.store.deliveries import OPEN
 from hub.store.ids import first_id
 from hub.store.rows import Repository, Row
+from hub.store.states import OPEN
 from hub.store.tables import announcement, attempt, conflict, delivery, idempotency, message, raw_input, sync_run
 
 _RAW_OVER = ("translated", "ignored", "discarded")

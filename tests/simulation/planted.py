@@ -54,8 +54,8 @@ def _no_inbox(patch: pytest.MonkeyPatch) -> None:
 
     admit_many = ingest.admit_many
 
-    def fresh(ctx: Any, uow: Any, messages: list[NewMessage]) -> Any:
-        return admit_many(ctx, uow, [replace(item, source_id=f"{item.source_id}/{new_id()}") for item in messages])
+    def fresh(ctx: Any, uow: Any, messages: list[NewMessage], **more: Any) -> Any:
+        return admit_many(ctx, uow, [replace(item, source_id=f"{item.source_id}/{new_id()}") for item in messages], **more)
 
     patch.setattr(ingest, "admit_many", fresh)
 

@@ -1,0 +1,65 @@
+"""The states of a delivery, and the sweeps that go by them.
+
+pending → claimed → sending → applied | skipped | dead | discarded; back to pending (a retry is a row with a later
+``available_at``) or to ambiguous (``probe``: look before anything is sent again). `OPEN` ones hold back later siblings.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from hub.store.rows import Fixed, given
+from hub.store.tables import connection, delivery
+
+#: A dead letter is open too: what comes after it must not overtake the person who mends it.
+OPEN = ("pending", "held", "claimed", "sending", "ambiguous", "dead")
+WAITING = ("pending", "ambiguous")
+IN_HAND = ("claimed", "sending")
+STATES = frozenset({*OPEN, "applied", "skipped", "discarded"})
+
+
+def in_states(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:
+    """``states`` in the query's text, so that the partial indexes of `tables` apply to a prepared statement too."""
+    found: sa.ColumnElement[bool] = table.c.state.in_([sa.literal_column(f"'{state}'") for state in states])
+    return found
+
+
+def same_entity(one: Any, other: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    """Two FROM clauses' rows are about the same entity at the same connection."""
+    return tuple(one.c[name] == other.c[name] for name in ("tenant_id", "connection_id", "subject"))
+
+
+def _due_connections() -> Any:
+    of = (delivery.c.tenant_id == connection.c.tenant_id, delivery.c.connection_id == connection.c.connection_id)
+    now = given(delivery.c.available_at, "now")
+    due = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
+    # One look each: a semi-join would read a whole backlog.
+    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(connection).scalar_subquery()
+    columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
+    return sa.select(*columns).where(connection.c.state == "active", first.is_not(None))
+
+
+def _promote_all() -> Any:
+    other = delivery.alias("other")
+    before = sa.select(sa.literal(1)).where(*same_entity(other, delivery), in_states(other, OPEN), other.c.id < delivery.c.id)
+    where = (in_states(delivery, WAITING), delivery.c.behind, ~sa.exists(before))
+    return sa.update(delivery).where(*where).values(behind=False).returning(delivery.c.id)
+
+
+def _forget_published() -> Any:
+    old = delivery.c.published_at < given(delivery.c.published_at, "before")
+    return sa.update(delivery).where(in_states(delivery, WAITING), old).values(published_at=None).returning(delivery.c.id)
+
+
+def _expired() -> Any:
+    # NULL where every owner may live: then only the lease counts.
+    others = delivery.c.lease_owner != given(delivery.c.lease_owner, "owner_not")
+    gone = sa.or_(delivery.c.lease_until < given(delivery.c.lease_until, "now"), others)
+    where = (in_states(delivery, IN_HAND), delivery.c.published_at.is_not(None), gone)
+    most = sa.bindparam("most", type_=sa.Integer)
+    return sa.select(delivery).where(*where).limit(most).with_for_update(skip_locked=True)
+
+
+DUE_CONNECTIONS, PROMOTE_ALL = Fixed(_due_connections()), Fixed(_promote_all())
+FORGET_PUBLISHED, EXPIRED = Fixed(_forget_published()), Fixed(_expired())
