@@ -56,7 +56,7 @@ bench: $(VENV)/.dev  ## the main job, timed beside its parts' limits, Celery and
 	@cd tests && ../$(BIN)/python -m benchmarks.bench $(call options,ROUNDS COUNT CONNECTIONS RATE ONLY DATABASE_URL BROKER_URL) $(if $(WRITE),--write)
 
 bench-full: bench  ## bench, then what an event costs as the hub grows to MOST stored events, and what other work costs (ROUNDS, COUNT; WRITE=1)
-	@cd tests && ../$(BIN)/python -m benchmarks.growth $(call options,MOST ROUNDS COUNT DATABASE_URL BROKER_URL) $(if $(WRITE),--write)
+	@cd tests && ../$(BIN)/python -m benchmarks.growth $(call options,MOST ROUNDS COUNT REPLAYED POLLED ONLY DATABASE_URL BROKER_URL) $(if $(WRITE),--write)
 
 fuzz: $(VENV)/.dev  ## the whole contract against a running hub, by Schemathesis (EXAMPLES of each operation, SEED, DATABASE_URL)
 	@cd tests && ../$(BIN)/python -m contract.fuzz $(call options,EXAMPLES SEED DATABASE_URL)

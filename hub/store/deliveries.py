@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row
@@ -199,10 +200,12 @@ _IN_HAND_NOW = Fixed(sa.select(delivery.c.lane, sa.func.count().label("count")).
 ).group_by(delivery.c.lane))  # fmt: skip
 
 
-def _take_due() -> Any:
+def _take_due(arrays: bool = False) -> Any:
     """Looks at the next that are due, in their order: what may go is published, what may not is marked as behind a sibling.
 
-    In two steps: asked for the first that are due *and* unblocked, a planner expects none and reads the whole backlog.
+    In two steps: asked for the first that are due *and* unblocked, a planner expects none and reads the whole backlog. The
+    second goes by their ids and by nothing else: asked in words that fit a partial index (or for ids that are a query's
+    rows, not an array's) it would read the backlog once more for each of its rows.
     """
     now, room = given_value(delivery.c.available_at, "now"), sa.bindparam("room", type_=sa.Integer)
     due = (
@@ -210,15 +213,20 @@ def _take_due() -> Any:
         .where(*_OF_CONNECTION, *_due(given_value(delivery.c.lane), now))
         .order_by(delivery.c.available_at, delivery.c.id)
         .limit(room * 2 + 20)  # another process may be taking the first of them
-        .cte("due")
     )
+    if arrays:
+        ids = sa.func.array(due.scalar_subquery(), type_=postgresql.ARRAY(delivery.c.id.type))
+        chosen = delivery.c.id == sa.any_(ids)
+    else:
+        chosen = delivery.c.id.in_(sa.select(due.cte("due").c.id))
     this_tenant = delivery.c.tenant_id == given_value(delivery.c.tenant_id)
     free = _unblocked()
     goes_or_waits = sa.or_(delivery.c.state == "pending", free)  # an ambiguous one waits for what is in hand, and for no mark
-    unchanged = (this_tenant, in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
+    still = sa.and_(in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
+    unchanged = sa.case((still, sa.true()), else_=sa.false())
     looked_at = (
         sa.select(delivery.c.id, free.label("free"))
-        .where(*unchanged, delivery.c.id.in_(sa.select(due.c.id)), goes_or_waits, ~_paused())
+        .where(this_tenant, chosen, unchanged, goes_or_waits, ~_paused())
         .order_by(delivery.c.available_at, delivery.c.id)
         .limit(room)
         .with_for_update(skip_locked=True, of=delivery)
@@ -232,7 +240,7 @@ def _take_due() -> Any:
     )  # fmt: skip
 
 
-_TAKE_DUE = Fixed(_take_due())
+_TAKE_DUE, _TAKE_DUE_BY_ARRAY = Fixed(_take_due()), Fixed(_take_due(arrays=True))
 
 
 class Deliveries(Repository):
@@ -280,8 +288,9 @@ class Deliveries(Repository):
         """Mark up to ``limit`` deliveries of a lane as published, oldest first, and return them; a row is taken once."""
         of = {"of_tenant_id": tenant_id, "of_connection_id": connection_id, "of_lane": lane}
         taken: list[Row] = []
+        statement = _TAKE_DUE_BY_ARRAY if self._postgres else _TAKE_DUE
         while len(taken) < limit:
-            found = self._all(_TAKE_DUE, **of, now=now, room=limit - len(taken))
+            found = self._all(statement, **of, now=now, room=limit - len(taken))
             taken += [row for row in found if not row["behind"]]
             if not any(row["behind"] for row in found):
                 break

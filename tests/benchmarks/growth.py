@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import fill, machine, report
+from benchmarks import fill, machine, other, report
 from benchmarks.pipeline import Turn, percentile, run
 from benchmarks.world import INTEGRATION, World
 
@@ -296,8 +296,20 @@ def _idle(world: World, seconds: float) -> list[list[str]]:
     return [[role, f"{100 * used[role] / seconds:.1f}"] for role in roles]
 
 
+def others(full: Full) -> None:
+    """What is done again, and what is polled."""
+    replay = full.hub("replay")
+    rows = [other.replayed(replay.world, full.options.replayed)]
+    full.end(replay)
+    full._port += 4
+    rows += other.polled(
+        full.folder / "polled", full.options.database_url, full.options.broker_url, full._port, full.options.polled
+    )
+    full.table("Other work", ["what", "how many", "a second", "µs of processor each"], rows)
+
+
 PARTS = {"started": started, "sizes": sizes, "guarantees": guarantees, "targets": targets, "integrations": integrations,
-         "connections": connections, "dead": dead, "stored": stored}  # fmt: skip
+         "connections": connections, "dead": dead, "stored": stored, "others": others}  # fmt: skip
 
 
 def main() -> int:
@@ -306,6 +318,8 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--replayed", type=int, default=100_000, help="Dead letters.")
+    parser.add_argument("--polled", type=int, default=100_000, help="Records of the system that is polled.")
     parser.add_argument("--port", type=int, default=18900)
     parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--write", action="store_true")

@@ -72,7 +72,7 @@ def run(
     """
     template = json.dumps(event(lines)) if batch == 1 else json.dumps({"events": [_numbered(item) for item in range(batch)]})
     url = contender.url if batch == 1 else f"{contender.url}/batch"
-    before, had = _used(contender), contender.arrived()
+    before, had = used(contender), contender.arrived()
     seen = contender.load({
         "url": url, "headers": contender.headers, "template": template, "first": first, "count": requests,
         "connections": connections, "rate": rate,
@@ -83,7 +83,7 @@ def run(
     arrivals = contender.arrivals()
     last = max(arrivals.values(), default=ended)
     _until(contender.settled, 60)
-    after = _used(contender)
+    after = used(contender)
     events = requests * batch
     began = min(sent for _, sent, _, _ in seen)
     turn = Turn(events, events / (max(at for _, _, at, _ in seen) - began), events / (max(last, began + 1e-6) - began))
@@ -111,7 +111,7 @@ def _numbered(item: int) -> dict[str, Any]:
     return text
 
 
-def _used(contender: Contender) -> dict[str, float]:
+def used(contender: Contender) -> dict[str, float]:
     """Processor seconds so far, by process; what all contenders share is counted whole."""
     found = {
         name: machine.processor(machine.family(process.pid))
