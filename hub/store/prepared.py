@@ -73,7 +73,10 @@ def begin(connection: sa.Connection, what: bytes) -> None:
 
 def alive(driver: Any) -> bool:
     """Whether the server still answers. Not through the driver: that would end with a rollback."""
-    return bool(driver.pgconn.exec_(b"SELECT 1").status == ExecStatus.TUPLES_OK)
+    try:
+        return bool(driver.pgconn.exec_(b"SELECT 1").status == ExecStatus.TUPLES_OK)
+    except psycopg.Error:  # closed on our side
+        return False
 
 
 def _checked(link: Any, result: Any) -> Any:
