@@ -285,6 +285,7 @@ class Hub:
         if self._closed:
             return
         self._closed = True
+        self.ctx.due.close()
         self._stop.set()
         for bell in self._bells:
             bell.set()
@@ -303,6 +304,10 @@ class Hub:
             self.ctx.loop.submit(self.ctx.plugins.guests.close()).result(10)
         self.ctx.loop.close()
         self.ctx.group.close()
+        try:
+            self.relay.end()
+        except StoreUnavailableError as error:
+            log.warning("some deliveries are published again in a minute: %s", error)
         self._leadership.release()
         self.ctx.broker.close()
         self.ctx.telemetry.close()

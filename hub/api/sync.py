@@ -64,7 +64,7 @@ def accept_gap(ctx: Context, client: Client, id_: str, body: Any = None) -> dict
 
 
 def _gap(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in ("tenant_id", "due_at")}
+    return {key: value for key, value in row.items() if key not in ("tenant_id", "due_at", "since")}
 
 
 def list_runs(

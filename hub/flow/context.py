@@ -44,6 +44,7 @@ class Due:
         self._lock = threading.Lock()
         self._fresh = Fresh()
         self._places: dict[tuple[str, str], tuple[int, datetime]] = {}
+        self._closed = False
 
     def add(self, tenant_id: str, connection_id: str, freed: bool = False) -> None:
         """``freed``: something of the connection has ended, so there is a place for the next."""
@@ -67,10 +68,15 @@ class Due:
         """Take one of these places; False if there is none."""
         with self._lock:
             places, until = self._places.get((tenant_id, connection_id), (0, now))
-            if places <= 0 or until <= now:
+            if places <= 0 or until <= now or self._closed:
                 return False
             self._places[tenant_id, connection_id] = (places - 1, until)
             return True
+
+    def close(self) -> None:
+        """The relay of this process is about to end: what is admitted from now on is for another's sweep."""
+        with self._lock:
+            self._closed = True
 
     def add_input(self) -> None:
         """Raw input was stored: workers elsewhere should hear of it."""

@@ -55,6 +55,11 @@ class Relay:
                 wanted -= {*freed} - {*uow.deliveries.with_due(freed, self._ctx.clock())}
         return len(fresh.going) + self._relay(sorted(wanted))
 
+    def end(self) -> None:
+        """What was admitted to go while this process was ending is for another's relay."""
+        if going := self._ctx.due.take().going:
+            self._give_back(going)
+
     def sweep(self) -> int:
         """Publish whatever is due in any connection; returns how many deliveries."""
         with self._ctx.store.read() as uow:

@@ -20,6 +20,7 @@ from hub.store.states import (
     PROMOTE_ALL,
     STATES,
     WAITING,
+    WITH_DUE,
     in_states,
     same_entity,
 )
@@ -152,17 +153,7 @@ def _add(given: Any, insert: Any) -> Any:
     return statement.on_conflict_do_nothing().returning(delivery.c.id, delivery.c.behind)
 
 
-def _with_due(given: Any, _: Any) -> Any:
-    """Which of the given connections have something to publish; one look each."""
-    of = (delivery.c[name] == given.c[name] for name in ("tenant_id", "connection_id"))
-    now = sa.bindparam("now", type_=delivery.c.available_at.type)
-    due = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
-    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(given).scalar_subquery()
-    return sa.select(given.c.tenant_id, given.c.connection_id).where(first.is_not(None))
-
-
 _KEY = _columns(delivery, "tenant_id", "id")
-_WITH_DUE = Bulk(_columns(delivery, "tenant_id", "connection_id"), _with_due)
 _TAKE = Bulk(_KEY, _take)
 _GIVE_BACK = Bulk(_KEY, _give_back)
 _CLAIM = _columns(delivery, "tenant_id", "id", "fence", "lease_owner")
@@ -277,7 +268,7 @@ class Deliveries(Repository):
     def with_due(self, connections: Sequence[tuple[str, str]], now: datetime) -> list[tuple[str, str]]:
         """Those of these connections that have something to publish."""
         rows = [{"tenant_id": tenant_id, "connection_id": connection_id} for tenant_id, connection_id in connections]
-        return [(row["tenant_id"], row["connection_id"]) for row in _WITH_DUE.run(self._c, rows, now=now)] if rows else []
+        return [(row["tenant_id"], row["connection_id"]) for row in WITH_DUE.run(self._c, rows, now=now)] if rows else []
 
     def under_way(self, tenant_id: str, connection_id: str, now: datetime) -> dict[str, int]:
         """By lane, how many deliveries of a connection are published and not settled; ``due``: 1 if bulk work waits."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hub.store.bulk import Bulk
 from hub.store.rows import Fixed, given
 from hub.store.tables import connection, delivery
 
@@ -63,3 +64,15 @@ def _expired() -> Any:
 
 DUE_CONNECTIONS, PROMOTE_ALL = Fixed(_due_connections()), Fixed(_promote_all())
 FORGET_PUBLISHED, EXPIRED = Fixed(_forget_published()), Fixed(_expired())
+
+
+def _with_due(asked: Any, _: Any) -> Any:
+    """Which of the given connections have something to publish; one look each."""
+    of = (delivery.c[name] == asked.c[name] for name in ("tenant_id", "connection_id"))
+    now = sa.bindparam("now", type_=delivery.c.available_at.type)
+    due = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
+    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(asked).scalar_subquery()
+    return sa.select(asked.c.tenant_id, asked.c.connection_id).where(first.is_not(None))
+
+
+WITH_DUE = Bulk([delivery.c.tenant_id, delivery.c.connection_id], _with_due)

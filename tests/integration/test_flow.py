@@ -5,7 +5,9 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,9 +23,12 @@ from hub.errors import HubError
 from hub.flow import replay
 from hub.flow.ingest import accept_event, receive_webhook
 from hub.flow.lineage import lineage
+from hub.flow.recipients import NewMessage
+from hub.flow.route import Admitted, admit_many, announce
 from hub.identity.api_keys import Client
 from hub.policies import tracing
 from hub.sdk.testing import Fault
+from hub.store import Store
 
 CREATE = r'"model\.account\.invoice\.create"'
 
@@ -499,3 +504,25 @@ def test_a_fact_admitted_by_many_at_once_is_one_message_with_one_delivery_each(b
     assert [answer.duplicate for answer in answers].count(False) == 1
     assert sorted(row["connection_id"] for row in both.deliveries()) == ["erp", "stock"]
     assert len(_paid(both)) == 1
+
+
+def test_what_may_go_with_its_admission_is_due_again_if_the_hub_ends_before_it_went(tmp_path: Path, emptied_url: str) -> None:
+    shop = Shop(tmp_path, emptied_url)
+    ctx = shop.hub.ctx
+    ctx.due.allow(shop.tenant, "erp", 1, ctx.clock() + timedelta(hours=1))
+    for number in ("1", "2"):
+        sale = EXAMPLES["sale.completed.v1"] | {"id": number}
+        message = NewMessage(shop.tenant, "sale.completed.v1", "/test", number, sale, utc_now(), "", "test")
+        with ctx.store.begin() as uow:
+            (admitted,) = admit_many(ctx, uow, [message], at_once=True)
+        assert isinstance(admitted, Admitted)
+        announce(ctx, shop.tenant, admitted)
+    went = {row["connection_id"]: row["published_at"] is not None for row in shop.deliveries()[2:]}
+    assert went == {"erp": True, "stock": False}, "one place was free, at one connection"
+    assert not any(row["published_at"] for row in shop.deliveries()[:2])
+
+    shop.close()
+    store = Store(shop.hub.settings.store_url)
+    with store.read() as uow:
+        assert [row["published_at"] for row in uow.deliveries.page(shop.tenant, None, 10)] == [None] * 4
+    store.close()
