@@ -20,6 +20,19 @@ _PARKED = "plugin: "
 #: A new version goes back when at least so many tries were made, and so many of them ended by its own fault (or dead).
 _TRIES, _SHARE = 10, 0.2
 _REVIVED = 1000
+#: A try that was under way when its version went back may die so much later.
+_LATE_SECONDS = 10.0
+
+
+@dataclass
+class _Back:
+    """A version that went back: what died of it since ``since`` tries again, each once, until ``until`` (monotonic)."""
+
+    name: str
+    since: datetime
+    reason: str
+    until: float
+    tried: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -39,6 +52,7 @@ class Upkeep:
     _stamp: tuple[int, int] = (-1, -1)
     _asked: float = field(default=-1e9)
     _refused: dict[str, str] = field(default_factory=dict)
+    _back: list[_Back] = field(default_factory=list)
 
     def run(self) -> int:
         """Ask the catalogue if it is time, judge new versions, and take up what the lock file says."""
@@ -49,6 +63,9 @@ class Upkeep:
             self._judge()
         if self.installed.stamp() != self._stamp:
             self.load()
+        for back in self._back:  # after the older version was taken up: what tries again must not meet the newer one
+            self._revive(back)
+        self._back = [back for back in self._back if time.monotonic() < back.until]
         return 0
 
     def load(self) -> None:
@@ -99,15 +116,18 @@ class Upkeep:
                     if any(row["connector"] == name for row in uow.connections.all(tenant_id)):
                         audit.record(uow, tenant_id, self.clock(), "upkeep", "plugin.rolled_back", f"connector/{name}",
                                      left=newer["version"], to=back, reason=reason)  # fmt: skip
-            self._revive(name, since, f"{name} {newer['version']} was rolled back")
+            why = f"{name} {newer['version']} was rolled back"
+            self._back.append(_Back(name, since, why, time.monotonic() + _LATE_SECONDS))
 
-    def _revive(self, name: str, since: datetime, reason: str) -> None:
+    def _revive(self, back: _Back) -> None:
         """What used up its tries on a version that was rolled back tries again; at most so many that a person may decide."""
         with self.store.read() as uow:
             rows = [row for tenant_id in uow.tenants.ids() for row in uow.deliveries.page(
-                tenant_id, None, 200, state="dead", connector=name, cause_code="attempts_exhausted")]  # fmt: skip
-        for row in [row for row in rows if row["settled_at"] >= since][:_REVIVED]:
-            self.replay(row["tenant_id"], row["id"], reason)
+                tenant_id, None, 200, state="dead", connector=back.name, cause_code="attempts_exhausted")]  # fmt: skip
+        died = [row for row in rows if row["settled_at"] >= back.since and row["id"] not in back.tried]
+        for row in died[: _REVIVED - len(back.tried)]:
+            back.tried.add(row["id"])
+            self.replay(row["tenant_id"], row["id"], back.reason)
 
     def _park(self, uow: UnitOfWork, names: set[str]) -> None:
         """Connections of these connectors pause where theirs may not run, with what waits for them, and go on when it may."""
