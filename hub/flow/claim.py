@@ -192,6 +192,10 @@ def _held(keep: Callable[..., set[tuple[str, str]]], holds: Sequence[_Hold]) -> 
     return [None] * len(holds)
 
 
+#: So long a claim that was made to be the intent to send is one.
+_INTENDED_SECONDS = 2.0
+
+
 class Guard:
     """The boundary around the requests of claimed deliveries: budget, intent, lease."""
 
@@ -211,8 +215,11 @@ class Guard:
         await self._budget.depart()
 
     async def before_effect(self, request: Request) -> None:
-        """A claim that was made to be the intent is the first effect's, while it is young; each further effect has its own."""
-        if not (self._intended and self._fresh()):
+        """A claim that was made to be the intent is the first effect's, for a moment; else the store is asked whether the claim
+        is still ours (somebody may have taken it back: a look-up took long, or the database's clock was set), and so it is for
+        each further effect.
+        """
+        if not self._intended or (self._ctx.clock() - self._renewed).total_seconds() > _INTENDED_SECONDS:
             await self._held(_intend)
         self._intended = False
         await self._budget.depart()
