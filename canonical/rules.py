@@ -137,11 +137,10 @@ def _added(lines: Sequence[Document]) -> tuple[Decimal, Decimal, Decimal]:
     """Tax, discount and total of lines together."""
     tax = discount = due = Decimal(0)
     for line in lines:
-        due += Decimal(line["total"]["amount"])
-        if line.get("discount"):
-            discount += Decimal(line["discount"]["amount"])
+        due += amount(line["total"])
+        discount += amount(line.get("discount"))
         for item in line.get("taxes", ()):
-            tax += Decimal(item["amount"]["amount"])
+            tax += amount(item["amount"])
     return tax, discount, due
 
 

@@ -20,7 +20,7 @@ from canonical.registry import shape_violations, type_named
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit_many, announce
+from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.api_keys import Client
 from hub.identity.vault import load_credentials
 from hub.policies import audit, redaction, schema_version, tracing
@@ -230,7 +230,7 @@ def accepted(ctx: Context, client: Client, result: Admitted | HubError) -> Admit
     """After the commit: raise a refusal, or wake the relay."""
     if isinstance(result, HubError):
         raise result
-    announce(ctx, client.tenant_id, result)
+    tell_relay(ctx, client.tenant_id, result)
     return result
 
 

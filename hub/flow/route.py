@@ -83,7 +83,7 @@ def admit_many(
     """Each as `admit` would, in their order; those that do not depend on each other by the same few statements.
 
     What `admit` would raise is returned, and nothing of that message is written; what is raised spoils the transaction.
-    ``at_once``: the caller gives each to `announce` after the commit, so deliveries may go without being looked for.
+    ``at_once``: the caller gives each to `tell_relay` after the commit, so deliveries may go without being looked for.
     """
     results: list[Admitted | Exception] = []
     together: list[_Arriving] = []
@@ -104,7 +104,7 @@ def admit_many(
     return results + _admit(ctx, uow, together, at_once)
 
 
-def announce(ctx: Context, tenant_id: str, admitted: Admitted) -> None:
+def tell_relay(ctx: Context, tenant_id: str, admitted: Admitted) -> None:
     """After the commit: the relay hears what there is to publish."""
     if admitted.going:
         ctx.due.go([dict(row) for row in admitted.going])
@@ -167,15 +167,16 @@ def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving], at_once: b
             results[item.id] = _known(uow, uow.messages.by_source([item.source])[item.source], item)
             continue
         suspect_of, rows = row["suspect_of"], of.get(item.id, [])
-        gone = [entry for entry in rows if entry["published_at"] is not None and not behind[entry["id"]]]
-        waiting = {entry["connection_id"] for entry in rows if entry not in gone}
+        went = {entry["id"] for entry in rows if entry["published_at"] is not None and not behind[entry["id"]]}
+        waiting = {entry["connection_id"] for entry in rows if entry["id"] not in went}
+        going = tuple(_named(entry) for entry in rows if entry["id"] in went)
         audit.record(
             uow, item.message.tenant_id, now, item.message.actor, "message.suspected" if suspect_of else "message.accepted",
             f"message/{item.id}", type=item.message.type, source_id=item.message.source_id, deliveries=len(rows),
             **({"suspect_of": suspect_of} if suspect_of else {}),
         )  # fmt: skip
         ids, left = tuple(entry["id"] for entry in rows), tuple(name for name in connections if name in waiting)
-        results[item.id] = Admitted(item.id, False, suspect_of, ids, left, tuple(map(_named, gone)))
+        results[item.id] = Admitted(item.id, False, suspect_of, ids, left, going)
     return [results[item.id] for item in items]
 
 

@@ -25,7 +25,7 @@ from hub.errors import HubError, LeaseLostError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit_many, announce
+from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
@@ -176,7 +176,7 @@ class Translator:
                         done.set()
                         admitted = await committed
                     for item in admitted:
-                        announce(ctx, row["tenant_id"], item)
+                        tell_relay(ctx, row["tenant_id"], item)
                 except Exception as error:  # the worker loop: whatever went wrong becomes data on the row
                     fail(span, type(error).__name__)
                     known = None if isinstance(session, Exception) else session

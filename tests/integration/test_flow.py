@@ -24,7 +24,7 @@ from hub.flow import replay
 from hub.flow.ingest import accept_event, receive_webhook
 from hub.flow.lineage import lineage
 from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit_many, announce
+from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.api_keys import Client
 from hub.policies import tracing
 from hub.sdk.testing import Fault
@@ -516,7 +516,7 @@ def test_what_may_go_with_its_admission_is_due_again_if_the_hub_ends_before_it_w
         with ctx.store.begin() as uow:
             (admitted,) = admit_many(ctx, uow, [message], at_once=True)
         assert isinstance(admitted, Admitted)
-        announce(ctx, shop.tenant, admitted)
+        tell_relay(ctx, shop.tenant, admitted)
     went = {row["connection_id"]: row["published_at"] is not None for row in shop.deliveries()[2:]}
     assert went == {"erp": True, "stock": False}, "one place was free, at one connection"
     assert not any(row["published_at"] for row in shop.deliveries()[:2])
