@@ -269,27 +269,39 @@ class SquareSimulator(Simulator):
 
     @route("POST", "/v2/orders/search")
     def search_orders(self, request: SimRequest) -> Response:
-        """Newest first unless asked otherwise; a filter by time goes with the sort by the same time."""
+        """Newest first unless asked otherwise. A filter by time goes with the sort by the same time and ends with the search's
+        first page; every page repeats the query. (That no location is refused is not in Square's description.)
+        """
         body = request.json()
-        places = body.get("location_ids")
+        places, asked = body.get("location_ids"), body.get("query") or {}
         if not isinstance(places, list) or not 1 <= len(places) <= 10:
             return wire.error(400, "INVALID_REQUEST_ERROR", "INVALID_VALUE", "1 to 10 locations", "location_ids")
-        asked = body.get("query") or {}
-        times, states = wire.searched(asked)
-        by = (asked.get("sort") or {}).get("sort_field", "CREATED_AT").lower()
-        if times.keys() - {by}:
+        sort, wanted = asked.get("sort") or {}, asked.get("filter") or {}
+        ranges, by = wanted.get("date_time_filter") or {}, sort.get("sort_field", "CREATED_AT").lower()
+        if ranges.keys() - {by}:
             return wire.error(400, "INVALID_REQUEST_ERROR", "BAD_REQUEST", "sort_field does not match the filter", "sort_field")
+        began = self._now()
+        if body.get("cursor"):
+            start, began, digest = str(body["cursor"]).split("|")
+            if digest != wire.digest([places, asked]):
+                return wire.error(400, "INVALID_REQUEST_ERROR", "INVALID_CURSOR", "not the query of this cursor", "cursor")
+        start = start if body.get("cursor") else "0"
+        since = wire.moment((ranges.get(by) or {}).get("start_at") or "")
+        until = wire.moment((ranges.get(by) or {}).get("end_at") or began)
+        states = (wanted.get("state_filter") or {}).get("states")
         with self.lock:
             found = [
                 order
                 for order in self.orders.values()
                 if order["location_id"] in places
                 and (not states or order["state"] in states)
-                and all(start <= wire.moment(order[name]) < end for name, (start, end) in times.items())
+                and (not ranges or since <= wire.moment(order[by]) <= until)
             ]
-        newest_first = (asked.get("sort") or {}).get("sort_order", "DESC") == "DESC"
-        found.sort(key=lambda order: wire.moment(order[by]), reverse=newest_first)
-        return wire.page(body, found, "orders")
+        found.sort(key=lambda order: wire.moment(order[by]), reverse=sort.get("sort_order", "DESC") == "DESC")
+        page = wire.page({"limit": body.get("limit") or 500, "cursor": start}, found, "orders").json()
+        if "cursor" in page:
+            page["cursor"] = "|".join((page["cursor"], began, wire.digest([places, asked])))
+        return answer(200, page)
 
     @route("GET", "/v2/orders/(?P<order_id>[^/]+)")
     def get_order(self, request: SimRequest, order_id: str) -> Response:

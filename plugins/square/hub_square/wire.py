@@ -1,6 +1,8 @@
 """Square's wire shapes for the simulator: ids, money, totals, pages, errors."""
 
 import copy
+import hashlib
+import json
 import secrets
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal
@@ -64,16 +66,9 @@ def moment(text: str) -> datetime:
     return datetime.fromisoformat(text) if text else datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def searched(query: Json) -> tuple[dict[str, tuple[datetime, datetime]], list[str]]:
-    """What a SearchOrdersQuery filters by: (time field → from and until, states)."""
-    wanted = query.get("filter") or {}
-    ranges = wanted.get("date_time_filter") or {}
-    far = datetime(9999, 1, 1, tzinfo=UTC)
-    times = {
-        name: (moment(span.get("start_at") or ""), moment(span["end_at"]) if span.get("end_at") else far)
-        for name, span in ranges.items()
-    }
-    return times, (wanted.get("state_filter") or {}).get("states") or []
+def digest(value: Any) -> str:
+    """What a cursor remembers of the query that it belongs to."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def page(asked: Json, found: list[Json], key: str) -> Response:

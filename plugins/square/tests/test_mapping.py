@@ -9,7 +9,7 @@ from hub_square.connector import Square
 from hub_square.simulator import SIGNATURE, SquareSimulator, sample
 
 import canonical
-from hub.sdk import Change, Document, Ignored, Request, UntranslatableError, Webhook
+from hub.sdk import Change, ConnectorError, Document, Ignored, Request, UntranslatableError, Webhook
 from hub.sdk.testing import drive
 
 SPEC = Path(__file__).resolve().parents[4] / "shared/specs/square/api.json"
@@ -170,13 +170,13 @@ def test_every_request_fits_squares_own_description(square: Square, simulator: S
     requests: list[Request] = []
     _documents(square, simulator, requests)
     headers = {"Authorization": f"Bearer {simulator.token}"}
-    for name in ("inventory_change", "item_variation"):
+    for name in ("inventory_change", "item_variation", "order"):
         drive(square, square.read(name, {}), simulator.handle, headers, requests)
     drive(square, square.check(), simulator.handle, headers, requests)
 
     checked = set()
     for request in requests:
-        path = "/v2/orders/{order_id}" if request.path.startswith("/v2/orders/") else request.path
+        path = "/v2/orders/{order_id}" if request.path.startswith("/v2/orders/") and request.method == "GET" else request.path
         operation = spec["paths"][path][request.method.lower()]
         checked.add(path)
         if request.json is not None:
@@ -185,7 +185,27 @@ def test_every_request_fits_squares_own_description(square: Square, simulator: S
             name = schema["$ref"].rpartition("/")[2]
             unknown = set(request.json) - set(spec["components"]["schemas"][name]["properties"])
             assert unknown == set(), f"{path}: {unknown}"
-    assert len(checked) == 5
+    assert len(checked) == 6
+
+
+def test_a_search_is_repeated_page_by_page_and_ends_with_its_first(square: Square, simulator: SquareSimulator) -> None:
+    """As Square's description has it; our connector must not depend on more."""
+    coffee = simulator.add_item("SKU-1", "Coffee", 950, 500)
+    sold = {simulator.ring_sale([(coffee, 1)], announce=False)["id"] for _ in range(150)}
+    headers = {"Authorization": f"Bearer {simulator.token}"}
+    first = drive(square, square.read("order", {}), simulator.handle, headers)
+    late = simulator.ring_sale([(coffee, 1)], announce=False)["id"]
+    other = {**first.cursor, "before": {"S8GWD5R9QB376": "2026-01-01T00:00:00Z"}}
+
+    second = drive(square, square.read("order", first.cursor), simulator.handle, headers)
+    third = drive(square, square.read("order", second.cursor), simulator.handle, headers)
+
+    assert first.more
+    assert not second.more
+    assert {record["id"] for page in (first, second) for record in page.records} == sold
+    assert late in {record["id"] for record in third.records}
+    with pytest.raises(ConnectorError, match="query of this cursor"):
+        drive(square, square.read("order", other), simulator.handle, headers)
 
 
 def test_orders_of_many_locations_are_read_ten_at_a_time_and_none_is_passed_by(simulator: SquareSimulator) -> None:
