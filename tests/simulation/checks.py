@@ -66,6 +66,29 @@ def a_paused_worker_sends_nothing() -> None:
     check(world)
 
 
+def a_claim_that_was_taken_back_sends_nothing() -> None:
+    """A look-up takes some seconds, well within the lease, and somebody takes the claim back: the store says so before the write."""
+    world = World("finder")
+    crashing(world, 0, lambda hub: hub.publish("P", 1))
+
+    def run(hub: SimHub) -> None:
+        def taken_back() -> None:
+            world.target.on_read = None
+            world.now += timedelta(seconds=3)
+            with hub.ctx.store.begin() as uow:
+                (row,) = uow.deliveries.page(TENANT, None, 10)
+                again = {"state": "pending", "published_at": None, "lease_owner": None, "fence": row["fence"] + 1}
+                assert uow.deliveries.change_state(TENANT, row["id"], ["sending"], again)
+
+        world.target.on_read = taken_back
+        hub.run()
+        lost = [row for row in hub.rows("attempt") if row["outcome"] == "lost"]
+        assert [row["effects"] for row in lost] == [0], f"it sent all the same: {lost}"
+
+    crashing(world, 0, run)
+    check(world)
+
+
 def what_comes_later_waits_for_its_sibling() -> None:
     """Of two deliveries about one entity one may go, whoever asks: the relay, or a worker that was told of both."""
     world = World("native")

@@ -12,7 +12,7 @@ import orjson
 import pytest
 import sqlalchemy as sa
 
-from hub.flow import deliver, outcome, replay, translate
+from hub.flow import claim, deliver, outcome, replay, translate
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
 from hub.flow.relay import Relay
@@ -108,6 +108,10 @@ def _no_intent(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(deliver.Guard, "before_effect", before)
     patch.setattr(deliver, "_sends_at_once", lambda session: False)
+
+
+def _an_old_claim_is_an_intent(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(claim, "_INTENDED_SECONDS", 1e9)
 
 
 def _settles_without_fence(patch: pytest.MonkeyPatch) -> None:
@@ -359,6 +363,7 @@ BUGS: dict[str, tuple[Patch, Callable[[], None]]] = {
     "no quiesce": (_no_quiesce, lambda: checks.swept("applied after the time-out")),
     "no lease check before sending": (_no_lease, lambda: checks.a_paused_worker_sends_nothing()),
     "no intent before sending": (_no_intent, lambda: checks.swept("sent without looking")),
+    "an old claim counts as the intent": (_an_old_claim_is_an_intent, checks.a_claim_that_was_taken_back_sends_nothing),
     "fence not checked before sending": (_no_fence_before_sending, checks.a_worker_that_was_overtaken_does_not_settle),
     "fence not checked when settling": (_settles_without_fence, checks.a_worker_that_was_overtaken_does_not_settle),
     "a crash while sending is retried blindly": (_sent_counts_as_unsent, lambda: checks.swept("sent without looking")),
