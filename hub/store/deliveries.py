@@ -24,6 +24,7 @@ from hub.store.states import (
     in_states,
     same_entity,
 )
+from hub.store.states import due as is_due
 from hub.store.tables import connection, delivery, message
 
 
@@ -168,14 +169,11 @@ _ADD = Bulk(_columns(delivery, *_NEW, "behind"), _add)
 _OF_CONNECTION = tuple(delivery.c[name] == given_value(delivery.c[name]) for name in ("tenant_id", "connection_id"))
 
 
-def _due(lane: Any, now: Any) -> tuple[Any, ...]:
-    return (delivery.c.lane == lane, in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind,
-            delivery.c.available_at <= now)  # fmt: skip
-
-
 _BULK_DUE = sa.select(sa.literal("due"), sa.func.count().label("count")).select_from(
     sa.select(delivery.c.id)
-    .where(*_OF_CONNECTION, *_due(sa.literal_column("'bulk'"), given_value(delivery.c.available_at, "now")))
+    .where(
+        *_OF_CONNECTION, delivery.c.lane == sa.literal_column("'bulk'"), *is_due(given_value(delivery.c.available_at, "now"))
+    )
     .limit(1)
     .subquery()
 )
@@ -201,7 +199,7 @@ def _take_due(arrays: bool = False) -> Any:
     now, room = given_value(delivery.c.available_at, "now"), sa.bindparam("room", type_=sa.Integer)
     due = (
         sa.select(delivery.c.id)
-        .where(*_OF_CONNECTION, *_due(given_value(delivery.c.lane), now))
+        .where(*_OF_CONNECTION, delivery.c.lane == given_value(delivery.c.lane), *is_due(now))
         .order_by(delivery.c.available_at, delivery.c.id)
         .limit(room * 2 + 20)  # another process may be taking the first of them
     )

@@ -31,12 +31,17 @@ def same_entity(one: Any, other: Any) -> tuple[sa.ColumnElement[bool], ...]:
     return tuple(one.c[name] == other.c[name] for name in ("tenant_id", "connection_id", "subject"))
 
 
+def due(now: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    """A delivery that may be published."""
+    waits = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
+    return (*waits, delivery.c.available_at <= now)
+
+
 def _due_connections() -> Any:
     of = (delivery.c.tenant_id == connection.c.tenant_id, delivery.c.connection_id == connection.c.connection_id)
     now = given(delivery.c.available_at, "now")
-    due = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
     # One look each: a semi-join would read a whole backlog.
-    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(connection).scalar_subquery()
+    first = sa.select(sa.literal(1)).where(*of, *due(now)).limit(1).correlate(connection).scalar_subquery()
     columns = (connection.c.tenant_id, connection.c.connection_id, connection.c.connector, connection.c.settings)
     return sa.select(*columns).where(connection.c.state == "active", first.is_not(None))
 
@@ -69,9 +74,8 @@ FORGET_PUBLISHED, EXPIRED = Fixed(_forget_published()), Fixed(_expired())
 def _with_due(asked: Any, _: Any) -> Any:
     """Which of the given connections have something to publish; one look each."""
     of = (delivery.c[name] == asked.c[name] for name in ("tenant_id", "connection_id"))
-    now = sa.bindparam("now", type_=delivery.c.available_at.type)
-    due = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind, delivery.c.available_at <= now)
-    first = sa.select(sa.literal(1)).where(*of, *due).limit(1).correlate(asked).scalar_subquery()
+    now = given(delivery.c.available_at, "now")
+    first = sa.select(sa.literal(1)).where(*of, *due(now)).limit(1).correlate(asked).scalar_subquery()
     return sa.select(asked.c.tenant_id, asked.c.connection_id).where(first.is_not(None))
 
 

@@ -26,7 +26,7 @@ from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
-from hub.sync.runs import start_backfill
+from hub.sync.runs import add_backfill
 
 log = logging.getLogger(__name__)
 _NUMBER = re.compile(r"(.*?)(\d{1,18})(\D*)", re.DOTALL)
@@ -107,8 +107,8 @@ class GapFinder:
     def _miss(self, tenant_id: str, sequences: Mapping[str, Sequence]) -> None:
         """What should have come by now: say so, and read the connection's streams at once."""
         now = self._ctx.clock()
-        by: dict[tuple[str, str], list[Row]] = defaultdict(list)
         with self._ctx.store.begin() as uow:
+            by: dict[tuple[str, str], list[Row]] = defaultdict(list)
             for row in uow.gaps.due(tenant_id, now):
                 by[row["connection_id"], row["sequence"]].append(row)
             for (connection_id, name), rows in by.items():
@@ -118,29 +118,29 @@ class GapFinder:
                 audit.record(uow, tenant_id, now, "gaps", "gap.found", f"connection/{connection_id}", sequence=name,
                              count=len(rows), missing=told)  # fmt: skip
                 log.warning("%s/%s owes %d numbers of %s: %s", tenant_id, connection_id, len(rows), name, "; ".join(told[:5]))
-        for (connection_id, name), rows in by.items():
-            times = [row["since"] for row in rows if row["since"] is not None]
-            if times and name in sequences:
-                reason = f"{name}: {len(rows)} numbers are missing"
-                try:
-                    self._fetch(tenant_id, connection_id, sequences[name], min(times) - _OVERLAP, reason)
-                except NotInstalledError as error:  # the gap is listed all the same, and no other tenant's look waits for it
-                    log.warning("%s/%s: %s; not read again: %s", tenant_id, connection_id, reason, error)
+                if times := [row["since"] for row in rows if row["since"] is not None]:
+                    reason = f"{name}: {len(rows)} numbers are missing"
+                    try:
+                        self._fetch(uow, tenant_id, connection_id, sequences.get(name), min(times) - _OVERLAP, reason)
+                    except NotInstalledError as error:  # listed all the same, and no other tenant's look waits for it
+                        log.warning("%s/%s: %s; not read again: %s", tenant_id, connection_id, reason, error)
 
-    def _fetch(self, tenant_id: str, connection_id: str, sequence: Sequence, since: datetime, reason: str) -> None:
+    def _fetch(
+        self, uow: UnitOfWork, tenant_id: str, connection_id: str, sequence: Sequence | None, since: datetime, reason: str
+    ) -> None:
         """Read again from then on, by time, what flows read of the sequence's types."""
         ctx = self._ctx
-        with ctx.store.read() as uow:
-            connection = ctx.connection(uow, tenant_id, connection_id)
-            flows = [flow for entry in ctx.routes.in_force(uow, tenant_id) for _, flow in entry.flows()]
+        connection = ctx.connection(uow, tenant_id, connection_id)
+        if connection is None or sequence is None:  # its file is not in force any more
+            return
+        flows = [flow for entry in ctx.routes.in_force(uow, tenant_id) for _, flow in entry.flows()]
         mine = [flow for flow in flows if flow.source == connection_id and set(flow.types) & set(sequence.types)]
-        names = sorted({name for flow in mine for name in flow.read})
-        objects = ctx.plugins.get(connection["connector"], tenant_id).manifest.objects if connection and names else {}
+        objects = ctx.plugins.get(connection["connector"], tenant_id).manifest.objects
         asked = since.isoformat(timespec="seconds").replace("+00:00", "Z")
-        for name in names:
+        for name in sorted({name for flow in mine for name in flow.read}):
             declared = objects.get(name, {}).get("read")
             if declared and declared["incremental"] and declared["paging"]["type"] not in _NOT_BY_TIME:
-                start_backfill(ctx, tenant_id, connection_id, name, asked, "", "gaps", reason)
+                add_backfill(ctx, uow, tenant_id, connection_id, name, asked, "", "gaps", reason)
 
 
 def accept(ctx: Context, tenant_id: str, gap_id: str, actor: str, reason: str) -> Row:

@@ -86,27 +86,35 @@ def start_backfill(
 
     Raises HubError (`invalid_request`) where a connection's object cannot be read by period.
     """
-    now = ctx.clock()
     with ctx.store.begin() as uow:
-        connection = uow.connections.get(tenant_id, connection_id)
-        if connection is None:
-            raise NotFoundError("connection", connection_id)
-        objects = ctx.plugins.get(connection["connector"], tenant_id).manifest.objects
-        declared = objects[name]["read"] if name in objects else None
-        if declared is None:
-            readable = ", ".join(sorted(key for key, item in objects.items() if item["read"])) or "nothing"
-            raise _wrong("/object", f"{name!r} cannot be read; {readable} can")
-        if since and not declared["incremental"]:
-            raise _wrong("/since", f"{name} is not read by time: leave it out to read everything")
-        row = {
-            "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "object": name, "kind": "backfill",
-            "state": "running", "since": since, "until": until or now.isoformat(), "cursor": {"since": since} if since else {},
-            "reached": since, "pages": 0, "read": 0, "new": 0, "error": "", "actor": actor, "reason": reason, "started_at": now,
-            "updated_at": now, "ended_at": None, "due_at": now, "seconds": 0.0,
-        }  # fmt: skip
-        uow.runs.add(row)
-        audit.record(uow, tenant_id, now, actor, "run.started", f"run/{row['id']}", connection=connection_id, object=name,
-                     since=since, until=row["until"], reason=reason)  # fmt: skip
+        return add_backfill(ctx, uow, tenant_id, connection_id, name, since, until, actor, reason)
+
+
+def add_backfill(
+    ctx: Context, uow: UnitOfWork, tenant_id: str, connection_id: str, name: str, since: str, until: str, actor: str,
+    reason: str,
+) -> Row:  # fmt: skip
+    """As `start_backfill`, in the caller's transaction."""
+    now = ctx.clock()
+    connection = uow.connections.get(tenant_id, connection_id)
+    if connection is None:
+        raise NotFoundError("connection", connection_id)
+    objects = ctx.plugins.get(connection["connector"], tenant_id).manifest.objects
+    declared = objects[name]["read"] if name in objects else None
+    if declared is None:
+        readable = ", ".join(sorted(key for key, item in objects.items() if item["read"])) or "nothing"
+        raise _wrong("/object", f"{name!r} cannot be read; {readable} can")
+    if since and not declared["incremental"]:
+        raise _wrong("/since", f"{name} is not read by time: leave it out to read everything")
+    row = {
+        "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "object": name, "kind": "backfill",
+        "state": "running", "since": since, "until": until or now.isoformat(), "cursor": {"since": since} if since else {},
+        "reached": since, "pages": 0, "read": 0, "new": 0, "error": "", "actor": actor, "reason": reason, "started_at": now,
+        "updated_at": now, "ended_at": None, "due_at": now, "seconds": 0.0,
+    }  # fmt: skip
+    uow.runs.add(row)
+    audit.record(uow, tenant_id, now, actor, "run.started", f"run/{row['id']}", connection=connection_id, object=name,
+                 since=since, until=row["until"], reason=reason)  # fmt: skip
     return row
 
 
