@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from marshmallow import Schema, ValidationError
+from marshmallow import Schema, ValidationError, fields
 
 from canonical import histories, rules
 from canonical.errors import InvalidDocumentError, Violation
@@ -90,6 +90,19 @@ class CanonicalType:
             yield from rules.identifier_rules(document)
         yield from self.check(document)
 
+    def withdrawn(self, document: Document) -> Document | None:
+        """The document as a tombstone: itself if it is one, None if its type knows none (a fact stays a fact)."""
+        if self._tombstone is None:
+            return None
+        name, gone = self._tombstone
+        return document if document.get(name) == gone else {**document, name: gone}
+
+    @cached_property
+    def _tombstone(self) -> tuple[str, Any] | None:
+        declared = self.schema.fields
+        found = [(name, gone) for name, gone in _TOMBSTONES if name in declared and _holds(declared[name], gone)]
+        return found[0] if found else None
+
     @cached_property
     def schema(self) -> Schema:
         return self.schema_class()
@@ -97,6 +110,17 @@ class CanonicalType:
     @property
     def major(self) -> int:
         return int(self.name.rsplit(".v", 1)[1])
+
+
+#: How a record says that it is not there any more.
+_TOMBSTONES: tuple[tuple[str, Any], ...] = (("active", False), ("status", "withdrawn"))
+
+
+def _holds(declared: fields.Field[Any], value: Any) -> bool:
+    try:
+        return bool(declared.deserialize(value) == value)
+    except ValidationError:
+        return False
 
 
 def _of(entity: str, *path: str) -> Callable[[Document], str]:

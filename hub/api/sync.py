@@ -89,7 +89,7 @@ def backfill(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
     """Read a period that was."""
     row = runs.start_backfill(
         ctx, client.tenant_id, body["connection_id"], body["object"], body.get("since", ""), body.get("until", ""),
-        f"key/{client.name}", reason(body),
+        f"key/{client.name}", reason(body), bool(body.get("withdraw")),
     )  # fmt: skip
     return get_run(ctx, client, row["id"])
 
@@ -132,5 +132,6 @@ def _stream(ctx: Context, stream: Stream) -> dict[str, Any]:
     return {
         "connection_id": stream.connection_id, "object": stream.object,
         "cadences": sorted(cadence.text for cadence in stream.cadences), "next_run_at": following,
+        "full_reads": sorted(cadence.text for cadence in stream.full), "next_full_read_at": row["full_at"] if row else None,
         "run": row["run"] if row else {},
     }  # fmt: skip

@@ -20,7 +20,7 @@ def streams(url: str, key: str, as_json: bool) -> None:
 
     def text(page: Any) -> str:
         rows = [
-            f"{item['connection_id']:10} {item['object']:20} {', '.join(item['cadences']):30} "
+            f"{item['connection_id']:10} {item['object']:20} {_cadences(item):30} "
             f"{item['run'].get('state', '-'):12} next {(item['next_run_at'] or 'when asked')[:19]} "
             f"{item['run'].get('error', '')}"
             for item in page["items"]
@@ -29,6 +29,10 @@ def streams(url: str, key: str, as_json: bool) -> None:
 
     show(result, as_json, text)
     raise SystemExit(1 if any(item["run"].get("error") for item in result["items"]) else 0)
+
+
+def _cadences(item: Any) -> str:
+    return ", ".join([*item["cadences"], *(f"in full {text}" for text in item["full_reads"])])
 
 
 @sync.command("now", epilog="Example: hub sync now pos inventory_change")
@@ -121,18 +125,21 @@ def _gap(item: Any) -> str:
 @click.argument("object_name", metavar="OBJECT")
 @click.option("--since", default="", help="In the system's notation; everything if it is not said.")
 @click.option("--until", default="", help="Default: now.")
+@click.option("--withdraw", is_flag=True, help="Read everything, and withdraw what was there before and is not any more.")
 @click.option("--reason", default="", help="Kept in the audit record.")
 @api_options
-def backfill(connection: str, object_name: str, since: str, until: str, reason: str, url: str, key: str, as_json: bool) -> None:
-    """Read a period that was: in the bulk lane, a share of the time, resumable."""
-    given = {"since": since, "until": until, "reason": reason}
+def backfill(
+    connection: str, object_name: str, since: str, until: str, withdraw: bool, reason: str, url: str, key: str, as_json: bool
+) -> None:  # fmt: skip
+    """Read a period that was, or everything: in the bulk lane, a share of the time, resumable."""
+    given = {"since": since, "until": until, "withdraw": withdraw, "reason": reason}
     body = {"connection_id": connection, "object": object_name, **{name: value for name, value in given.items() if value}}
     show(Api(url, key).call("POST", "/v1/backfills", body), as_json, _run)
 
 
 @sync.command("runs", epilog="Example: hub sync runs --kind backfill")
 @click.option("--connection", default=None, help="Of this connection.")
-@click.option("--kind", type=click.Choice(["poll", "backfill"]), help="Only these.")
+@click.option("--kind", type=click.Choice(["poll", "backfill", "full"]), help="Only these.")
 @click.option("--limit", default=20, show_default=True)
 @api_options
 def runs(connection: str | None, kind: str | None, limit: int, url: str, key: str, as_json: bool) -> None:
@@ -162,9 +169,13 @@ def _change(action: str, text: str, example: str) -> click.Command:
 
 
 for _command in (
-    _change("pause", "Pause a backfill after the page that is being read.", "hub sync pause 0192f4e2-… --reason 'a busy day'"),
-    _change("resume", "Let a paused or failed backfill go on after its last page.", "hub sync resume 0192f4e2-…"),
-    _change("cancel", "End a backfill; what was read stays.", "hub sync cancel 0192f4e2-…"),
+    _change(
+        "pause",
+        "Pause a backfill or full read after the page that is being read.",
+        "hub sync pause 0192f4e2-… --reason 'a busy day'",
+    ),
+    _change("resume", "Let a paused or failed backfill or full read go on after its last page.", "hub sync resume 0192f4e2-…"),
+    _change("cancel", "End a backfill or full read; what was read stays.", "hub sync cancel 0192f4e2-…"),
 ):
     sync.add_command(_command)
 

@@ -26,7 +26,7 @@ def described(manifest: Manifest) -> dict[str, Any]:
 
 def _token_hosts(data: Mapping[str, Any]) -> list[str]:
     oauth2 = data["auth"]["oauth2"]
-    return [url for url in (oauth2["token_url"], oauth2["authorize_url"]) if url] if oauth2 else []
+    return [url for url in (oauth2["token_url"], oauth2["authorize_url"]) if url.startswith("http")] if oauth2 else []
 
 
 def _must(setting: Mapping[str, Any]) -> bool:

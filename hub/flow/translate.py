@@ -22,6 +22,7 @@ from canonical.fields import parse_timestamp
 from canonical.registry import type_named
 from hub.broker import LANES
 from hub.errors import HubError, LeaseLostError, ThrottledError
+from hub.flow import withdraw
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
@@ -33,7 +34,7 @@ from hub.runtime.performer import Run
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
-from hub.sdk.steps import Document, Ignored, Request, Webhook
+from hub.sdk.steps import Document, Gone, Ignored, Request, Webhook
 from hub.store import StoreUnavailableError, UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
@@ -76,7 +77,7 @@ class _Read:
     ctx: Context
     row: Row
     session: Session
-    documents: Sequence[Document | Ignored]
+    documents: Sequence[Document | Gone | Ignored]
     traceparent: str
 
 
@@ -188,7 +189,9 @@ class Translator:
             if self._turns.get(key) is done:
                 del self._turns[key]
 
-    async def _documents(self, row: Row, session: Session, parent: str) -> list[Document | Ignored]:
+    async def _documents(self, row: Row, session: Session, parent: str) -> Sequence[Document | Gone | Ignored]:
+        if row["event_type"] == withdraw.GONE and row["kind"] == "poll":
+            return [Gone(row["object"], orjson.loads(row["body"])["gone"])]
         boundary = _RawBoundary(self._ctx, session, row)
         body = row["body"] if row["corrected"] is None else row["corrected"]
         steps = session.connector.interpret(Webhook(body, row["headers"]), row["object"] if row["kind"] == "poll" else "")
@@ -239,28 +242,36 @@ def _commit(uow: UnitOfWork, reads: Sequence[_Read]) -> list[list[Admitted]]:
     """Messages, deliveries, audit and the inputs' ends, of inputs that came together. Raises what is wrong with one of them."""
     ctx, now = reads[0].ctx, reads[0].ctx.clock()
     admitted: list[list[Admitted]] = [[] for _ in reads]
-    waiting: list[tuple[int, NewMessage]] = []
+    waiting: list[tuple[int, Document]] = []
 
     def admit_waiting() -> None:
-        admitted_now = admit_many(ctx, uow, [message for _, message in waiting], at_once=True)
-        for (place, _), result in zip(waiting, admitted_now, strict=True):
+        messages = [_message(reads[place], item) for place, item in waiting]
+        written = []
+        for (place, item), result in zip(waiting, admit_many(ctx, uow, messages, at_once=True), strict=True):
             if isinstance(result, Exception):
                 raise result
             admitted[place].append(result)
+            written.append((reads[place].row, item, result.message_id))
+        withdraw.note(uow, written)
         waiting.clear()
 
     ends = []
     for place, read in enumerate(reads):
         row = read.row
-        ignored = [item.reason for item in read.documents if isinstance(item, Ignored)]
-        real = [item for item in read.documents if isinstance(item, Document)]
+        if any(isinstance(item, Gone) for item in read.documents):
+            admit_waiting()  # what was said of a record before comes before its end
+        documents = withdraw.told(uow, row, read.documents)
+        ignored = [item.reason for item in documents if isinstance(item, Ignored)]
+        real = [item for item in documents if isinstance(item, Document)]
         for document in real:
             if found := schema_version.violations(document.type, document.data):
                 raise InvalidDocumentError(document.type, found)
         if any(document.data.get("original") for document in real):
             admit_waiting()
             _require_sale_first(uow, now, row, real, {item.row["id"] for item in reads[:place]})
-        waiting += [(place, _message(row, read.session, item, read.traceparent)) for item in real]
+        waiting += [(place, item) for item in real]
+        if documents != read.documents:
+            admit_waiting()  # and what comes after it sees it
         ends.append({
             "tenant_id": row["tenant_id"], "id": row["id"], "lease_owner": ctx.instance, "ignored": ignored,
             "state": "translated" if real else "ignored", "settled_at": now,
@@ -292,11 +303,12 @@ def _require_sale_first(
             raise _EarlierFirstError
 
 
-def _message(row: Row, session: Session, document: Document, traceparent: str) -> NewMessage:
+def _message(read: _Read, document: Document) -> NewMessage:
+    row, session = read.row, read.session
     occurred = document.data.get("occurred_at") or document.data.get("updated_at")
     return NewMessage(
         row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
-        document.data, parse_timestamp(occurred) if occurred else row["received_at"], traceparent,
+        document.data, parse_timestamp(occurred) if occurred else row["received_at"], read.traceparent,
         f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
         read_at=row["received_at"] if row["kind"] == "poll" else None,
     )  # fmt: skip

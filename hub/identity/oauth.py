@@ -47,7 +47,9 @@ class Tokens:
     def __init__(
         self, store: Store, vault: Vault, tenant_id: str, connection_id: str, declared: Mapping[str, Any],
         credentials: Mapping[str, str], settings: Mapping[str, Any], clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        base_url: str = "",
     ) -> None:  # fmt: skip
+        self._base_url = base_url
         self._store, self._vault, self._key = store, vault, (tenant_id, connection_id)
         self._declared, self._credentials, self._settings, self._clock = declared, credentials, settings, clock
         self._held: _Held | None = None
@@ -102,8 +104,9 @@ class Tokens:
 
     @property
     def token_url(self) -> str:
-        """Where tokens are had, filled in from the connection's settings."""
-        return str(self._declared["token_url"]).format_map(dict(self._settings))
+        """Where tokens are had, filled in from the connection's settings; a path is the system's own."""
+        url = str(self._declared["token_url"]).format_map(dict(self._settings))
+        return f"{self._base_url.rstrip('/')}{url}" if url.startswith("/") else url
 
     def _good(self, held: _Held, refused: str) -> bool:
         return bool(held.access) and held.access != refused and held.expires_at - _EARLY > self._clock()

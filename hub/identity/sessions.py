@@ -45,7 +45,7 @@ class Sessions:
                 load_credentials(uow, self._vault, tenant_id, connection_id),
                 {**connector.manifest.limits, **row["settings"].get("limits", {})}, version,
             )  # fmt: skip
-            if session.manifest.data["auth"]["oauth2"]:
+            if session.oauth2:
                 session.tokens = self.tokens_of(session)
             self._open[tenant_id, connection_id] = session
             return session
@@ -54,8 +54,9 @@ class Sessions:
         """The tokens of a session whose connector declares OAuth 2."""
         declared, settings = session.manifest.data["auth"]["oauth2"], session.connector.settings
         return Tokens(
-            self._store, self._vault, session.tenant_id, session.connection_id, declared, session.credentials, settings
-        )
+            self._store, self._vault, session.tenant_id, session.connection_id, declared, session.credentials, settings,
+            base_url=session.base_url,
+        )  # fmt: skip
 
 
 def current_version(uow: UnitOfWork, connection: Row) -> Any:

@@ -83,6 +83,7 @@ class Flow:
     where: str
     targets: tuple[Target, ...]
     lane: str = "live"
+    full_read: Cadence | None = None
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,15 @@ def _overrides(data: Mapping[str, Any]) -> list[tuple[str, str]]:
     return problems
 
 
+def _full_read(flow: Mapping[str, Any], pointer: str) -> list[tuple[str, str]]:
+    if not flow["read"]:
+        return [(pointer, "needs `read`: what is to be read")]
+    problems = _cadence(flow["full_read"], pointer)
+    if not problems and parse_cadence(flow["full_read"]).kind not in ("every", "cron"):
+        problems.append((pointer, 'is by time: `every 1d`, or `cron "0 3 * * *" Europe/Berlin`'))
+    return problems
+
+
 def _cadence(text: str, pointer: str) -> list[tuple[str, str]]:
     try:
         parse_cadence(text)
@@ -224,6 +234,7 @@ def _flows(data: Mapping[str, Any]) -> tuple[Flow, ...]:
             flow["where"],
             tuple(Target(target["connection"], target["where"], target["map"], values) for target in flow["to"]),
             flow["lane"],
+            parse_cadence(flow["full_read"]) if flow["full_read"] else None,
         )
         for flow in data["flows"]
     )
@@ -242,6 +253,8 @@ def _expressions(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             places |= {f"/flows/{i}/to/{j}/map/{key}": value for key, value in target["map"].items()}
         problems += _compiled(places, data["values"])
         problems += _cadence(flow["cadence"], f"/flows/{i}/cadence")
+        if flow["full_read"]:
+            problems += _full_read(flow, f"/flows/{i}/full_read")
         if flow["read"] and not flow["source"]:
             problems.append((f"/flows/{i}/from", "reading needs a connection to read from"))
     return problems

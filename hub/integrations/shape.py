@@ -42,6 +42,7 @@ class _FlowSchema(_Strict):
     cadence = fields.Str(load_default="realtime")
     lane = fields.Str(load_default="live", validate=validate.OneOf(LANES))
     read = fields.List(fields.Str(), load_default=list)
+    full_read = fields.Str(load_default="")
     where = fields.Str(load_default="")
     to = fields.List(fields.Nested(_TargetSchema), load_default=list)
 

@@ -21,6 +21,7 @@ from hub.sdk.guest import wire
 from hub.sdk.steps import (
     AccountField,
     Document,
+    Gone,
     Ignored,
     Page,
     Request,
@@ -80,7 +81,7 @@ class IsolatedConnector(Connector):
     #: Whose it is (tenant, connection); set by whoever makes the session.
     owner: tuple[str, str] = ("", "")
 
-    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Ignored]]:
+    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Gone | Ignored]]:
         return RemoteSteps(self, "interpret", [dict(raw.headers), object_name], raw.body)
 
     def read(self, object_name: str, cursor: JSON) -> Steps[Page]:

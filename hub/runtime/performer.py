@@ -165,9 +165,9 @@ class Performer:
         auth = session.manifest.data["auth"]
         if auth["login"] is not None:
             return {**await self._login(session, boundary, refused), **session.auth_headers()}
-        if auth["oauth2"] is None:
+        declared = session.oauth2
+        if declared is None:
             return session.auth_headers()
-        declared = auth["oauth2"]
         if session.tokens is None:
             raise AuthenticationError(f"connection {session.connection_id} has nobody to get its tokens")
         before = (refused or {}).get(declared["header"], "").removeprefix(f"{declared['scheme']} ")
@@ -180,7 +180,7 @@ class Performer:
         if auth["login"] is not None and auth["login"]["expired"]:
             context = {"status": response.status, "headers": dict(response.headers)}
             return bool(evaluate(auth["login"]["expired"], context))
-        return response.status == 401 and (auth["login"] is not None or auth["oauth2"] is not None)
+        return response.status == 401 and (auth["login"] is not None or session.oauth2 is not None)
 
     async def ask(self, url: str, form: Mapping[str, str], headers: Mapping[str, str]) -> Response:
         """Post a form to a token endpoint."""

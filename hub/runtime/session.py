@@ -95,11 +95,21 @@ class Session:
         shown += [*given, ("oauth_signature", base64.b64encode(digest).decode())]
         return "OAuth " + ", ".join(f'{name}="{quote(value, safe="~")}"' for name, value in shown)
 
+    @property
+    def oauth2(self) -> Mapping[str, Any] | None:
+        """The declared OAuth 2, if this connection uses it: an optional one needs its credential."""
+        declared: Mapping[str, Any] | None = self.manifest.data["auth"]["oauth2"]
+        if declared is None or not declared["optional"]:
+            return declared
+        needed = "refresh_token" if declared["grant"] == "refresh_token" else declared["client_id"]
+        return declared if needed in self.credentials else None
+
     def auth_headers(self) -> dict[str, str]:
         """The declared authentication headers, filled in; raises AuthenticationError naming a credential that is missing."""
+        declared = self.manifest.data["auth"]["headers"]
+        token = self.oauth2["header"] if self.oauth2 else None
         try:
-            declared = self.manifest.data["auth"]["headers"]
-            return {name: value.format_map(dict(self.credentials)) for name, value in declared.items()}
+            return {name: value.format_map(dict(self.credentials)) for name, value in declared.items() if name != token}
         except KeyError as missing:
             raise AuthenticationError(
                 f"connection {self.connection_id} has no credential {missing}",

@@ -18,6 +18,7 @@ from hub.sdk.steps import (
     AccountField,
     Change,
     Document,
+    Gone,
     Ignored,
     Page,
     Request,
@@ -49,7 +50,7 @@ class Connector:
 
     # -- inbound ------------------------------------------------------------------------------------------------
 
-    def receive(self, webhook: Webhook) -> Iterable[Change | Ignored]:
+    def receive(self, webhook: Webhook) -> Iterable[Change | Gone | Ignored]:
         """What a verified webhook says happened. Pure: no requests. Raise UntranslatableError for what makes no sense."""
         raise UntranslatableError(f"{self.manifest.connector} declares no webhooks")
 
@@ -99,26 +100,29 @@ class Connector:
                 return _parameters(evaluate(paging["token"], body))
         return None
 
-    def change_of(self, object_name: str, record: JSON) -> Change:
-        """The change a read record stands for; its ``ref`` is the record's id as the manifest declares it."""
+    def change_of(self, object_name: str, record: JSON) -> Change | Gone:
+        """The change a read record stands for (`Gone`: it was deleted); its ``ref`` is the id, as the manifest declares it."""
         ref = evaluate(self.manifest.objects[object_name]["read"]["ref"], record)
         if not ref:
             raise UntranslatableError(f"{object_name}: record without an id", code="record_without_id")
         return Change(object_name, str(ref), record)
 
-    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Ignored]]:
+    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Gone | Ignored]]:
         """Canonical documents of raw input: of a webhook, or (with ``object_name``) of one record that `read` returned."""
         changes = [self.change_of(object_name, raw.json())] if object_name else self.receive(raw)
-        documents: list[Document | Ignored] = []
+        documents: list[Document | Gone | Ignored] = []
         for change in changes:
-            if isinstance(change, Ignored):
-                documents.append(change)
+            if isinstance(change, Change):
+                for item in (yield from self.translate(change)):
+                    if isinstance(item, Document):
+                        item = replace(item, object=change.object, ref=change.ref)
+                    documents.append(item)
             else:
-                documents += yield from self.translate(change)
+                documents.append(change)
         return documents
 
-    def translate(self, change: Change) -> Steps[list[Document | Ignored]]:
-        """Canonical documents of a change; fetches the record first if the change is thin."""
+    def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored]]:
+        """Canonical documents of a change; fetches the record first if the change is thin. `Gone`: there is no record."""
         record = change.record
         if record is None:
             record = yield from self.fetch(change)

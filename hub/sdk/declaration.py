@@ -56,7 +56,8 @@ class _OAuth2Schema(_Strict):
     grant = fields.Str(
         required=True, validate=validate.OneOf(("client_credentials", "refresh_token", "jwt_bearer", "authorization_code"))
     )
-    token_url = fields.Str(required=True, validate=validate.Regexp(r"^https?://"))
+    token_url = fields.Str(required=True, validate=validate.Regexp(r"^(https?://|/)"))
+    optional = fields.Bool(load_default=False)
     authorize_url = fields.Str(load_default="")
     client_auth = fields.Str(load_default="basic", validate=validate.OneOf(("basic", "post", "jwt", "none")))
     client_id = fields.Str(load_default="client_id")

@@ -198,6 +198,8 @@ def _authentication(auth: Mapping[str, Any], credentials: Mapping[str, Any]) -> 
             yield "/auth/oauth2/assertion", "say what is signed: private_key and claims"
         if oauth2["grant"] in ("refresh_token", "authorization_code"):
             named["oauth2/grant"] = "refresh_token"
+        if oauth2["optional"] and (oauth2["grant"] == "authorization_code" or not auth["headers"]):
+            yield "/auth/oauth2/optional", "needs headers that do without it, and a grant that needs no person"
         if oauth2["grant"] == "authorization_code" and not oauth2["authorize_url"]:
             yield "/auth/oauth2/authorize_url", "where does a person agree?"
     if oauth1 := auth["oauth1"]:

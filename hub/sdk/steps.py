@@ -116,11 +116,27 @@ class Document:
         type: canonical type name.
         source_id: stable id of the fact at the source; the same fact seen twice (webhook and poll) has the same one.
         data: the document (see `canonical.generated.types`).
+        object, ref: the record that it was made of; set by `Connector.interpret`.
     """
 
     type: str
     source_id: str
     data: Mapping[str, Any]
+    object: str = ""
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A record that the source has no more. The hub tells what it last said once again, withdrawn (`active` false).
+
+    Attributes:
+        object: the manifest's object.
+        ref: the source's id of the record.
+    """
+
+    object: str
+    ref: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +228,7 @@ __all__ = [
     "AccountField",
     "Change",
     "Document",
+    "Gone",
     "Ignored",
     "Page",
     "Request",

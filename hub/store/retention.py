@@ -11,7 +11,17 @@ import sqlalchemy as sa
 from hub.store.ids import first_id
 from hub.store.rows import Repository, Row
 from hub.store.states import OPEN
-from hub.store.tables import announcement, attempt, conflict, delivery, idempotency, message, raw_input, sync_run
+from hub.store.tables import (
+    announcement,
+    attempt,
+    conflict,
+    delivery,
+    idempotency,
+    message,
+    raw_input,
+    record_document,
+    sync_run,
+)
 
 _RAW_OVER = ("translated", "ignored", "discarded")
 
@@ -35,6 +45,10 @@ class History(Repository):
         ) | self._ids(
             sa.select(announcement.c.message_id.label("id")).where(
                 announcement.c.tenant_id == tenant_id, announcement.c.message_id.in_(seen)
+            )
+        ) | self._ids(  # what is withdrawn when its record is gone
+            sa.select(record_document.c.message_id.label("id")).where(
+                record_document.c.tenant_id == tenant_id, record_document.c.message_id.in_(seen)
             )
         ) | {row["id"] for row in looked_at if row["state"] == "held"}  # fmt: skip
         over = [identity for identity in seen if identity not in kept]

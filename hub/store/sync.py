@@ -1,4 +1,4 @@
-"""Reading: how far each read has come, what each record looked like last, and the runs."""
+"""Reading: how far each read has come, what systems were asked to send, and the runs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,23 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row, given
-from hub.store.tables import cursor, record, subscription, sync_run
-
-_RECORD_KEY = ("tenant_id", "connection_id", "object", "ref")
-
-
-def _known(given: Any, _insert: Any) -> Any:
-    same = sa.and_(*(record.c[name] == given.c[name] for name in _RECORD_KEY))
-    return sa.select(record).select_from(given.join(record, same))
-
-
-def _put(given: Any, insert: Any) -> Any:
-    statement = inserted(record, [column.name for column in record.c], given, insert)
-    changed = {name: statement.excluded[name] for name in ("digest", "changes", "changed_at")}
-    return statement.on_conflict_do_update(index_elements=_RECORD_KEY, set_=changed).returning(record.c.ref)
-
+from hub.store.tables import cursor, subscription, sync_run
 
 _RAW_STATES = sa.text("SELECT state, count(*) FROM raw_input WHERE tenant_id = :tenant AND run_id = :run GROUP BY state")
 #: Each raw input's messages, each message's deliveries, by index; PostgreSQL is told to, as it cannot know how few there are.
@@ -39,13 +24,16 @@ _DELIVERY_STATES = {
         " WHERE r.tenant_id = :tenant AND r.run_id = :run GROUP BY d.state"
     ),
 }
-_KNOWN = Bulk([record.c[name] for name in _RECORD_KEY], _known)
-_PUT = Bulk(list(record.c), _put)
 
 
 _CURSORS_DUE = Fixed(
     sa.select(cursor.c.tenant_id, cursor.c.connection_id, cursor.c.object).where(
         cursor.c.next_run_at <= given(cursor.c.next_run_at, "now")
+    )
+)
+_FULL_DUE = Fixed(
+    sa.select(cursor.c.tenant_id, cursor.c.connection_id, cursor.c.object).where(
+        cursor.c.full_at <= given(cursor.c.full_at, "now")
     )
 )
 _RUNNING = (sync_run.c.ended_at.is_(None), sync_run.c.state == "running")
@@ -76,23 +64,18 @@ class Cursors(Repository):
         where = (cursor.c.tenant_id == tenant_id, cursor.c.connection_id == connection_id, cursor.c.next_run_at > now)
         self._update(cursor, where, {"next_run_at": now})
 
+    def full_due(self, now: datetime) -> set[tuple[str, str, str]]:
+        """(tenant, connection, object) of what is to be read in full now."""
+        return {(row["tenant_id"], row["connection_id"], row["object"]) for row in _FULL_DUE.run(self._c, now=now)}
+
+    def set_full(self, tenant_id: str, connection_id: str, name: str, at: datetime) -> None:
+        """When a stream that has been read before is read in full next."""
+        where = (cursor.c.tenant_id == tenant_id, cursor.c.connection_id == connection_id, cursor.c.object == name)
+        self._update(cursor, where, {"full_at": at})
+
     def all(self, tenant_id: str) -> list[Row]:
         statement = sa.select(cursor).where(cursor.c.tenant_id == tenant_id)
         return self._all(statement.order_by(cursor.c.connection_id, cursor.c.object))
-
-
-class Records(Repository):
-    """The last known state of what was read, by its digest."""
-
-    def known(self, tenant_id: str, connection_id: str, name: str, refs: Sequence[str]) -> dict[str, Row]:
-        """By ref."""
-        keys = [{"tenant_id": tenant_id, "connection_id": connection_id, "object": name, "ref": ref} for ref in refs]
-        return {row["ref"]: row for row in _KNOWN.run(self._c, keys)} if keys else {}
-
-    def put(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """In one order for every process."""
-        if rows:
-            _PUT.run(self._c, sorted(rows, key=lambda row: str(row["ref"])))
 
 
 class Subscriptions(Repository):
@@ -120,6 +103,12 @@ class Runs(Repository):
 
     def add(self, row: Mapping[str, Any]) -> None:
         self._c.execute(sa.insert(sync_run).values(dict(row)))
+
+    def open(self, tenant_id: str, connection_id: str, name: str, kind: str) -> bool:
+        """Whether a stream has a run of that kind that has not ended."""
+        where = (sync_run.c.tenant_id == tenant_id, sync_run.c.ended_at.is_(None), sync_run.c.kind == kind,
+                 sync_run.c.connection_id == connection_id, sync_run.c.object == name)  # fmt: skip
+        return self._one(sa.select(sync_run.c.id).where(*where).limit(1)) is not None
 
     def get(self, tenant_id: str, run_id: str) -> Row | None:
         return self._one(sa.select(sync_run).where(sync_run.c.tenant_id == tenant_id, sync_run.c.id == run_id))

@@ -191,7 +191,7 @@ link = sa.Table(
 
 cursor = sa.Table(
     "cursor", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _json("value"),
-    _time("updated_at"), _time("next_run_at"), _json("run"),
+    _time("updated_at"), _time("next_run_at"), _json("run"), _time("full_at", True),
     sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object"),
 )  # fmt: skip
 
@@ -214,8 +214,18 @@ conflict = sa.Table(
 #: What each record that was read looked like last: a change is told from a repetition, however often it is read.
 record = sa.Table(
     "record", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _text("ref"), _text("digest", 64),
-    sa.Column("changes", sa.BigInteger, nullable=False), _time("changed_at"),
+    sa.Column("changes", sa.BigInteger, nullable=False), _time("changed_at"), _time("seen_at", True),
     sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object", "ref"),
+)  # fmt: skip
+
+#: The message that says last what a record is, of each document that it is told by: what is withdrawn when the record is gone.
+#: ``state``: there, withdrawn (by the source's own word) or gone (by the hub's).
+record_document = sa.Table(
+    "record_document", metadata, _tenant(), _text("connection_id", 64), _text("object", 64), _text("ref"), _text("type", 80),
+    _text("subject"), _id("message_id"), _text("state", 16),
+    sa.PrimaryKeyConstraint("tenant_id", "connection_id", "object", "ref", "type", "subject"),
+    sa.Index("ix_record_document_subject", "tenant_id", "connection_id", "subject"),
+    sa.Index("ix_record_document_message", "tenant_id", "message_id"),
 )  # fmt: skip
 
 #: A read of an object by cadence, on demand or of its history. States: running, paused, read, failed, cancelled.

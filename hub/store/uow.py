@@ -15,8 +15,9 @@ from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 from hub.store.plugins import PluginRecords
+from hub.store.records import Records
 from hub.store.retention import History
-from hub.store.sync import Cursors, Records, Runs, Subscriptions
+from hub.store.sync import Cursors, Runs, Subscriptions
 from hub.store.tokens import Tokens
 
 

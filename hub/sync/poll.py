@@ -5,6 +5,7 @@ repeats nothing; one that looks different becomes a raw input. Reads are rows (`
 period that was (a backfill), which goes on where a crash or a pause left it and takes a share of the time only.
 """
 
+import contextlib
 import hashlib
 import logging
 from collections.abc import Collection, Mapping
@@ -21,24 +22,26 @@ from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import received
 from hub.identity.connections import pause
-from hub.integrations.cadence import NEVER, Cadence
+from hub.integrations.cadence import Cadence
 from hub.policies import redaction
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import AuthenticationError, ConnectorError, RetryableError
 from hub.sdk.steps import Page
 from hub.store import UnitOfWork, new_id
+from hub.store.records import known_as
 from hub.store.rows import Row
-from hub.sync.runs import moment
+from hub.sync import full
+from hub.sync.runs import add_run, moment
 from hub.telemetry import SpanKind, traceparent_of
 
 log = logging.getLogger(__name__)
 #: Pages of one run before others get their turn.
 _PAGES = 50
-#: A longer id is known by its beginning and its digest.
-_MOST_REF = 255
 #: Pages of a backfill before it gives way: what happens now feels each one.
 _BACKFILL_PAGES = 1
+#: How a turn ended, in words of the run's row.
+_STATES = {"complete": "read", "failed": "failed", "asks": "paused"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class Stream:
     connection_id: str
     object: str
     cadences: frozenset[Cadence]
+    #: When it is read in full, beside.
+    full: frozenset[Cadence] = frozenset()
 
     @property
     def name(self) -> str:
@@ -68,6 +73,8 @@ class _Read:
     report: dict[str, Any]
     run_id: str | None = None
     polled: bool = True
+    #: A full read's beginning: what was not seen since then is withdrawn.
+    since: datetime | None = None
 
 
 class _EndedError(Exception):
@@ -83,6 +90,7 @@ class Poller:
         #: What webhooks lose is read: every stream that is told in real time is polled, too.
         self._backing = Cadence("every", backing)
         self._read_before: set[tuple[str, str, str]] = set()
+        self._full_known: set[str] = set()
 
     def streams(self, of: str | None = None) -> list[Stream]:
         """Every stream that the integrations in force ask for; ``of`` one tenant, or of all."""
@@ -94,20 +102,25 @@ class Poller:
 
     def _streams(self, uow: UnitOfWork, tenant_id: str) -> list[Stream]:
         found: dict[tuple[str, str, str], set[Cadence]] = {}
+        in_full: dict[tuple[str, str, str], set[Cadence]] = {}
         active = {row["connection_id"] for row in uow.connections.all(tenant_id) if row["state"] == "active"}
         for entry in self._ctx.routes.in_force(uow, tenant_id):
             for _, flow in entry.flows():
                 cadence = self._backing if flow.cadence.kind == "realtime" else flow.cadence
                 for name in flow.read if flow.source in active else ():
-                    found.setdefault((tenant_id, flow.source, name), set()).add(cadence)
-        return [Stream(*key, frozenset(cadences)) for key, cadences in found.items()]
+                    key = (tenant_id, flow.source, name)
+                    found.setdefault(key, set()).add(cadence)
+                    in_full.setdefault(key, set()).update([flow.full_read] if flow.full_read else [])
+        return [Stream(*key, frozenset(cadences), frozenset(in_full[key])) for key, cadences in found.items()]
 
     def run_due(self) -> int:
         """Run every read that is due; returns how many ran."""
         now = self._ctx.clock()
+        streams = self.streams()
+        full.start_due(self._ctx, streams, self._full_known)
         with self._ctx.store.read() as uow:
             come, asked = uow.cursors.due(now), uow.runs.due(now)
-        due = [stream for stream in self.streams() if self._due(stream, come)]
+        due = [stream for stream in streams if self._due(stream, come)]
         work = [partial(self.run, stream) for stream in due] + [partial(self.go_on, row) for row in asked]
         if self._threads > 1 and len(work) > 1:
             with ThreadPoolExecutor(min(len(work), self._threads), thread_name_prefix="poll") as pool:
@@ -169,8 +182,9 @@ class Poller:
         """A turn of a run that somebody asked for: a few pages, then it gives way for as long as its share says."""
         ctx, began = self._ctx, self._ctx.clock()
         stream = Stream(row["tenant_id"], row["connection_id"], row["object"], frozenset({Cadence("on_demand")}))
-        report = {"pages": row["pages"], "read": row["read"], "new": row["new"], "state": "running", "error": ""}
-        read = _Read(stream, "bulk", report, row["id"], polled=False)
+        report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
+        whole = full.Turn(row) if row["kind"] == full.KIND else None
+        read = _Read(stream, "bulk", report, row["id"], polled=False, since=whole.since if whole else None)
         until, share = moment(row["until"]), ctx.settings.backfill_share
 
         def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
@@ -179,19 +193,27 @@ class Poller:
             at = moment(reached)
             if report["state"] == "running" and until is not None and at is not None and at >= until:
                 report["state"] = "complete"
+            following = dict(value) if whole is None else whole.after(uow, report, value, now)
             spent = (now - began).total_seconds()
             rest = spent * (1 - share) / share if wait is None else wait
             ended = report["state"] in ("complete", "failed")
             ours = uow.runs.save(row["tenant_id"], row["id"], ["running"], {
-                **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": dict(value),
-                "state": {"complete": "read", "failed": "failed"}.get(str(report["state"]), "running"), "reached": reached[:64],
+                **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": following,
+                "state": _STATES.get(str(report["state"]), "running"), "reached": reached[:64],
                 "updated_at": now, "due_at": now + timedelta(seconds=rest), "ended_at": now if ended else None,
                 "seconds": row["seconds"] + (now - row["updated_at"]).total_seconds(),  # however it was spent; a pause is not
             })  # fmt: skip
             if not ours:
                 raise _EndedError
 
-        self._turn(read, dict(row["cursor"]), _BACKFILL_PAGES, save)
+        if whole is None or whole.reads:
+            self._turn(read, dict(row["cursor"] if whole is None else row["cursor"]["read"]), _BACKFILL_PAGES, save)
+            return read.report
+        report["state"] = "complete"
+        with contextlib.suppress(_EndedError), ctx.store.begin() as uow:
+            save(uow, {}, None)
+        ctx.raw_arrived.set()
+        ctx.due.add_input()
         return read.report
 
     def _turn(self, read: _Read, cursor: dict[str, Any], most: int, save: Any) -> None:
@@ -269,6 +291,9 @@ class Poller:
             fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item[0]}
             read.report["read"] += len(page.records)
             read.report["new"] += len(fresh)
+            if read.since is not None:  # whichever process's clock says so: not before the beginning
+                same = [ref for ref in found if ref not in fresh]
+                uow.records.seen(stream.tenant_id, stream.connection_id, stream.object, same, max(now, read.since))
             if fresh:
                 self._begin(uow, read)
                 rows = []
@@ -276,7 +301,8 @@ class Poller:
                     number = int(known[ref]["changes"]) + 1 if ref in known else 1
                     rows.append({
                         "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object,
-                        "ref": ref, "digest": digest, "changes": number, "changed_at": now, "body": body,
+                        "ref": ref, "digest": digest, "changes": number, "changed_at": now,
+                        "seen_at": max(now, read.since or now), "body": body,
                     })  # fmt: skip
                 uow.raws.add_many([_raw(read, row, traceparent, now) for row in rows])
                 uow.records.put(rows)
@@ -291,22 +317,16 @@ class Poller:
     def _begin(self, uow: UnitOfWork, read: _Read) -> None:
         if read.run_id is not None:
             return
-        read.run_id = new_id()
         now, stream = self._ctx.clock(), read.stream
         uow.runs.abandon(stream.tenant_id, stream.connection_id, stream.object, now)
-        uow.runs.add({
-            "tenant_id": stream.tenant_id, "id": read.run_id, "connection_id": stream.connection_id, "object": stream.object,
-            "kind": "poll", "state": "running", "since": "", "until": "", "cursor": {}, "reached": "", "pages": 0, "read": 0,
-            "new": 0, "error": "", "actor": "poll", "reason": "", "started_at": now, "updated_at": now, "ended_at": None,
-            "due_at": NEVER, "seconds": 0.0,
-        })  # fmt: skip
+        key = (stream.tenant_id, stream.connection_id, stream.object)
+        read.run_id = add_run(uow, *key, "poll", now, actor="poll")["id"]
 
 
 def _ref(session: Session, name: str, record: Any) -> str:
     """A record's id; '' for one that has none: it is told apart by its content, and quarantined when it is translated."""
     try:
-        ref = session.connector.change_of(name, record).ref
-        return ref if len(ref) <= _MOST_REF else f"{ref[:150]}#{hashlib.sha256(ref.encode()).hexdigest()}"
+        return known_as(session.connector.change_of(name, record).ref)
     except (ConnectorError, ValueError, LookupError, TypeError, AttributeError):
         return ""
 

@@ -19,7 +19,7 @@ from hub.integrations.routes import InForce
 from hub.policies import schema_version
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
-from hub.sdk.steps import Document, Ignored, Steps, Webhook
+from hub.sdk.steps import Document, Gone, Ignored, Steps, Webhook
 
 T = TypeVar("T")
 _MOST_UNMAPPED, _MOST_PAGES = 200, 5
@@ -94,6 +94,9 @@ def _shown(asking: _Asking, name: str, record: Any, routes: Sequence[InForce]) -
     for item in found:
         if isinstance(item, Ignored):
             shown["documents"].append({"ignored": item.reason})
+            continue
+        if isinstance(item, Gone):
+            shown["documents"].append({"ignored": "the record is not there any more: what it last said is withdrawn"})
             continue
         data = json.loads(json.dumps(item.data, default=str))
         problems = [f"{wrong.field or '/'}: {wrong.message}" for wrong in schema_version.violations(item.type, item.data)]

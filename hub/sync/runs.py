@@ -5,12 +5,15 @@ from typing import Any
 
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
+from hub.integrations.cadence import NEVER
 from hub.policies import audit
 from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
 
 _SHOWN = ("id", "connection_id", "object", "kind", "state", "since", "until", "reached", "pages", "read", "new", "error",
           "actor", "reason", "started_at", "updated_at", "ended_at")  # fmt: skip
+#: Where a full read begins (`hub.sync.full`).
+FULL: dict[str, Any] = {"pass": 1, "read": {}}
 _WAITING = ("pending", "claimed", "sending", "ambiguous", "held")
 
 
@@ -80,19 +83,22 @@ def _progress(row: Row, found: dict[str, int], now: datetime) -> dict[str, Any]:
 
 
 def start_backfill(
-    ctx: Context, tenant_id: str, connection_id: str, name: str, since: str, until: str, actor: str, reason: str
-) -> Row:
+    ctx: Context, tenant_id: str, connection_id: str, name: str, since: str, until: str, actor: str, reason: str,
+    full: bool = False,
+) -> Row:  # fmt: skip
     """Read again what was, from ``since`` (RFC 3339, or the system's own notation) until ``until`` (default: now).
+
+    ``full``: everything that is listed, and withdraw what was there before and is not (`hub.sync.full`).
 
     Raises HubError (`invalid_request`) where a connection's object cannot be read by period.
     """
     with ctx.store.begin() as uow:
-        return add_backfill(ctx, uow, tenant_id, connection_id, name, since, until, actor, reason)
+        return add_backfill(ctx, uow, tenant_id, connection_id, name, since, until, actor, reason, full)
 
 
 def add_backfill(
     ctx: Context, uow: UnitOfWork, tenant_id: str, connection_id: str, name: str, since: str, until: str, actor: str,
-    reason: str,
+    reason: str, full: bool = False,
 ) -> Row:  # fmt: skip
     """As `start_backfill`, in the caller's transaction."""
     now = ctx.clock()
@@ -106,15 +112,30 @@ def add_backfill(
         raise _wrong("/object", f"{name!r} cannot be read; {readable} can")
     if since and not declared["incremental"]:
         raise _wrong("/since", f"{name} is not read by time: leave it out to read everything")
+    if full and (since or until):
+        raise _wrong("/withdraw", "needs a read of everything: leave since and until out")
+    if full and uow.runs.open(tenant_id, connection_id, name, "full"):
+        raise HubError("wrong_state", f"{connection_id} {name} is being read in full already: `hub sync runs --kind full`")
+    kind, until = ("full", "") if full else ("backfill", until or now.isoformat())
+    cursor = FULL if full else {"since": since} if since else {}
+    row = add_run(uow, tenant_id, connection_id, name, kind, now, since=since, until=until, cursor=cursor, reached=since,
+                  actor=actor, reason=reason, due_at=now)  # fmt: skip
+    audit.record(uow, tenant_id, now, actor, "run.started", f"run/{row['id']}", connection=connection_id, object=name,
+                 kind=kind, since=since, until=until, reason=reason)  # fmt: skip
+    return row
+
+
+def add_run(
+    uow: UnitOfWork, tenant_id: str, connection_id: str, name: str, kind: str, now: datetime, **values: Any
+) -> Row:  # fmt: skip
+    """The row of a read that begins: a poll, a backfill or a full read."""
     row = {
-        "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "object": name, "kind": "backfill",
-        "state": "running", "since": since, "until": until or now.isoformat(), "cursor": {"since": since} if since else {},
-        "reached": since, "pages": 0, "read": 0, "new": 0, "error": "", "actor": actor, "reason": reason, "started_at": now,
-        "updated_at": now, "ended_at": None, "due_at": now, "seconds": 0.0,
+        "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "object": name, "kind": kind,
+        "state": "running", "since": "", "until": "", "cursor": {}, "reached": "", "pages": 0, "read": 0, "new": 0,
+        "error": "", "actor": "", "reason": "", "started_at": now, "updated_at": now, "ended_at": None, "due_at": NEVER,
+        "seconds": 0.0, **values,
     }  # fmt: skip
     uow.runs.add(row)
-    audit.record(uow, tenant_id, now, actor, "run.started", f"run/{row['id']}", connection=connection_id, object=name,
-                 since=since, until=row["until"], reason=reason)  # fmt: skip
     return row
 
 
@@ -131,7 +152,7 @@ def change(ctx: Context, tenant_id: str, run_id: str, action: str, actor: str, r
         row = uow.runs.get(tenant_id, run_id)
         if row is None:
             raise NotFoundError("run", run_id)
-        if row["kind"] != "backfill" or not uow.runs.save(tenant_id, run_id, states, {**values, "updated_at": now}):
+        if row["kind"] == "poll" or not uow.runs.save(tenant_id, run_id, states, {**values, "updated_at": now}):
             raise HubError("wrong_state", f"a {row['kind']} that is {row['state']} cannot be told to {action}")
         done = {"pause": "run.paused", "resume": "run.resumed", "cancel": "run.cancelled"}[action]
         audit.record(uow, tenant_id, now, actor, done, f"run/{run_id}", reason=reason)

@@ -12,6 +12,8 @@ from urllib.parse import parse_qs, quote, unquote
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hub_shopify.connector import Shopify
+from hub_shopify.simulator import ShopifySimulator
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
@@ -156,6 +158,32 @@ def test_refresh_tokens_rotating_and_fixed(store: Store, provider: tuple[Provide
         row = uow.tokens.get("t", "erp")
     assert row is not None
     assert b"of-the-test" not in row["sealed"]
+
+
+def test_a_token_that_expires_and_one_that_does_not_by_one_connector(store: Store, loop: Loop) -> None:
+    """Shopify's two kinds of tokens: whoever gives a refresh token has both renewed, at the shop's own address."""
+    now = [datetime.now(UTC)]
+    shop = ShopifySimulator(clock=lambda: now[0])
+    ask = Request("POST", "/admin/api/2025-01/graphql.json", json={"query": "{ shop { currencyCode } }"}, effect=False)
+    with SimulatorServer(shop) as server:
+        lasting = Session("t", "shop", Shopify({}), server.url, {"access_token": shop.token}, Shopify.manifest.limits)
+        assert lasting.oauth2 is None
+        assert get(loop, lasting, ask).json()["data"]["shop"] == {"currencyCode": "USD"}
+
+        shop.refresh_token = "given at the installation"
+        given = {"client_id": shop.client_id, "client_secret": shop.client_secret, "refresh_token": shop.refresh_token}
+        declared = Shopify.manifest.data["auth"]["oauth2"]
+        for _ in range(3):  # a process that has just started, each time after the token has ended
+            session = Session("t", "shop", Shopify({}), server.url, given, Shopify.manifest.limits)
+            session.tokens = Tokens(
+                store, Vault(b"k" * 32), "t", "shop", declared, given, {}, clock=lambda: now[0], base_url=server.url
+            )
+            before = shop.token
+            assert get(loop, session, ask).status == 200
+            assert shop.token != before
+            now[0] += timedelta(seconds=3700)
+        with pytest.raises(AuthenticationError, match="Invalid API key"):  # the simulator knows one token at a time
+            get(loop, lasting, ask)
 
 
 def test_a_refused_refresh_pauses_and_one_that_cannot_be_asked_waits(

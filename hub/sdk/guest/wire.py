@@ -39,6 +39,7 @@ _VALUES = {
     for item in (
         steps.AccountField,
         steps.Document,
+        steps.Gone,
         steps.Ignored,
         steps.Page,
         steps.Skipped,
@@ -171,7 +172,8 @@ def _marked(value: Any) -> Any:
 
 
 _FIELDS: dict[str, dict[str, type]] = {
-    "Document": {"type": str, "source_id": str, "data": dict}, "Ignored": {"reason": str}, "Skipped": {"reason": str},
+    "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str},
+    "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str}, "Skipped": {"reason": str},
     "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},
     "Subscription": {"id": str, "topic": str, "url": str, "active": bool, "expires_at": str},
     "Page": {"records": list, "cursor": dict, "more": bool}, "Written": {"external_id": str, "detail": dict},

@@ -6,11 +6,11 @@ from functools import partial
 from typing import Any
 
 from canonical.errors import InvalidDocumentError
-from canonical.registry import validate
+from canonical.registry import type_named, validate
 from hub.sdk.errors import ConnectorError, UntranslatableError
 from hub.sdk.kit.rules import GOLD, PLATINUM, InapplicableError, rule
 from hub.sdk.kit.subject import JSON, Subject, Trial, crash_of
-from hub.sdk.steps import Change, Document, Ignored, Webhook
+from hub.sdk.steps import Change, Document, Gone, Ignored, Webhook
 
 _MOST_PAGES, _MOST_CURSOR = 200, 4096
 _JUNK: tuple[Any, ...] = (None, [], {}, "", "x", -1, [None], {"x": []})
@@ -89,7 +89,7 @@ def misses_no_change(subject: Subject) -> Iterator[str]:
 
 @rule("deleted-is-tombstone", GOLD, "misses-no-change", "maps-are-valid")
 def deleted_is_tombstone(subject: Subject) -> Iterator[str]:
-    """A record that was deleted is seen once more, as a document that says so (`active` false)."""
+    """A record that was deleted is seen once more: as `Gone`, or as a document that says so (`active` false)."""
     found = [(name, trial) for name, trial in _readable(subject) if name in trial.system.delete]
     if not found:
         raise InapplicableError("System.delete says of nothing how it is deleted")
@@ -99,10 +99,11 @@ def deleted_is_tombstone(subject: Subject) -> Iterator[str]:
         records: list[Any] = []
         _read(trial, name, cursor, records)
         changes = [trial.connector.change_of(name, record) for record in records]
-        told = [d for change in changes if change.ref == deleted for d in _translated(trial, change) if isinstance(d, Document)]
-        if not told:
+        told = [item for change in changes if change.ref == deleted for item in _translated(trial, change)]
+        last = next((item for item in reversed(told) if not isinstance(item, Ignored)), None)
+        if last is None:
             yield f"{name}: {deleted!r} was deleted, and nobody is told"
-        elif told[-1].data.get("active") is not False:
+        elif isinstance(last, Document) and type_named(last.type).withdrawn(last.data) is not last.data:
             yield f"{name}: {deleted!r} was deleted, and is told as if it were there"
 
 
@@ -129,7 +130,7 @@ def webhooks_understood(subject: Subject) -> Iterator[str]:
         for item in subject.trial().connector.receive(Webhook(body)):
             if isinstance(item, Ignored) and not item.reason:
                 yield f"{body[:40]!r} is ignored without a reason"
-            if isinstance(item, Change) and (not item.ref or item.object not in subject.connector.manifest.objects):
+            if isinstance(item, Change | Gone) and (not item.ref or item.object not in subject.connector.manifest.objects):
                 yield f"{body[:40]!r}: {item.object!r} {item.ref!r} is no object of the manifest, or has no id"
 
 
@@ -151,11 +152,11 @@ def _changes(trial: Trial) -> Sequence[Change]:
     return trial.system.changes
 
 
-def _translated(trial: Trial, change: Change) -> list[Document | Ignored]:
-    return trial.perform(trial.connector.translate(change))
+def _translated(trial: Trial, change: Change | Gone) -> Sequence[Document | Gone | Ignored]:
+    return [change] if isinstance(change, Gone) else trial.perform(trial.connector.translate(change))
 
 
-def _received(trial: Trial, body: bytes) -> list[Change | Ignored]:
+def _received(trial: Trial, body: bytes) -> list[Change | Gone | Ignored]:
     return list(trial.connector.receive(Webhook(body)))
 
 

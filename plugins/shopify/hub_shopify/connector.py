@@ -11,6 +11,7 @@ from hub.sdk import (
     Change,
     ConnectorError,
     Document,
+    Gone,
     Ignored,
     Page,
     Steps,
@@ -25,6 +26,8 @@ from hub_shopify.writes import MALFORMED, MOST_PAGES, Writes
 
 #: Kinds of Shopify ids → objects of the manifest.
 _OBJECTS = {"Order": "order", "Product": "product", "Customer": "customer"}
+#: What was deleted is told by its number alone: the topic says what it was.
+_DELETED = {"products/delete": "Product", "customers/delete": "Customer"}
 
 
 class Shopify(Writes):
@@ -38,9 +41,11 @@ class Shopify(Writes):
 
     # -- inbound ------------------------------------------------------------------------------------------------
 
-    def receive(self, webhook: Webhook) -> Iterable[Change | Ignored]:
+    def receive(self, webhook: Webhook) -> Iterable[Change | Gone | Ignored]:
         body = webhook.json()
         try:
+            if kind := _DELETED.get(webhook.headers.get("x-shopify-topic", "")):
+                return [Gone(_OBJECTS[kind], f"gid://shopify/{kind}/{int(body['id'])}")]
             return [self._received(body)]
         except MALFORMED as error:
             raise _malformed("event", error) from error
@@ -55,7 +60,7 @@ class Shopify(Writes):
             return _level_change(f"gid://shopify/InventoryItem/{item}", f"gid://shopify/Location/{location}")
         gid = str(body.get("admin_graphql_api_id") or "")
         kind = gid.removeprefix("gid://shopify/").partition("/")[0]
-        if kind == "Refund":
+        if kind in ("Refund", "Fulfillment"):
             return Change("order", f"gid://shopify/Order/{int(body['order_id'])}")
         if kind in _OBJECTS and tail(gid).isdigit():
             return Change(_OBJECTS[kind], gid)
@@ -97,7 +102,7 @@ class Shopify(Writes):
             return Page(nodes, {**going, "places": places[1:]}, True)
         return Page(nodes, {"since": oldest, **({"before": reached} if len(reached) > 1 else {})}, more=False)
 
-    def change_of(self, object_name: str, record: JSON) -> Change:
+    def change_of(self, object_name: str, record: JSON) -> Change | Gone:
         try:
             if object_name == "inventory_level":
                 return _level_change(record["item"]["id"], record["location"]["id"])
@@ -105,18 +110,18 @@ class Shopify(Writes):
         except MALFORMED as error:
             raise _malformed("record", error) from error
 
-    def translate(self, change: Change) -> Steps[list[Document | Ignored]]:
+    def translate(self, change: Change) -> Steps[list[Document | Gone | Ignored]]:
         try:
             return (yield from self._translated(change))
         except MALFORMED as error:
             raise _malformed("record", error) from error
 
-    def _translated(self, change: Change) -> Steps[list[Document | Ignored]]:
-        gone: list[Document | Ignored] = [Ignored(f"this {change.object} is not there any more")]
+    def _translated(self, change: Change) -> Steps[list[Document | Gone | Ignored]]:
+        gone: list[Document | Gone | Ignored] = [Gone(change.object, change.ref)]
         match change.object:
             case "order":
                 order = yield from self._whole(queries.ORDER, change.ref, "order", "lineItems")
-                return self.mapper.order(order) if order else gone
+                return [*self.mapper.order(order)] if order else gone
             case "product":
                 product = yield from self._whole(queries.PRODUCT, change.ref, "product", "variants")
                 return list(self.mapper.product(product, product["currencyCode"])) if product else gone

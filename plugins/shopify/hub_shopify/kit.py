@@ -28,10 +28,13 @@ def system() -> System:
     shirt = simulator.add_product("Shirt", ["SHIRT-S", "SHIRT-M"], "25.00", 10, "4006381333931")
     customer = simulator.add_customer("Bob Norman", "bob.norman@mail.example", "+15556251199")
     order = simulator.place_order([("SKU-0001", 3), ("SHIRT-S", 1)], discount="2.00", customer=customer)
+    simulator.deliver(order, simulator.fulfil(order, {"SKU-0001": 2}, "1Z12345E0205271688"))
+    simulator.fulfil(order, {"SKU-0001": 1, "SHIRT-S": 1})
     simulator.refund(order, {"SKU-0001": 1}, shipping="10.00")
     simulator.refund(simulator.ring_sale([("SKU-0002", 2)], given="50.00"), {"SKU-0002": 1}, kept="1.00")
     simulator.cancel(simulator.place_order([("SHIRT-M", 2)], paid=False))
     simulator.edit(simulator.place_order([("SKU-0003", 3)], paid=False), "SKU-0003", 2)
+    simulator.delete_product(simulator.add_product("Withdrawn", ["SKU-OLD"], "1.00"))
     return System(
         handle=simulator.handle,
         headers={"x-shopify-access-token": simulator.token},

@@ -51,7 +51,33 @@ class Mapper:
                          "reason": str(order["cancelReason"] or "OTHER").lower()}  # fmt: skip
             documents.append(Document("order.cancelled.v1", f"order:{place}:cancelled", cancelled))
         documents.append(self._sale(order, place, at_till))
+        if not at_till:  # what is sold at a till leaves with its sale
+            for shipped in order["fulfillments"]:
+                documents += self._fulfilled(order, shipped) if shipped["status"] == "SUCCESS" else []
         return [*documents, *(self._return(order, refund) for refund in order["refunds"] if _gives_back(refund))]
+
+    def _fulfilled(self, order: JSON, shipped: JSON) -> list[Document]:
+        """Goods that left, the parcel they left in, and that it arrived."""
+        place, tracking = tail(shipped["id"]), next(iter(shipped["trackingInfo"]), None)
+        of_order = {"id": tail(order["id"]), "number": order["name"]}
+        sku = str(self._settings["custom_line_sku"])
+        fact = {
+            "id": place, "order": of_order, "location": self._location((shipped["location"] or {}).get("id")),
+            "occurred_at": shipped["createdAt"],
+            "goods": [{"line_id": tail(item["lineItem"]["id"]), "sku": item["lineItem"]["sku"] or sku,
+                       "quantity": str(item["quantity"])}
+                      for item in shipped["fulfillmentLineItems"]["nodes"] if item["quantity"]],
+        }  # fmt: skip
+        sent = {"shipment_id": place} if tracking else {}
+        found = [Document("fulfillment.completed.v1", f"fulfillment:{place}", {**fact, **sent})] if fact["goods"] else []
+        if tracking and fact["goods"]:
+            named = (("carrier", tracking["company"]), ("tracking_number", tracking["number"]))
+            told = {name: str(value)[:128] for name, value in named if value}
+            found.append(Document("shipment.dispatched.v1", f"shipment:{place}", {**fact, **told}))
+        if shipped["deliveredAt"]:
+            arrived = {"id": place, "order": of_order, "occurred_at": shipped["deliveredAt"]}
+            found.append(Document("shipment.delivered.v1", f"shipment:{place}:delivered", arrived))
+        return found
 
     def _standing(self, order: JSON, place: str) -> Document:
         edited = bool(order["edited"])

@@ -31,6 +31,12 @@ ORDER = f"""query Order($id: ID!, $after: String) {{
       }}
       transactions(first: 20) {{ nodes {{ id kind status gateway processedAt amountSet {_MONEY} parentTransaction {{ id }} }} }}
     }}
+    fulfillments(first: 50) {{
+      id status createdAt deliveredAt
+      location {{ id }}
+      trackingInfo(first: 1) {{ company number }}
+      fulfillmentLineItems(first: 100) {{ nodes {{ quantity lineItem {{ id sku }} }} }}
+    }}
     {_LINES}
   }}
 }}"""

@@ -13,7 +13,7 @@ from canonical.registry import validate
 from hub.sdk import RejectedByTargetError, Skipped, Written
 from hub.sdk.kit import System
 from hub.sdk.kit.subject import Trial
-from hub.sdk.steps import Document, Ignored, Webhook
+from hub.sdk.steps import Change, Document, Gone, Ignored, Webhook
 
 SETTINGS = {"locations": {"905684977": "HARBOUR-ST"}, "timezone": "America/New_York"}
 MONEY = {"currency": "USD"}
@@ -32,15 +32,16 @@ class Shop:
         self.simulator.add_product("Mug", ["MUG"], "12.00", 10)
         self.simulator.take_webhooks()
 
-    def told(self) -> list[Document | Ignored]:
+    def told(self) -> list[Document | Gone | Ignored]:
         """What the webhooks since the last call become, each document once."""
-        found: dict[str, Document | Ignored] = {}
+        found: dict[str, Document | Gone | Ignored] = {}
         for _, body, headers in self.simulator.take_webhooks():
             for change in self.trial.connector.receive(Webhook(body, headers)):
-                for item in [change] if isinstance(change, Ignored) else self.trial.perform(
-                    self.trial.connector.translate(change)
-                ):  # fmt: skip
-                    found[item.source_id if isinstance(item, Document) else item.reason] = item
+                translated = (
+                    self.trial.perform(self.trial.connector.translate(change)) if isinstance(change, Change) else [change]
+                )
+                for item in translated:
+                    found[item.source_id if isinstance(item, Document) else str(item)] = item
         for item in found.values():
             if isinstance(item, Document):
                 validate(item.type, item.data)
@@ -55,7 +56,7 @@ class Shop:
         return int(item["levels"]["gid://shopify/Location/905684977"]["quantities"]["available"])
 
 
-def _of(found: list[Document | Ignored], name: str) -> Any:
+def _of(found: list[Document | Gone | Ignored], name: str) -> Any:
     (document,) = (item for item in found if isinstance(item, Document) and item.type == name)
     return document.data
 
@@ -246,5 +247,42 @@ def test_the_kits_day_becomes_documents() -> None:
 
     assert {item.type for item in found if isinstance(item, Document)} == {
         "order.placed.v1", "order.changed.v1", "order.cancelled.v1", "sale.completed.v1", "return.completed.v1", "product.v1",
-        "customer.v1", "stock_level.v1",
+        "customer.v1", "stock_level.v1", "fulfillment.completed.v1", "shipment.dispatched.v1", "shipment.delivered.v1",
     }  # fmt: skip
+
+
+def test_goods_that_leave_a_parcel_and_its_arrival_are_facts_about_the_order() -> None:
+    shop = Shop()
+    order = shop.simulator.place_order([("COFFEE", 3), ("MUG", 1)])
+    shop.told()
+    sent = shop.simulator.fulfil(order, {"COFFEE": 2}, "1Z999")
+    found = shop.told()
+    left, parcel = _of(found, "fulfillment.completed.v1"), _of(found, "shipment.dispatched.v1")
+
+    assert [(item["sku"], item["quantity"]) for item in left["goods"]] == [("COFFEE", "2")]
+    assert left["location"] == {"code": "HARBOUR-ST"}
+    assert left["order"] == parcel["order"] == {"id": order["id"].rsplit("/", 1)[-1], "number": "#1001"}
+    assert (parcel["carrier"], parcel["tracking_number"], parcel["id"]) == ("UPS", "1Z999", left["shipment_id"])
+    assert not [item for item in found if isinstance(item, Document) and item.type == "shipment.delivered.v1"]
+
+    shop.simulator.deliver(order, sent)
+    assert _of(shop.told(), "shipment.delivered.v1")["id"] == parcel["id"]
+    shop.simulator.fulfil(order, {"COFFEE": 1, "MUG": 1})
+    counter = [item for item in shop.told() if isinstance(item, Document) and item.type == "fulfillment.completed.v1"]
+    assert [goods["quantity"] for goods in counter[-1].data["goods"]] == ["1", "1"]
+    assert "shipment_id" not in counter[-1].data, "handed over at the counter"
+
+
+def test_what_was_deleted_is_gone_whoever_says_so() -> None:
+    shop = Shop()
+    mug = next(gid for gid, product in shop.simulator.products.items() if product["title"] == "Mug")
+    anna = shop.simulator.add_customer("Anna", "anna@mail.example")
+    shop.simulator.take_webhooks()
+    shop.simulator.delete_product(mug)
+    shop.simulator.delete_customer(anna)
+
+    told = [item for _, body, headers in shop.simulator.take_webhooks()
+            for item in shop.trial.connector.receive(Webhook(body, headers))]  # fmt: skip
+    assert told == [Gone("product", mug), Gone("customer", anna)]
+    late = shop.trial.perform(shop.trial.connector.translate(Change("product", mug)))
+    assert late == [Gone("product", mug)], "a webhook that comes after the record went says the same"

@@ -4,7 +4,7 @@ An order's webhook is thin (`order.updated` names the order), so the order is fe
 name (for the SKU) and, for a return, the original order (for how it was paid).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,6 +16,7 @@ from hub.sdk import (
     Connector,
     ConnectorError,
     Document,
+    Gone,
     Ignored,
     Page,
     Request,
@@ -86,13 +87,13 @@ class Square(Connector):
             raise UntranslatableError("the event names no order", code="malformed_event")
         return Change("order", str(order_id))
 
-    def translate(self, change: Change) -> Steps[list[Document | Ignored]]:
+    def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored]]:
         try:
             return (yield from self._translated(change))
         except _MALFORMED as error:
             raise _malformed("record", error) from error
 
-    def _translated(self, change: Change) -> Steps[list[Document | Ignored]]:
+    def _translated(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored]]:
         if change.object == "inventory_count":
             return (yield from self._changes_behind_count(change))
         if change.object == "inventory_change" and change.record is not None:

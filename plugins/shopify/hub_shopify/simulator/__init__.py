@@ -4,8 +4,11 @@ schema 2025-01 (whose types its answers keep, see the tests) and its SDK's fixtu
 
 import copy
 import re
+import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
+from urllib.parse import parse_qsl
 
 from hub.sdk.steps import Response
 from hub.sdk.testing import SimRequest, answer, route
@@ -20,7 +23,9 @@ class ShopifySimulator(Shop):
     # -- the API ------------------------------------------------------------------------------------------------
 
     def authenticate(self, request: SimRequest) -> Response | None:
-        if request.headers.get("x-shopify-access-token") != self.token:
+        if request.path == "/admin/oauth/access_token":
+            return None
+        if request.headers.get("x-shopify-access-token") != self.token or self.clock() >= self.token_ends:
             refusal = "[API] Invalid API key or access token (unrecognized login or wrong password)"
             return answer(401, {"errors": refusal})
         return None
@@ -42,6 +47,21 @@ class ShopifySimulator(Shop):
         except (GraphQLError, ValueError, LookupError, TypeError) as error:
             return answer(200, {"errors": [{"message": str(error), "extensions": {"code": "undefinedField"}}]})
         return answer(200, {"data": copy.deepcopy(data)})
+
+    @route("POST", r"/admin/oauth/access_token")
+    def renew(self, request: SimRequest) -> Response:
+        """An expiring offline token: 60 minutes; the refresh token changes with each use, and only one token is good."""
+        form = dict(parse_qsl(request.body.decode()))
+        if (form.get("client_id"), form.get("client_secret")) != (self.client_id, self.client_secret):
+            return answer(401, {"error": "invalid_client", "error_description": "Client authentication failed"})
+        if form.get("grant_type") != "refresh_token" or not self.refresh_token:
+            return answer(400, {"error": "unsupported_grant_type"})
+        if form.get("refresh_token") != self.refresh_token:
+            return answer(400, {"error": "invalid_grant", "error_description": "The refresh token is not valid"})
+        self.token, self.refresh_token = f"shpat_{secrets.token_hex(16)}", f"shprt_{secrets.token_hex(16)}"
+        self.token_ends = self.clock() + timedelta(seconds=3600)
+        return answer(200, {"access_token": self.token, "expires_in": 3600, "refresh_token": self.refresh_token,
+                            "refresh_token_expires_in": 7776000, "scope": "read_orders"})  # fmt: skip
 
     def _query(self) -> Json:
         return {
@@ -207,7 +227,11 @@ class ShopifySimulator(Shop):
                     "transactions": nodes(refund["transactions"])} for refund in order["refunds"]]  # fmt: skip
         return {**order, "lineItems": nodes(order["lineItems"]), "shippingLines": nodes(order["shippingLines"]),
                 "transactions": lambda first: order["transactions"][:first],
-                "refunds": lambda first: refunds[:first]}  # fmt: skip
+                "refunds": lambda first: refunds[:first],
+                "fulfillments": lambda first: [
+                    {**item, "trackingInfo": lambda first, item=item: item["trackingInfo"][:first],
+                     "fulfillmentLineItems": nodes(item["fulfillmentLineItems"])} for item in order["fulfillments"][:first]
+                ]}  # fmt: skip
 
     @staticmethod
     def _shown_product(product: Json) -> Json:

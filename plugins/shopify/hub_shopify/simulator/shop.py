@@ -28,7 +28,7 @@ class Shop(Simulator):
     """One shop with two locations. Prices without tax; taxes are added.
 
     Attributes:
-        token, client_secret: credentials the hub must use.
+        token, client_secret: credentials the hub must use; with ``refresh_token`` the token is one that expires.
         subscriptions: webhook subscriptions by id; what happens is sent to them.
         webhooks: (topic, body, URL) not yet taken by `take_webhooks`.
         groups: inventory adjustment groups, what each changed.
@@ -38,6 +38,7 @@ class Shop(Simulator):
         super().__init__()
         self.clock, self.currency = clock, currency
         self.token, self.client_secret = f"shpat_{secrets.token_hex(16)}", secrets.token_hex(16)
+        self.client_id, self.refresh_token, self.token_ends = secrets.token_hex(16), "", datetime.max.replace(tzinfo=UTC)
         self.locations = {"gid://shopify/Location/905684977": "Harbour St", "gid://shopify/Location/487838322": "Mill Lane"}
         self.orders: dict[str, Json] = {}
         self.products: dict[str, Json] = {}
@@ -116,6 +117,41 @@ class Shop(Simulator):
         order["transactions"].append(self._transaction("SALE", whole, "shopify_payments", self._now()))
         order["updatedAt"] = self._now()
         self._announce_order("ORDERS_UPDATED", order)
+
+    def fulfil(self, order: Json, lines: Mapping[str, int], number: str = "") -> Json:
+        """Hand goods of an order over (by SKU), with a parcel's ``number`` if they are sent."""
+        taken = [line for line in order["lineItems"]["nodes"] if line["sku"] in lines]
+        fulfillment: Json = {
+            "id": self._gid("Fulfillment"), "status": "SUCCESS", "createdAt": self._now(), "deliveredAt": None,
+            "location": {"id": next(iter(self.locations))},
+            "trackingInfo": [{"company": "UPS", "number": number}] if number else [],
+            "fulfillmentLineItems": {"nodes": [{"quantity": lines[line["sku"]], "lineItem": line} for line in taken]},
+        }  # fmt: skip
+        order["fulfillments"].append(fulfillment)
+        self._announce_fulfillment("FULFILLMENTS_CREATE", order, fulfillment)
+        return fulfillment
+
+    def deliver(self, order: Json, fulfillment: Json) -> None:
+        """A parcel arrives."""
+        fulfillment["deliveredAt"] = self._now()
+        self._announce_fulfillment("FULFILLMENTS_UPDATE", order, fulfillment)
+
+    def _announce_fulfillment(self, topic: str, order: Json, fulfillment: Json) -> None:
+        order["updatedAt"] = self._now()
+        self._announce(topic, {"id": number(fulfillment["id"]), "order_id": number(order["id"]), "status": "success",
+                               "admin_graphql_api_id": fulfillment["id"]})  # fmt: skip
+        self._announce_order("ORDERS_UPDATED", order)
+
+    def delete_product(self, product_id: str) -> None:
+        """Somebody deletes a product in the admin: its number is all that is told."""
+        for variant in self.products.pop(product_id)["variants"]:
+            del self.items[variant["item"]]
+        self._announce("PRODUCTS_DELETE", {"id": number(product_id)})
+
+    def delete_customer(self, customer_id: str) -> None:
+        """Somebody deletes a customer in the admin."""
+        del self.customers[customer_id]
+        self._announce("CUSTOMERS_DELETE", {"id": number(customer_id)})
 
     def edit(self, order: Json, sku: str, quantity: int) -> None:
         """Reduce a line of an order."""
@@ -273,7 +309,7 @@ class Shop(Simulator):
             },
             "totalPriceSet": self._money(whole), "totalTipReceivedSet": self._money(0),
             "totalCashRoundingAdjustment": {"paymentSet": self._money(0)}, "shippingLines": {"nodes": delivery},
-            "transactions": transactions, "refunds": [], "lineItems": {"nodes": lines},
+            "transactions": transactions, "refunds": [], "fulfillments": [], "lineItems": {"nodes": lines},
         }  # fmt: skip
         self.orders[gid] = order
         self._announce_order("ORDERS_CREATE", order)
