@@ -158,7 +158,7 @@ class Hub:
             self._lead("stale", self.relay.give_back_stale, 5.0)
             self._lead("promote", self.relay.promote, 2.0)
             self._lead("statistics", self.ctx.store.analyze, 1.0)
-            self._lead("poll", self.poller.run_due, sweep)
+            self._lead("poll", self.poller.run_due, lambda: min(sweep, self.poller.rest))
             self._lead("subscriptions", self.subscriber.run_due, min(10.0, settings.subscription_seconds))
             self._lead("gaps", lambda: self.gaps.run_due() and 0, 10.0)
             self._lead("drift", self.drift.run_due, min(30.0, settings.drift_seconds))
@@ -231,7 +231,7 @@ class Hub:
 
         self._run(name, work, threading.Event(), settings.sweep_seconds)
 
-    def _lead(self, name: str, work: Callable[[], int], every: float) -> None:
+    def _lead(self, name: str, work: Callable[[], int], every: float | Callable[[], float]) -> None:
         """A thread that works while this process is the leading scheduler."""
 
         def led() -> int:
@@ -246,9 +246,11 @@ class Hub:
         self._run(name, led, threading.Event(), every)
 
     def _run(
-        self, name: str, work: Callable[[], int], bell: threading.Event, every: float, gather_seconds: float = 0.0
-    ) -> None:
-        """Repeat ``work`` whenever the bell rings, and every ``every`` seconds; at once while it finds something.
+        self, name: str, work: Callable[[], int], bell: threading.Event, every: float | Callable[[], float],
+        gather_seconds: float = 0.0,
+    ) -> None:  # fmt: skip
+        """Repeat ``work`` whenever the bell rings, and every ``every`` seconds (a function: asked after each time); at once
+        while it finds something.
 
         ``gather_seconds``: when the bell rings sooner than that after the last time, it waits for more to come together.
         """
@@ -269,7 +271,7 @@ class Hub:
                         self._stop.wait(0.5)
                     continue
                 if not found:
-                    bell.wait(every)
+                    bell.wait(every() if callable(every) else every)
 
         thread = threading.Thread(target=loop, name=name, daemon=True)
         self._bells.append(bell)

@@ -163,6 +163,13 @@ class RawInputs(Repository):
         """Tenants with raw input of these lanes to translate."""
         return [row["tenant_id"] for row in _tenants_due(tuple(lanes)).run(self._c, now=now)]
 
+    def waiting(self, tenant_id: str, connection_id: str, lane: str, most: int) -> int:
+        """How much of a connection waits in a lane to be translated, counted up to ``most``."""
+        where = (raw_input.c.tenant_id == tenant_id, raw_input.c.lane == lane, _RECEIVED)
+        some = sa.select(sa.literal(1)).where(*where, raw_input.c.connection_id == connection_id).limit(most).subquery()
+        found = self._one(sa.select(sa.func.count().label("n")).select_from(some)) or {"n": 0}
+        return int(found["n"])
+
     def unfinished_before(self, tenant_id: str, connection_id: str, raw_id: str, but: Collection[str] = ()) -> bool:
         """Whether the connection sent something earlier (``but`` these) that is still being translated."""
         of = (raw_input.c.tenant_id == tenant_id, raw_input.c.connection_id == connection_id)

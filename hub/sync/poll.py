@@ -8,6 +8,7 @@ period that was (a backfill), which goes on where a crash or a pause left it and
 import contextlib
 import hashlib
 import logging
+import math
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _PAGES = 50
 #: Pages of a backfill before it gives way: what happens now feels each one.
 _BACKFILL_PAGES = 1
+#: A history is not read on while so much of its connection waits to be translated; and how long until that is asked again.
+_MOST_AHEAD, _AHEAD_SECONDS = 500, 1.0
 #: How a turn ended, in words of the run's row.
 _STATES = {"complete": "read", "failed": "failed", "asks": "paused"}
 
@@ -91,6 +94,8 @@ class Poller:
         self._backing = Cadence("every", backing)
         self._read_before: set[tuple[str, str, str]] = set()
         self._full_known: set[str] = set()
+        #: Seconds until somebody who had a turn wants another one.
+        self.rest = math.inf
 
     def streams(self, of: str | None = None) -> list[Stream]:
         """Every stream that the integrations in force ask for; ``of`` one tenant, or of all."""
@@ -115,7 +120,7 @@ class Poller:
 
     def run_due(self) -> int:
         """Run every read that is due; returns how many ran."""
-        now = self._ctx.clock()
+        now, self.rest = self._ctx.clock(), math.inf
         streams = self.streams()
         full.start_due(self._ctx, streams, self._full_known)
         with self._ctx.store.read() as uow:
@@ -173,6 +178,8 @@ class Poller:
             later = stream.after(now) if wait is None else now + timedelta(seconds=wait)
             if wait is not None and report["state"] == "postponed":
                 later = max(later, stream.after(now))
+            if report["state"] == "more":
+                self.rest = 0.0
             uow.cursors.put(_cursor(stream, value, report, now, later))
 
         self._turn(read, cursor, _PAGES, save)
@@ -181,6 +188,11 @@ class Poller:
     def go_on(self, row: Row) -> Mapping[str, Any]:
         """A turn of a run that somebody asked for: a few pages, then it gives way for as long as its share says."""
         ctx, began = self._ctx, self._ctx.clock()
+        with ctx.store.begin() as uow:
+            if uow.raws.waiting(row["tenant_id"], row["connection_id"], "bulk", _MOST_AHEAD) == _MOST_AHEAD:
+                again = {"due_at": began + timedelta(seconds=_AHEAD_SECONDS)}
+                uow.runs.save(row["tenant_id"], row["id"], ["running"], again)
+                return {"state": "waits"}
         stream = Stream(row["tenant_id"], row["connection_id"], row["object"], frozenset({Cadence("on_demand")}))
         report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
         whole = full.Turn(row) if row["kind"] == full.KIND else None
@@ -197,6 +209,7 @@ class Poller:
             spent = (now - began).total_seconds()
             rest = spent * (1 - share) / share if wait is None else wait
             ended = report["state"] in ("complete", "failed")
+            self.rest = min(self.rest, math.inf if ended else rest)
             ours = uow.runs.save(row["tenant_id"], row["id"], ["running"], {
                 **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": following,
                 "state": _STATES.get(str(report["state"]), "running"), "reached": reached[:64],

@@ -103,7 +103,7 @@ def test_a_young_table_is_analysed_as_soon_as_it_has_changed(postgres_url: str) 
             with store.begin() as uow:
                 uow.records.put([
                     {"tenant_id": "acme", "connection_id": "pos", "object": "item", "ref": str(n), "digest": "", "changes": 1,
-                     "changed_at": store.now()}
+                     "changed_at": store.now(), "seen_at": store.now()}
                     for n in range(start, start + 200)
                 ])  # fmt: skip
         assert _known_rows(postgres_url) < 600, "not looked at since"
