@@ -10,7 +10,7 @@ from hub.cli.client import Api, api_options, fail, show
 
 _REASON = click.option("--reason", default="", help="Kept in the audit record and the history.")
 _SYSTEM = click.option("--system", default="", help="The connection whose key it is; default: anybody's.")
-_ENTITY = click.argument("entity", type=click.Choice(["customer", "product", "location"]))
+_ENTITY = click.argument("entity", type=click.Choice(["customer", "product", "location", "supplier"]))
 
 
 @click.group()

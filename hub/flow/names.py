@@ -12,10 +12,10 @@ from hub.flow.context import Context
 from hub.store import UnitOfWork
 
 #: Entities that can have aliases, and the field of their record that is their key.
-KEYED = {"customer": "id", "product": "sku", "location": "code"}
+KEYED = {"customer": "id", "product": "sku", "location": "code", "supplier": "code"}
 #: Parts of documents that name an entity, and which.
 _PARTS = {"customer": ("customer", "id"), "location": ("location", "code"), "origin": ("location", "code"),
-          "destination": ("location", "code")}  # fmt: skip
+          "destination": ("location", "code"), "supplier": ("supplier", "code")}  # fmt: skip
 #: (entity, key) → canonical key
 Names = Mapping[tuple[str, str], str]
 #: An alias may lead to one that was merged later; more steps than this are none that people made.

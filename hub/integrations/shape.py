@@ -12,7 +12,7 @@ _NAME = validate.Regexp(r"^[a-z][a-z0-9_-]{0,62}$", error="lower-case letters, d
 
 #: How records are compared, and of which entities.
 MATCHES = ("exact", "normalised", "gtin", "email", "phone", "fuzzy")
-MATCHED = ("customer", "product", "location")
+MATCHED = ("customer", "product", "location", "supplier")
 _VALUES = validate.Regexp(r"^[a-z][a-z0-9_]{0,62}$", error="lower-case letters, digits and _, starting with a letter")
 
 

@@ -10,11 +10,13 @@ from click.testing import CliRunner
 from hub_shopify.connector import Shopify
 from hub_shopify.simulator import ShopifySimulator
 from support import Shop, envelope
+from sync_world import TENANT, World
 
 from canonical.examples import EXAMPLES
 from hub.cli import main
 from hub.flow.ingest import receive_webhook
 from hub.flow.lineage import lineage
+from hub.flow.names import Said, canonical, names
 from hub.integrations.files import MatchRule, parse_integration
 from hub.sdk.errors import ManifestError
 from hub.sdk.testing import SimulatorServer
@@ -297,6 +299,30 @@ def test_a_system_with_numbers_of_its_own_is_told_its_own(people: People, tmp_pa
     with people.hub.ctx.store.read() as uow:
         (message,) = uow.messages.page(people.tenant, None, 10, type="stock.adjusted.v1")
     assert "SKU-0001" in message["subject"]
+
+
+def test_a_suppliers_other_code_is_the_same_supplier_wherever_it_is_named() -> None:
+    world = World(
+        '{integration: x, connections: {erp: {connector: rows, base_url: "http://a.test"}}, flows: [{name: f, on: supplier.v1, to: []}]}'
+    )
+    bought = EXAMPLES["purchase_order.v1"]
+    theirs = str(bought["supplier"]["code"])
+    alias = {"entity": "supplier", "connection_id": "erp", "key": theirs, "canonical": "S-1", "rule": "by hand", "actor": "anna",
+             "reason": "one company"}  # fmt: skip
+
+    def look(hub: Any) -> None:
+        with hub.ctx.store.begin() as uow:
+            uow.aliases.put(TENANT, [alias], world.now)
+        said = [Said(TENANT, "erp", "purchase_order.v1", bought), Said(TENANT, "erp", "supplier.v1", {"code": theirs}),
+                Said(TENANT, "pos", "purchase_order.v1", bought), Said(TENANT, "", "purchase_order.v1", {**bought, "supplier": {"code": "S-1"}}, "erp")]  # fmt: skip
+        with hub.ctx.store.read() as uow:
+            order, record, other, outward = names(hub.ctx, uow, said)
+        assert canonical("purchase_order.v1", bought, order)["supplier"]["code"] == "S-1"
+        assert canonical("supplier.v1", {"code": theirs}, record) == {"code": "S-1"}
+        assert canonical("purchase_order.v1", bought, other) == bought, "another system's code is its own"
+        assert canonical("purchase_order.v1", {**bought, "supplier": {"code": "S-1"}}, outward)["supplier"]["code"] == theirs
+
+    world.live(look)
 
 
 def test_items_show_what_the_api_says() -> None:
