@@ -11,11 +11,10 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
-from hub.api.app import create_app
 from hub.broker import (
     DEAD,
     INPUTS,
@@ -27,7 +26,6 @@ from hub.broker import (
     queue_name,
     topology_for,
 )  # fmt: skip
-from hub.console.pages import create_console
 from hub.errors import MisconfiguredError
 from hub.flow import deliver, heal, pace
 from hub.flow.context import Context
@@ -35,7 +33,6 @@ from hub.flow.relay import Relay, SecondNet
 from hub.flow.replay import replay_delivery
 from hub.flow.retention import Retention
 from hub.flow.translate import Translator
-from hub.gateway.edge import Gateway
 from hub.identity.api_keys import Clients
 from hub.identity.sessions import Sessions
 from hub.identity.vault import open_vault
@@ -56,6 +53,9 @@ from hub.sync.poll import Poller
 from hub.sync.subscriptions import Subscriber
 from hub.telemetry import Telemetry
 
+if TYPE_CHECKING:
+    from hub.gateway.edge import Gateway
+
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +69,7 @@ ROLES = ("serve", "work", "schedule")
 #: Under load the relay publishes what has come together in this time; without load it publishes at once.
 _GATHER_SECONDS = 0.01
 #: So long a scheduler counts as leading after it asked; two that lead for a moment do nothing twice that may not be.
-_LEAD_SECONDS = 0.5
+_LEAD_SECONDS = 1.0
 
 
 class Hub:
@@ -157,13 +157,13 @@ class Hub:
             self._lead("recover", lambda: deliver.recover(self.ctx) and 0, sweep)
             self._lead("stale", self.relay.give_back_stale, 5.0)
             self._lead("promote", self.relay.promote, 2.0)
-            self._lead("statistics", self.ctx.store.analyze, 1.0)
+            self._lead("statistics", self.ctx.store.analyze, 2.0)
             self._lead("poll", self.poller.run_due, lambda: min(sweep, self.poller.rest))
             self._lead("subscriptions", self.subscriber.run_due, min(10.0, settings.subscription_seconds))
             self._lead("gaps", lambda: self.gaps.run_due() and 0, 10.0)
             self._lead("drift", self.drift.run_due, min(30.0, settings.drift_seconds))
             self._lead("heal", lambda: heal.heal(self.ctx), 1.0)
-            self._lead("retention", lambda: self.retention.run_due() and 0, 0.25)
+            self._lead("retention", lambda: self.retention.run_due() and 0, lambda: self.retention.rest)
             self._lead("closures", lambda: pace.release_closed(self.ctx), 2.0)
             if not settings.broker_url.startswith("memory:"):
                 self._consume("second-net", [UNROUTED, DEAD], self.net.on_message)
@@ -278,8 +278,12 @@ class Hub:
         thread.start()
         self._threads.append(thread)
 
-    def web(self) -> Gateway:
-        """The ASGI application: gateway, API and console of this hub."""
+    def web(self) -> "Gateway":
+        """The ASGI application: gateway, API and console of this hub. A role without it does not load what they are made of."""
+        from hub.api.app import create_app
+        from hub.console.pages import create_console
+        from hub.gateway.edge import Gateway
+
         return Gateway(self.ctx, create_app(self.ctx), create_console(self.ctx))
 
     def close(self) -> None:

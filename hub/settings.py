@@ -48,7 +48,7 @@ class Settings:
         3600.0, "How often the hub looks whether the fields that maps set are still in the accounts."
     )
     backfill_share: float = _described(0.25, "Share of the time in which a backfill is read and translated.")
-    sweep_seconds: float = _described(0.5, "How often the relay sweeps by state.")
+    sweep_seconds: float = _described(1.0, "How often the relay sweeps by state.")
     translate_threads: int = _described(4, "Raw inputs of a connection that read their records at the same time.")
     field_sample: int = _described(
         20, "Every so-manieth body of a client has its field names noted: whom a change meets; 0: none."

@@ -29,6 +29,11 @@ class Retention:
         self._at: dict[str, dict[str, str | None]] = {}
         self._forgotten: dict[str, dict[str, int]] = {}
 
+    @property
+    def rest(self) -> float:
+        """Seconds until it is worth asking again."""
+        return min(max(self._next - time.monotonic(), 0.05), 10.0) if self._ctx.settings.retention_days else 10.0
+
     def run_due(self) -> int:
         """One piece of each tenant; returns how many rows were forgotten."""
         days, now = self._ctx.settings.retention_days, self._ctx.clock()

@@ -28,9 +28,9 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 _WEBHOOK = re.compile(r"/webhooks/([^/]+)/([^/]+)")
-#: What is read and thrown away of a body that is too large, so that the sender gets to read the answer.
 #: Paths whose bodies may be as large as a batch.
 _LARGE = frozenset({f"/v{n}/{name}" for n in (1, 2) for name in ("events/batch", "contracts/proposals")})
+#: What is read and thrown away of a body that is too large, so that the sender gets to read the answer.
 _DRAIN = 64 * 1024 * 1024
 
 

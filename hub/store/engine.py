@@ -11,10 +11,6 @@ from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from psycopg.types.string import TextLoader
 
 from hub.errors import HubError
@@ -131,16 +127,22 @@ class Store:
 
     def upgrade(self) -> None:
         """Bring the schema to the newest migration."""
+        # A process that only looks whether the schema is the one it needs does not load what changes it.
+        from alembic import command
+        from alembic.config import Config
+
         with self.engine.connect() as connection:
-            configuration = self._alembic()
+            configuration = Config()
+            configuration.set_main_option("script_location", str(_MIGRATIONS))
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
 
     def schema_state(self) -> tuple[str | None, str | None]:
         """(revision in the database, newest revision)."""
+        newest = max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
         with self.engine.connect() as connection:
-            current = MigrationContext.configure(connection).get_current_revision()
-        return current, ScriptDirectory.from_config(self._alembic()).get_current_head()
+            known = sa.inspect(connection).has_table("alembic_version")
+            return connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() if known else None, newest
 
     def reachable_schema(self) -> tuple[str | None, str | None] | None:
         """`schema_state`, or None if the database does not answer."""
@@ -164,12 +166,6 @@ class Store:
 
     def close(self) -> None:
         self.engine.dispose()
-
-    @staticmethod
-    def _alembic() -> Config:
-        configuration = Config()
-        configuration.set_main_option("script_location", str(_MIGRATIONS))
-        return configuration
 
 
 class Leadership:
