@@ -39,8 +39,8 @@ from hub.telemetry import SpanKind, traceparent_of
 log = logging.getLogger(__name__)
 #: Pages of one run before others get their turn.
 _PAGES = 50
-#: Pages of a backfill before it gives way: what happens now feels each one.
-_BACKFILL_PAGES = 1
+#: Pages of a history before it gives way: what happens now feels each one.
+_HISTORY_PAGES = 1
 #: A history is not read on while so much of its connection waits to be translated; and how long until that is asked again.
 _MOST_AHEAD, _AHEAD_SECONDS = 500, 1.0
 #: How a turn ended, in words of the run's row.
@@ -161,43 +161,61 @@ class Poller:
             uow.cursors.put(_cursor(stream, value, run, self._ctx.clock(), until))
 
     def run(self, stream: Stream) -> Mapping[str, Any]:
-        """Read a stream to its end (or 50 pages); returns the run: pages, read, new, state and error."""
-        ctx = self._ctx
+        """Read a stream to its end (or 50 pages); returns the run: pages, read, new, state and error.
+
+        What a system had before it was connected is a history: it comes page by page, like a backfill, as one run.
+        """
+        ctx, began = self._ctx, self._ctx.clock()
         with ctx.store.read() as uow:
             row = uow.cursors.get(stream.tenant_id, stream.connection_id, stream.object)
-        cursor = dict(row["value"]) if row else {}
-        started = row is not None and bool(row["run"])
-        first = not started or bool(row and row["run"].get("backfill") and row["run"]["state"] != "complete")
-        # What a system had before it was connected comes in the bulk lane, behind what happens now.
-        report = {"started_at": ctx.clock().isoformat(), "pages": 0, "read": 0, "new": 0, "state": "running", "error": "",
+        cursor, before = (dict(row["value"]), dict(row["run"])) if row else ({}, {})
+        first = not before or bool(before.get("backfill") and before["state"] != "complete")
+        if first and self._ahead(stream):
+            self._wait(stream, cursor, before, began + timedelta(seconds=_AHEAD_SECONDS))
+            return before
+        going = before if first and before.get("state") in ("more", "running") else {}
+        report = {"started_at": began.isoformat(), "pages": 0, "read": 0, "new": 0, **going, "state": "running", "error": "",
                   "backfill": first}  # fmt: skip
-        read = _Read(stream, "bulk" if first else "live", report)
+        read = _Read(stream, "bulk" if first else "live", report, going.get("run_id"))
 
         def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
             now = ctx.clock()
+            if report["state"] == "more":
+                wait = self._rest(now - began) if first else 0.0
             later = stream.after(now) if wait is None else now + timedelta(seconds=wait)
             if wait is not None and report["state"] == "postponed":
                 later = max(later, stream.after(now))
-            if report["state"] == "more":
-                self.rest = 0.0
+            report["run_id"] = read.run_id
             uow.cursors.put(_cursor(stream, value, report, now, later))
 
-        self._turn(read, cursor, _PAGES, save)
+        self._turn(read, cursor, _HISTORY_PAGES if first else _PAGES, save)
         return read.report
+
+    def _ahead(self, stream: Stream) -> bool:
+        """Whether so much of a connection's history waits to be translated that nothing more is read of it."""
+        with self._ctx.store.read() as uow:
+            return uow.raws.waiting(stream.tenant_id, stream.connection_id, "bulk", _MOST_AHEAD) == _MOST_AHEAD
+
+    def _rest(self, spent: timedelta) -> float:
+        """Seconds that a history gives to others after a turn, by its share."""
+        share = self._ctx.settings.backfill_share
+        found = spent.total_seconds() * (1 - share) / share
+        self.rest = min(self.rest, found)
+        return found
 
     def go_on(self, row: Row) -> Mapping[str, Any]:
         """A turn of a run that somebody asked for: a few pages, then it gives way for as long as its share says."""
         ctx, began = self._ctx, self._ctx.clock()
-        with ctx.store.begin() as uow:
-            if uow.raws.waiting(row["tenant_id"], row["connection_id"], "bulk", _MOST_AHEAD) == _MOST_AHEAD:
+        stream = Stream(row["tenant_id"], row["connection_id"], row["object"], frozenset({Cadence("on_demand")}))
+        if self._ahead(stream):
+            with ctx.store.begin() as uow:
                 again = {"due_at": began + timedelta(seconds=_AHEAD_SECONDS)}
                 uow.runs.save(row["tenant_id"], row["id"], ["running"], again)
-                return {"state": "waits"}
-        stream = Stream(row["tenant_id"], row["connection_id"], row["object"], frozenset({Cadence("on_demand")}))
+            return {"state": "waits"}
         report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
         whole = full.Turn(row) if row["kind"] == full.KIND else None
         read = _Read(stream, "bulk", report, row["id"], polled=False, since=whole.since if whole else None)
-        until, share = moment(row["until"]), ctx.settings.backfill_share
+        until = moment(row["until"])
 
         def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
             now = ctx.clock()
@@ -206,10 +224,8 @@ class Poller:
             if report["state"] == "running" and until is not None and at is not None and at >= until:
                 report["state"] = "complete"
             following = dict(value) if whole is None else whole.after(uow, report, value, now)
-            spent = (now - began).total_seconds()
-            rest = spent * (1 - share) / share if wait is None else wait
             ended = report["state"] in ("complete", "failed")
-            self.rest = min(self.rest, math.inf if ended else rest)
+            rest = wait if wait is not None else 0.0 if ended else self._rest(now - began)
             ours = uow.runs.save(row["tenant_id"], row["id"], ["running"], {
                 **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": following,
                 "state": _STATES.get(str(report["state"]), "running"), "reached": reached[:64],
@@ -220,7 +236,7 @@ class Poller:
                 raise _EndedError
 
         if whole is None or whole.reads:
-            self._turn(read, dict(row["cursor"] if whole is None else row["cursor"]["read"]), _BACKFILL_PAGES, save)
+            self._turn(read, dict(row["cursor"] if whole is None else row["cursor"]["read"]), _HISTORY_PAGES, save)
             return read.report
         report["state"] = "complete"
         with contextlib.suppress(_EndedError), ctx.store.begin() as uow:
@@ -247,7 +263,7 @@ class Poller:
                     if report["state"] == "complete":
                         break
                 else:
-                    report["state"], wait = "more", 0.0 if read.polled else None
+                    report["state"] = "more"
             except _EndedError:
                 return
             except ThrottledError as error:
@@ -266,7 +282,7 @@ class Poller:
         try:
             with ctx.store.begin() as uow:
                 save(uow, cursor, wait)
-                if read.polled and read.run_id is not None:
+                if read.polled and read.run_id is not None and (report["state"] != "more" or read.lane == "live"):
                     self._end(uow, read)
         except _EndedError:
             return
