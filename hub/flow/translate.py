@@ -256,11 +256,12 @@ def _commit(uow: UnitOfWork, reads: Sequence[_Read]) -> list[list[Admitted]]:
         waiting.clear()
 
     ends = []
+    gone = withdraw.gone_before(uow, [(read.row, read.documents) for read in reads])
     for place, read in enumerate(reads):
         row = read.row
-        if any(isinstance(item, Gone) for item in read.documents):
+        if ending := any(isinstance(item, Gone) for item in read.documents):
             admit_waiting()  # what was said of a record before comes before its end
-        documents = withdraw.told(uow, row, read.documents)
+        documents = withdraw.told(uow, row, read.documents, gone)
         ignored = [item.reason for item in documents if isinstance(item, Ignored)]
         real = [item for item in documents if isinstance(item, Document)]
         for document in real:
@@ -270,8 +271,9 @@ def _commit(uow: UnitOfWork, reads: Sequence[_Read]) -> list[list[Admitted]]:
             admit_waiting()
             _require_sale_first(uow, now, row, real, {item.row["id"] for item in reads[:place]})
         waiting += [(place, item) for item in real]
-        if documents != read.documents:
-            admit_waiting()  # and what comes after it sees it
+        if ending:  # and what comes after it sees it
+            admit_waiting()
+            gone = withdraw.gone_before(uow, [(item.row, item.documents) for item in reads[place + 1 :]])
         ends.append({
             "tenant_id": row["tenant_id"], "id": row["id"], "lease_owner": ctx.instance, "ignored": ignored,
             "state": "translated" if real else "ignored", "settled_at": now,

@@ -39,9 +39,12 @@ def _documents(given: Any, _insert: Any) -> Any:
     of = sa.and_(*(record_document.c[name] == given.c[name] for name in _KEY))
     same = sa.and_(message.c.tenant_id == record_document.c.tenant_id, message.c.id == record_document.c.message_id)
     found = given.join(record_document, of).join(message, same)
+    return sa.select(record_document, message.c.body).select_from(found)
+
+
+def _locked(given: Any, insert: Any) -> Any:
     order = [record_document.c[name] for name in _DOCUMENT_KEY]
-    # Two processes that hear that a record is gone withdraw it one after the other.
-    return sa.select(record_document, message.c.body).select_from(found).order_by(*order).with_for_update(of=record_document)
+    return _documents(given, insert).order_by(*order).with_for_update(of=record_document)
 
 
 def _told(given: Any, insert: Any) -> Any:
@@ -54,6 +57,7 @@ def _told(given: Any, insert: Any) -> Any:
 _KNOWN = Bulk([record.c[name] for name in _KEY], _known)
 _PUT = Bulk(list(record.c), _put)
 _DOCUMENTS = Bulk([record_document.c[name] for name in _KEY], _documents)
+_LOCKED = Bulk([record_document.c[name] for name in _KEY], _locked)
 _TOLD = Bulk(list(record_document.c), _told)
 
 
@@ -92,9 +96,12 @@ class Records(Repository):
         """They are not there any more: whatever comes of them is news."""
         self.put([{**row, "digest": _GONE, "changes": row["changes"] + 1, "changed_at": at, "seen_at": at} for row in rows])
 
-    def documents(self, keys: Sequence[Mapping[str, Any]]) -> list[Row]:
-        """What each record (tenant_id, connection_id, object, ref) is told by, with the messages' bodies."""
-        return _DOCUMENTS.run(self._c, keys) if keys else []
+    def documents(self, keys: Sequence[Mapping[str, Any]], locked: bool = False) -> list[Row]:
+        """What each record (tenant_id, connection_id, object, ref) is told by, with the messages' bodies.
+
+        ``locked``: two processes that hear that a record is gone withdraw it one after the other.
+        """
+        return (_LOCKED if locked else _DOCUMENTS).run(self._c, keys) if keys else []
 
     def told(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Messages that say what records are; an older one than is known changes nothing."""
@@ -105,7 +112,8 @@ class Records(Repository):
         """Records of the same connection that are there and are told by a document about the same subject."""
         table = record_document
         where = (table.c.tenant_id == row["tenant_id"], table.c.connection_id == row["connection_id"],
-                 table.c.subject == row["subject"], table.c.ref != row["ref"], table.c.state == "there")  # fmt: skip
+                 table.c.subject == row["subject"], table.c.state == "there",
+                 sa.or_(table.c.object != row["object"], table.c.ref != row["ref"]))  # fmt: skip
         return self._all(sa.select(table).where(*where).limit(1))
 
 
