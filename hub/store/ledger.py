@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row, given
@@ -22,9 +23,12 @@ _LINK_KEY = ("tenant_id", "connection_id", "kind", "canonical_id")
 
 _THIS_HEAD = audit_head.c.tenant_id == given(audit_head.c.tenant_id)
 _HEAD = Fixed(sa.select(audit_head).where(_THIS_HEAD).with_for_update())
-_MOVE_HEAD = Fixed(
-    sa.update(audit_head).where(_THIS_HEAD).values(sequence=sa.bindparam("sequence"), digest=sa.bindparam("digest"))
+_MOVED = (
+    sa.update(audit_head)
+    .where(_THIS_HEAD)
+    .values(sequence=given(audit_head.c.sequence, "to_sequence"), digest=given(audit_head.c.digest, "to_digest"))
 )
+_MOVE_HEAD = Fixed(_MOVED)
 _USAGE_KEY = ("tenant_id", "client", "operation", "day")
 _FIELD_KEY = ("tenant_id", "client", "operation", "field")
 _THIS_BUDGET = sa.select(budget).where(*(column == given(column) for column in budget.primary_key.columns))
@@ -32,7 +36,9 @@ _BUDGET, _LOCKED_BUDGET = Fixed(_THIS_BUDGET), Fixed(_THIS_BUDGET.with_for_updat
 
 
 def _append(given: Any, insert: Any) -> Any:
-    return inserted(audit, [column.name for column in audit.c], given, insert)
+    """The records; on PostgreSQL the head moves by the same statement: everybody else waits for it."""
+    statement = inserted(audit, [column.name for column in audit.c], given, insert)
+    return statement.add_cte(_MOVED.cte("moved")) if insert is postgresql.insert else statement
 
 
 def _put_links(given: Any, insert: Any) -> Any:
@@ -100,8 +106,12 @@ class Audit(Repository):
                 record |= {"sequence": head["sequence"] + 1, "previous": head["digest"]}
                 record["digest"] = digest_of(record)
                 head = record
-            _APPEND.run(self._c, records)
-            _MOVE_HEAD.run(self._c, of_tenant_id=tenant_id, sequence=head["sequence"], digest=head["digest"])
+            to = {"of_tenant_id": tenant_id, "to_sequence": head["sequence"], "to_digest": head["digest"]}
+            if self._postgres:
+                _APPEND.run(self._c, records, **to)
+            else:
+                _APPEND.run(self._c, records)
+                _MOVE_HEAD.run(self._c, **to)
         self._pending.clear()
 
     def page(self, tenant_id: str, after: int | None, limit: int, subject: str | None = None) -> list[Row]:
