@@ -8,7 +8,7 @@ seen. If that is much, it asks a person first: a key that may not see everything
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
@@ -18,13 +18,15 @@ from hub.flow.ingest import received
 from hub.flow.withdraw import GONE
 from hub.store import UnitOfWork, new_id
 from hub.store.rows import Row
-from hub.sync.runs import FULL, add_run
+from hub.sync.runs import FULL, add_run, second_look
 
 KIND = "full"
 #: More of them, and a larger share of all, is not withdrawn unasked.
 _MOST, _MOST_SHARE = 10, 0.1
 #: Withdrawn in one transaction.
 _PIECE = 200
+#: What was missed before a longer interruption than this is looked for again; reading may take days, by a system's quotas.
+_STALE = timedelta(hours=1)
 
 
 class Turn:
@@ -34,12 +36,15 @@ class Turn:
     person was asked.
     """
 
-    def __init__(self, row: Row) -> None:
-        self._row, self._cursor = row, row["cursor"]
+    def __init__(self, row: Row, now: datetime) -> None:
+        stale = row["cursor"]["pass"] == 3 and now - row["updated_at"] > _STALE
+        self._row, self._cursor = row, second_look(row["cursor"]) if stale else row["cursor"]
         self._following: dict[str, Any] | None = None
         #: What was not seen since then was not seen.
         self.since: datetime = row["started_at"]
         self.reads = self._cursor["pass"] < 3
+        #: The stream's own cursor.
+        self.cursor: dict[str, Any] = dict(self._cursor["read"])
 
     def after(self, uow: UnitOfWork, report: dict[str, Any], value: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         """The run's cursor after what was just read, and in ``report`` what a last page leads to."""
@@ -73,8 +78,8 @@ class Turn:
         return {**self._cursor, "pass": 3}
 
 
-def start_due(ctx: Context, streams: Sequence[Any], known: set[str]) -> None:
-    """Begin the full reads that flows ask for (`full_read`) and whose time has come; ``known``: who has a next time."""
+def start_due(ctx: Context, streams: Sequence[Any], known: set[Any]) -> None:
+    """Begin the full reads that flows ask for (`full_read`) and whose time has come; ``known``: whose next time is known."""
     asked = {stream.name: stream for stream in streams if stream.full}
     if not asked:
         return
@@ -83,18 +88,19 @@ def start_due(ctx: Context, streams: Sequence[Any], known: set[str]) -> None:
         come: Collection[tuple[str, str, str]] = uow.cursors.full_due(now)
     for name, stream in asked.items():
         key = (stream.tenant_id, stream.connection_id, stream.object)
-        if name in known and key not in come:
+        if stream in known and key not in come:
             continue
         with ctx.store.begin() as uow:
             row = uow.cursors.get(*key)
             if row is None:
                 continue  # its first read is a full one
             following = min(cadence.after(now, f"{name}/full") for cadence in stream.full)
-            if row["full_at"] is None or row["full_at"] <= now:
+            due = row["full_at"] is not None and row["full_at"] <= now
+            if row["full_at"] is None or due or row["full_at"] > following:  # it is asked for more often than before
                 uow.cursors.set_full(*key, following)
-            if row["full_at"] is not None and row["full_at"] <= now and not uow.runs.open(*key, KIND):
+            if due and not uow.runs.open(*key, KIND):
                 add_run(uow, *key, KIND, now, actor="schedule", cursor=FULL, due_at=now)
-        known.add(name)
+        known.add(stream)
 
 
 def _raw(row: Row, record: Row, now: datetime) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class Poller:
         #: What webhooks lose is read: every stream that is told in real time is polled, too.
         self._backing = Cadence("every", backing)
         self._read_before: set[tuple[str, str, str]] = set()
-        self._full_known: set[str] = set()
+        self._full_known: set[Stream] = set()
         #: Seconds until somebody who had a turn wants another one.
         self.rest = math.inf
 
@@ -213,7 +213,7 @@ class Poller:
                 uow.runs.save(row["tenant_id"], row["id"], ["running"], again)
             return {"state": "waits"}
         report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
-        whole = full.Turn(row) if row["kind"] == full.KIND else None
+        whole = full.Turn(row, began) if row["kind"] == full.KIND else None
         read = _Read(stream, "bulk", report, row["id"], polled=False, since=whole.since if whole else None)
         until = moment(row["until"])
 
@@ -236,7 +236,7 @@ class Poller:
                 raise _EndedError
 
         if whole is None or whole.reads:
-            self._turn(read, dict(row["cursor"] if whole is None else row["cursor"]["read"]), _HISTORY_PAGES, save)
+            self._turn(read, dict(row["cursor"]) if whole is None else whole.cursor, _HISTORY_PAGES, save)
             return read.report
         report["state"] = "complete"
         with contextlib.suppress(_EndedError), ctx.store.begin() as uow:

@@ -125,6 +125,11 @@ def add_backfill(
     return row
 
 
+def second_look(cursor: dict[str, Any]) -> dict[str, Any]:
+    """A full read's cursor after an interruption: what is missing is looked for again before it is withdrawn."""
+    return cursor if cursor["pass"] == 1 else {**cursor, "pass": 2, "read": {}}
+
+
 def add_run(
     uow: UnitOfWork, tenant_id: str, connection_id: str, name: str, kind: str, now: datetime, **values: Any
 ) -> Row:  # fmt: skip
@@ -152,6 +157,8 @@ def change(ctx: Context, tenant_id: str, run_id: str, action: str, actor: str, r
         row = uow.runs.get(tenant_id, run_id)
         if row is None:
             raise NotFoundError("run", run_id)
+        if action == "resume" and row["kind"] == "full":
+            values = {**values, "cursor": second_look(row["cursor"])}
         if row["kind"] == "poll" or not uow.runs.save(tenant_id, run_id, states, {**values, "updated_at": now}):
             raise HubError("wrong_state", f"a {row['kind']} that is {row['state']} cannot be told to {action}")
         done = {"pause": "run.paused", "resume": "run.resumed", "cancel": "run.cancelled"}[action]

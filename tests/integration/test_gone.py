@@ -9,10 +9,12 @@ from sync_world import START, TENANT, World, later, poll, publish
 
 from hub.errors import HubError
 from hub.flow.ingest import received
+from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
+from hub.runtime.plugins import Plugins
 from hub.sdk.errors import ManifestError
 from hub.sdk.steps import Gone
-from hub.store import new_id
+from hub.store import MemoryStore, new_id
 from hub.sync import runs
 
 READING = """
@@ -100,6 +102,50 @@ def test_a_person_is_asked_before_much_is_withdrawn_and_what_is_listed_again_sta
     told = go_on(world, told["id"])
     assert told["complete"]
     assert sorted(ref for ref, status in states(world).items() if status == "withdrawn") == sorted(hidden)[:5]
+
+
+@pytest.mark.parametrize("how", ["paused", "down"])
+def test_what_came_back_while_a_full_read_was_interrupted_stays(how: str) -> None:
+    world = filled()
+    row = world.system.rows.pop("R003")
+    later(world, minutes=1)
+    run: dict[str, Any] = {}
+
+    def start(hub: Any) -> None:
+        run.update(runs.start_backfill(hub.ctx, TENANT, "a", "row", "", "", "anna", "", full=True))
+
+    def look(hub: Any) -> None:
+        with hub.ctx.store.read() as uow:
+            run.update(uow.runs.get(TENANT, run["id"]))
+
+    world.live(start)
+    while run["cursor"]["pass"] < 3:  # it is about to withdraw R003
+        world.live(lambda hub: hub.poller.run_due())
+        world.live(look)
+        later(world, seconds=5)
+    if how == "paused":
+        world.live(lambda hub: runs.change(hub.ctx, TENANT, run["id"], "pause", "anna", "wait"))
+    later(world, days=2)
+    world.system.rows["R003"] = row
+    if how == "paused":
+        world.live(lambda hub: runs.change(hub.ctx, TENANT, run["id"], "resume", "anna", ""))
+
+    assert go_on(world, run["id"])["state"] == "read"
+    assert states(world)["R003"] == "active"
+
+
+def test_a_full_read_that_is_asked_for_more_often_does_not_wait_for_its_former_time() -> None:
+    world = filled(READING.replace("read: [row],", 'read: [row], full_read: cron "0 3 1 1 *",'))
+    (row,) = (row for row in world.rows("cursor") if row["object"] == "row")
+    before = str(row["full_at"])
+    plugins = Plugins(world.connectors)
+    with MemoryStore(world.memory, lambda: None).begin() as uow:
+        apply_integration(uow, plugins, TENANT, parse_integration(EVERY_DAY, "s.yaml", plugins, TENANT), "t", "", world.now)
+    world.live(poll)
+
+    (row,) = (row for row in world.rows("cursor") if row["object"] == "row")
+    assert before > "2026-12-30"
+    assert str(row["full_at"]) < "2026-11-23"
 
 
 def test_what_is_listed_again_is_told_again_although_it_looks_the_same() -> None:
