@@ -108,10 +108,11 @@ class Translator:
             if room <= _MOST // 2:
                 continue
             with ctx.store.begin() as uow:
-                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, self._lanes_now())
+                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, lanes)
             if rows:
                 found += len(rows)
-                if _holds_bulk(rows):
+                if _holds_bulk(rows):  # no other one's in this turn, even if this piece ends within it: the next one goes first
+                    lanes = [lane for lane in lanes if lane != "bulk"]
                     self._bulk_last = tenant
                     self._bulk_at = math.inf  # one piece at a time; its end says when the next may begin
                 self._in_hand[tenant] += len(rows)
