@@ -273,20 +273,31 @@ def shadow_report(
 @click.option("--deliveries", default=20, show_default=True, help="How many of the newest.")
 @api_options
 def shadow_connector(connection: str, deliveries: int, url: str, key: str, as_json: bool) -> None:
-    """Compare what two installed versions of a connector would send (a canary and the one in use); exit code 1 if it differs.
+    """Compare two installed versions of a connector (a canary and the one in use): what they would send for the newest
+    deliveries, and make of the newest input; exit code 1 if it differs.
 
-    Both ask the system what they have to know; nothing that would change it leaves.
+    Deliveries since the canary came are compared whole, with the answers that were had; others by the first request that
+    changes something. Both ask the system what they have to know; nothing that would change it leaves.
     """
     result = Api(url, key).call("GET", f"/v1/connections/{connection}/versions", query={"limit": deliveries})
     show(result, as_json, _versions)
-    raise SystemExit(1 if result["items"] else 0)
+    raise SystemExit(1 if result["items"] or result["inputs"]["items"] else 0)
+
+
+def _counted(found: Any) -> str:
+    return ", ".join(f"{number} {word}" for word, number in found["counts"].items())
 
 
 def _versions(found: Any) -> str:
-    counts = ", ".join(f"{number} {word}" for word, number in found["counts"].items())
-    lines = [f"{found['connector']} {found['version']} and {found['other_version']}: {found['examined']} deliveries, {counts}"]
-    for item in found["items"]:
-        lines.append(f"{item['change']:8} {item['type']:24} {item['subject']}  {item['problem']}".rstrip())
+    inputs = found["inputs"]
+    lines = [f"{found['connector']} {found['version']} and {found['other_version']}: {found['examined']} deliveries "
+             f"({found['whole']} of them whole, the others by their first effect), {_counted(found)}; "
+             f"{inputs['examined']} inputs, {_counted(inputs)}"]  # fmt: skip
+    for item in [*found["items"], *inputs["items"]]:
+        what = (
+            f"{item['type']:24} {item['subject']}" if "type" in item else f"{item['object'] or 'input':24} raw {item['raw_id']}"
+        )
+        lines.append(f"{item['change']:8} {what}  {item['problem']}".rstrip())
         lines += [f"    {_difference(one)}" for one in item["fields"]]
     return "\n".join(lines)
 

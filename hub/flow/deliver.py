@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from canonical.registry import type_named
-from hub.flow import outcome
+from hub.flow import outcome, recording
 from hub.flow.budget import calm
 from hub.flow.claim import Claim, Guard, claims_of, digest_of
 from hub.flow.context import Context
@@ -278,7 +278,9 @@ class _Desk:
             hub_delivery=first.row["id"], hub_connection=self._connection_id, hub_attempt=first.row["attempts"] + 1,
             hub_batch=len(group),
         ) as span:  # fmt: skip
-            run = Run()
+            # While another version is beside this one, what is asked and answered is kept, to compare the two.
+            two = ctx.plugins.other(first.row["connector"], self._tenant_id) is not None
+            run = Run(exchanges=[] if two else None)
             given: dict[str, Mapping[str, Any]] = {}  # attempt → the document that its connector gets
             results: Sequence[Written | Skipped | Exception]
             try:
@@ -288,6 +290,7 @@ class _Desk:
             except Exception as error:  # the worker loop: whatever went wrong becomes an outcome
                 results = [error] * len(group)
                 fail(span, type(error).__name__)
+            kept = recording.record(group, given, run, results, ctx.clock()) if two else None
             moved = True
             commits = []
             for claim, result in zip(group, results, strict=True):
@@ -295,17 +298,21 @@ class _Desk:
                 state = decision.state if decision else "lost"
                 ctx.plugins.conduct.outcome(claim.session, state, result, ctx.clock())
                 with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
-                    commits.append(self._commit(claim, decision, run, given.get(claim.attempt_id)))
+                    commits.append(
+                        self._commit(claim, decision, run, given.get(claim.attempt_id), kept if claim is first else None)
+                    )
             for done in await asyncio.gather(*commits, return_exceptions=True):
                 if isinstance(done, BaseException):
                     raise done
                 moved = moved and done
             return moved
 
-    async def _commit(self, claim: Claim, decision: outcome.Outcome | None, run: Run, given: Mapping[str, Any] | None) -> bool:
+    async def _commit(
+        self, claim: Claim, decision: outcome.Outcome | None, run: Run, given: Mapping[str, Any] | None, kept: Row | None
+    ) -> bool:  # fmt: skip
         ending = outcome.Ending(
             claim.row, claim.session, claim.attempt(), claim.write.object, claim.canonical_id, decision, run, self._ctx.clock(),
-            "" if given is None else digest_of(given),
+            "" if given is None else digest_of(given), kept,
         )  # fmt: skip
         moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
         self._ctx.due.add(self._tenant_id, self._connection_id, freed=True)  # a place is free, and the next sibling may go

@@ -120,7 +120,7 @@ def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
 
 @dataclass(frozen=True)
 class Ending:
-    """A claim and what became of it. ``outcome`` None: the claim was lost, somebody else decides."""
+    """A claim and what became of it. ``outcome`` None: the claim was lost, somebody else decides. ``kept``: its recording."""
 
     row: Row
     session: Session
@@ -131,6 +131,7 @@ class Ending:
     run: Run
     at: datetime
     document: str
+    kept: Row | None = None
 
 
 def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
@@ -161,6 +162,8 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
             merged.append((row, item.at))
         if outcome.pause:
             pause(uow, item.session, outcome.cause, item.at, "deliver")
+    if kept := [item.kept for item, ours in zip(endings, moved, strict=True) if ours and item.kept]:
+        uow.recordings.add(kept)
     uow.links.put(applied)
     for tenant_id, aliases in sorted(learned.items()):
         uow.aliases.put(tenant_id, aliases, endings[0].at)

@@ -84,6 +84,9 @@ class Upkeep:
             self.changed(names)
             with self.store.begin() as uow:
                 self._park(uow, names)
+                for name in names:
+                    if (held := self.plugins.adopted.get(name)) is None or held.canary is None:
+                        uow.recordings.forget(name)
 
     def _poll(self, catalogue: Catalogue) -> None:
         try:

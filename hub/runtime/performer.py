@@ -71,10 +71,15 @@ class NoBoundary:
 
 @dataclass
 class Run:
-    """What happened while steps ran: each request as data, and how many effects left."""
+    """What happened while steps ran: each request as data, and how many effects left.
+
+    Attributes:
+        exchanges: each request that was answered, with its answer; None: they are not kept.
+    """
 
     steps: list[dict[str, Any]] = field(default_factory=list)
     effects: int = 0
+    exchanges: list[tuple[Request, Response]] | None = None
 
 
 class Performer:
@@ -110,7 +115,7 @@ class Performer:
                 except ConnectorError as caught:
                     error = caught
                 if remote is not None and response is not None:
-                    response = _without_secrets(response, session)
+                    response = without_secrets(response, session)
         finally:
             steps.close()
 
@@ -130,6 +135,8 @@ class Performer:
             try:
                 response = await self._send(request, session, boundary, run, traceparent_of(span))
                 record["status"] = response.status
+                if run.exchanges is not None:
+                    run.exchanges.append((request, response))
                 span.set_attribute("http.response.status_code", response.status)
                 if error := classify(session.manifest, request, response, self._clock()):
                     raise error
@@ -259,8 +266,8 @@ def _advance(steps: Steps[Any], response: Response | None, error: ConnectorError
         return Done(done.value)
 
 
-def _without_secrets(response: Response, session: Session) -> Response:
-    """For an isolated connector: a system that echoes what it was sent must not hand over the credentials."""
+def without_secrets(response: Response, session: Session) -> Response:
+    """For who may not see credentials (an isolated connector, a table): a system may echo what it was sent."""
     secrets = [secret for secret in session.secrets if len(secret) >= _SECRET_LENGTH]
     content = response.content
     for secret in secrets:

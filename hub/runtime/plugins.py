@@ -110,7 +110,7 @@ class Plugins:
 
     def adopt(self, wanted: Iterable[Adopted]) -> set[str]:
         """Take these in place of what was adopted before; returns the names of connectors that are not what they were."""
-        before, self.adopted = self.adopted, {}
+        before, adopted = self.adopted, dict[str, Adopted]()
         for item in wanted:
             if item.connector in self.connectors and item.connector not in before:
                 self.quarantined[item.connector] = f"already carried by {self.distributions[item.connector]}"
@@ -123,12 +123,13 @@ class Plugins:
                 self.connectors.pop(item.connector, None)
                 self.quarantined[item.connector] = f"{type(error).__name__}: {str(error)[:500]}"
                 continue
-            self.adopted[item.connector] = item
+            adopted[item.connector] = item
             self.distributions[item.connector] = item.environment.distribution
             self.quarantined.pop(item.connector, None)
-        for name in before.keys() - self.adopted.keys():
+        self.adopted = adopted  # at once: who asks meanwhile must not find a tenant's version, or the fence around it, gone
+        for name in before.keys() - adopted.keys():
             self.connectors.pop(name, None)
-        return {name for name in before.keys() | self.adopted.keys() if before.get(name) != self.adopted.get(name)}
+        return {name for name in before.keys() | adopted.keys() if before.get(name) != adopted.get(name)}
 
     def current(self, connector: Connector) -> bool:
         """Whether an instance is of a class that is in use."""

@@ -20,6 +20,7 @@ from hub.store.tables import (
     message,
     raw_input,
     record_document,
+    recording,
     sync_run,
 )
 
@@ -67,8 +68,9 @@ class History(Repository):
         return len(over), looked_at[-1]["id"] if len(looked_at) == limit else None
 
     def rest(self, tenant_id: str, before: datetime, keys_before: datetime) -> int:
-        """Runs that have ended, conflicts that are settled, and idempotency keys that nobody may use again."""
+        """Runs that have ended, conflicts that are settled, recordings, and idempotency keys that nobody may use again."""
         found = self._delete(sync_run, tenant_id, sync_run.c.ended_at < before)
+        found += self._delete(recording, tenant_id, recording.c.at < before)
         found += self._delete(conflict, tenant_id, sa.and_(conflict.c.state != "open", conflict.c.id < first_id(before)))
         return found + self._delete(idempotency, tenant_id, idempotency.c.created_at < keys_before)
 

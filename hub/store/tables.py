@@ -329,6 +329,13 @@ gap = sa.Table(
     sa.Index("ix_gap_open", "tenant_id", "due_at", **_only("ended_at IS NULL")),
 )  # fmt: skip
 
+#: What a connector asked and was answered in a delivery, while another version is beside it (`hub.flow.recording`).
+recording = sa.Table(
+    "recording", metadata, _tenant(), _id(), _text("connection_id", 64), _text("connector", 64), _text("version", 64),
+    _time("at"), sa.Column("content", sa.LargeBinary, nullable=False), sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.Index("ix_recording_connection", "tenant_id", "connection_id", "id"),
+)  # fmt: skip
+
 subscription = sa.Table(
     "subscription", metadata, _tenant(), _text("connection_id", 64), _text("topic", 128), _text("external_id", 255),
     _text("url", 500), _text("state", 16), _text("detail", 500), sa.Column("repairs", sa.Integer, nullable=False),

@@ -15,6 +15,7 @@ from hub.store.governance import Governance
 from hub.store.ledger import Audit, Budgets, Idempotency, Links, Usage
 from hub.store.messages import Messages, RawInputs
 from hub.store.plugins import PluginRecords
+from hub.store.recordings import Recordings
 from hub.store.records import Records
 from hub.store.retention import History
 from hub.store.sync import Cursors, Runs, Subscriptions
@@ -72,6 +73,10 @@ class UnitOfWork:
     @cached_property
     def aliases(self) -> Aliases:
         return Aliases(self._connection, self._configured)
+
+    @cached_property
+    def recordings(self) -> Recordings:
+        return Recordings(self._connection)
 
     @cached_property
     def gaps(self) -> Gaps:

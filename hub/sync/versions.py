@@ -1,18 +1,24 @@
-"""Two versions of a connector side by side: what each would send for the same deliveries. Reads are made, no effect leaves.
+"""Two versions of a connector side by side: what each would send for the same deliveries, and make of the same input.
 
-The other version is the canary's; for a tenant that has the canary, the one that everybody else has. Compared is each
-delivery's first effect: what would follow depends on an answer that nobody gives. The system has what was delivered, so both
-versions find it there; a delivery that was never applied shows how it is made.
+The other version is the canary's; for a tenant that has the canary, the one that everybody else has. Nothing that changes
+anything leaves.
+
+- A delivery that was recorded (`hub.flow.recording`) is compared whole: the other version gets the document that was given, and
+  the answers that were had; every request that changes something, and the result, must be the same.
+- One that was not, or of which the other version asks something that nobody has answered, is compared by the first effect:
+  both versions ask the system now. It has what was delivered, so both find it there.
+- What came in (webhooks and records) becomes documents by both.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from hub.errors import HubError, NotFoundError, ThrottledError
+from hub.flow import recording, withdraw
 from hub.flow.budget import ReadBoundary
 from hub.flow.claim import Claim, claims_of, effective, linked
 from hub.flow.context import Context
@@ -20,14 +26,16 @@ from hub.flow.translate import describe
 from hub.integrations.plan import differences
 from hub.policies import redaction, schema_version
 from hub.runtime.isolation import IsolatedConnector
-from hub.runtime.performer import Run
+from hub.runtime.performer import NoBoundary, Performer, Run
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.sdk.connector import Connector
 from hub.sdk.errors import PermanentError
-from hub.sdk.steps import Request, Skipped
+from hub.sdk.steps import Document, Gone, Ignored, Request, Response, Skipped, Webhook
+from hub.store.rows import Row
 
-_SECONDS, _MOST_FIELDS = 60.0, 50
+_SECONDS, _MOST_FIELDS, _MOST_TEXT = 60.0, 50, 10_000
+_WORDS = ("same", "changed", "failing")
 
 
 class _WithheldError(Exception):
@@ -46,8 +54,38 @@ class _NoEffects(ReadBoundary):
         raise _WithheldError(request)
 
 
+class _UnansweredError(Exception):
+    """A request that changes nothing and that nobody has answered."""
+
+
+class _Replayer(Performer):
+    """Answers from a recording; nothing leaves. ``effects``: what would have."""
+
+    def __init__(self, ctx: Context, exchanges: Sequence[recording.Exchange]) -> None:
+        self._telemetry, self._clock = ctx.telemetry, ctx.clock
+        self._left = list(exchanges)
+        self.effects: list[dict[str, Any]] = []
+
+    async def _authenticate(
+        self, session: Session, boundary: Any, refused: Mapping[str, str] | None = None
+    ) -> dict[str, str]:  # fmt: skip
+        return {}
+
+    async def _exchange(self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str) -> Response:
+        asked = recording.shown(request)
+        if request.mutates:
+            self.effects.append(asked)
+        found = [item for item in self._left if item.request == asked]
+        if not found:
+            raise _WithheldError(request) if request.mutates else _UnansweredError(request.path)
+        if request.mutates or len(found) > 1:  # what was read once may be read again
+            self._left.remove(found[0])
+        return found[0].response
+
+
 def compare(ctx: Context, tenant_id: str, connection_id: str, limit: int) -> dict[str, Any]:
-    """The newest ``limit`` deliveries by both versions: `counts` of same, changed and failing, and those that are not the same.
+    """The newest ``limit`` deliveries, and as many inputs, by both versions: `counts` of same, changed and failing, and those
+    that are not the same.
 
     Raises NotFoundError, or HubError (`wrong_state`) where there is one version only, or the budget is used up.
     """
@@ -63,21 +101,38 @@ def compare(ctx: Context, tenant_id: str, connection_id: str, limit: int) -> dic
         if other is None:
             raise HubError("wrong_state", f"{name} is here in one version only; `hub plugin install {name} --canary TENANT` "
                            "puts another one beside it, for some tenants")  # fmt: skip
-        rows = uow.deliveries.page(tenant_id, None, limit, connection_id=connection_id)[:limit]
-        rows = [{**row, "corrected": None} for row in rows]  # as it is mapped: a person's correction is no version's work
+        kept = uow.recordings.newest(tenant_id, connection_id, session.manifest.data["version"], limit)
+        known = {row["id"]: row for row in uow.deliveries.page(tenant_id, None, limit, connection_id=connection_id)[:limit]}
+        recordings = [recording.recorded(row) for row in kept]
+        for delivery_id in {name for item in recordings for name in item.deliveries} - known.keys():
+            if (row := uow.deliveries.get(tenant_id, delivery_id)) is not None:
+                known[delivery_id] = row
+        # As it is mapped: a person's correction is no version's work.
+        rows = [{**row, "corrected": None} for row in sorted(known.values(), key=lambda row: str(row["id"]), reverse=True)]
         messages = uow.messages.many(tenant_id, [row["message_id"] for row in rows])
         claims = claims_of(ctx, uow, session, rows, messages, ctx.routes.in_force(uow, tenant_id), ctx.clock())
+        inputs = [row for row in uow.raws.page(tenant_id, None, limit, connection_id=connection_id)[:limit]
+                  if row["state"] != "received" and row["event_type"] != withdraw.GONE]  # fmt: skip
     second = _session_of(session, other)
-    counts: Counter[str] = Counter()
-    items = []
-    for claim in claims:
-        item = _compared(ctx, claim, session, second)
-        counts[item["change"]] += 1
-        if item["change"] != "same":
-            items.append(item)
+    by_id = {claim.row["id"]: claim for claim in claims}
+    counts, whole, items = Counter[str](), 0, []
+    for item in recordings:
+        if not by_id.keys() >= set(item.deliveries) or counts.total() + len(item.deliveries) > limit:
+            continue
+        if (found := _replayed(ctx, item, by_id[item.deliveries[0]], second)) is not None:
+            whole += len(item.deliveries)
+            counts[found["change"]] += len(item.deliveries)
+            items.append(found)
+            for delivery_id in item.deliveries:
+                del by_id[delivery_id]
+    for claim in list(by_id.values())[: limit - counts.total()]:
+        items.append(_compared(ctx, claim, session, second))
+        counts[items[-1]["change"]] += 1
     return {
         "connector": name, "version": session.manifest.data["version"], "other_version": other.manifest.data["version"],
-        "examined": len(claims), "counts": {word: counts[word] for word in ("same", "changed", "failing")}, "items": items,
+        "examined": counts.total(), "whole": whole, "counts": {word: counts[word] for word in _WORDS},
+        "items": [item for item in items if item["change"] != "same"],
+        "inputs": _inputs(ctx, tenant_id, [row["id"] for row in inputs], session, second),
     }  # fmt: skip
 
 
@@ -90,14 +145,111 @@ def _session_of(session: Session, other: type[Connector]) -> Session:
 
 
 def _compared(ctx: Context, claim: Claim, one: Session, other: Session) -> dict[str, Any]:
+    """By the first effect."""
     now, problem = _asked(ctx, claim, one)
     then, trouble = _asked(ctx, claim, other)
-    fields = list(differences(now, then))[:_MOST_FIELDS]
+    return _item(claim, "first_effect", _difference(now, then, problem, trouble))
+
+
+def _replayed(ctx: Context, item: recording.Recording, claim: Claim, other: Session) -> dict[str, Any] | None:
+    """The whole of a recording by the other version; None if it asks what nobody has answered, or writes another type."""
+    if schema_version.spoken(other.manifest.writes, claim.message["type"]) != item.type:
+        return None
+    many = len(item.items) > 1
+    if many and other.manifest.writes[item.type]["batch"] < len(item.items):
+        return None
+    replayer, loop = _Replayer(ctx, item.exchanges), ctx.loop
+    before = [exchange.request for exchange in item.exchanges if exchange.effect]
+    results: list[dict[str, Any]] | None = None
+    problem = ""
+    try:
+        steps: Any = (
+            other.connector.write_many(item.type, item.items) if many else other.connector.write(item.type, *item.items[0])
+        )
+        answered = loop.submit(replayer.perform(steps, other, NoBoundary(), Run())).result(_SECONDS)
+        results = [recording.result_of(result) for result in (answered if many else [answered])]
+    except _UnansweredError:
+        return None
+    except _WithheldError:  # what would follow depends on an answer that nobody gave
+        before = before[: len(replayer.effects)]
+    except Exception as error:  # whatever a version does wrong is what is looked for
+        code, cause, _ = describe(error)
+        results = [{"error": code}] * len(item.items)
+        if results != item.results:
+            problem = redaction.text(f"{code}: {cause}", other.secrets)[:500]
+    now = _numbered(before, item.results if results is not None else None)
+    return _item(claim, "whole", _difference(now, _numbered(replayer.effects, results), "", problem))
+
+
+def _numbered(requests: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]] | None = None) -> dict[str, Any]:
+    """Effects by their number, from 1 on, and what the write answered."""
+    found: dict[str, Any] = {str(number): request for number, request in enumerate(requests, 1)}
+    return found if results is None else {**found, "result": results[0] if len(results) == 1 else list(results)}
+
+
+def _difference(now: Any, then: Any, problem: str, trouble: str) -> dict[str, Any]:
+    fields = [{name: value[:_MOST_TEXT] if isinstance(value, str) else value for name, value in item.items()}
+              for item in differences(now, then)]  # fmt: skip
     change = "failing" if trouble and trouble != problem else "changed" if fields else "same"
+    return {"change": change, "fields": fields[:_MOST_FIELDS], "problem": trouble}
+
+
+def _item(claim: Claim, compared: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    row = claim.row
     return {
-        "delivery_id": claim.row["id"], "message_id": claim.row["message_id"], "subject": claim.row["subject"],
-        "type": claim.row["type"], "change": change, "fields": fields, "problem": trouble,
+        "delivery_id": row["id"], "message_id": row["message_id"], "subject": row["subject"], "type": row["type"],
+        "compared": compared, **found,
     }  # fmt: skip
+
+
+def _inputs(ctx: Context, tenant_id: str, ids: Sequence[str], one: Session, other: Session) -> dict[str, Any]:
+    """What both versions make of input that was; a thin webhook is completed by each of them, by reads."""
+    counts, items = Counter[str](), []
+    for raw_id in ids:
+        with ctx.store.read() as uow:
+            row = uow.raws.get(tenant_id, raw_id)
+        if row is None:
+            continue
+        now, problem = _understood(ctx, row, one)
+        then, trouble = _understood(ctx, row, other)
+        found = _difference(now, then, problem, trouble)
+        counts[found["change"]] += 1
+        if found["change"] != "same":
+            items.append({"raw_id": raw_id, "object": row["object"], **found})
+    return {"examined": counts.total(), "counts": {word: counts[word] for word in _WORDS}, "items": items}
+
+
+def _understood(ctx: Context, row: Row, session: Session) -> tuple[Mapping[str, Any] | None, str]:
+    """The documents that this version makes of an input, numbered, and what is wrong with it instead."""
+    loop, boundary = ctx.loop, _NoEffects(ctx, session)
+    webhook = Webhook(row["body"], row["headers"])
+    try:
+        steps = session.connector.interpret(webhook, row["object"] if row["kind"] == "poll" else "")
+        documents = loop.submit(loop.performer.perform(steps, session, boundary, Run())).result(_SECONDS)
+    except Exception as error:  # whatever a version does wrong is what is looked for
+        return _wrong(error, session)
+    return _numbered([_told(document) for document in documents]), ""
+
+
+def _told(document: Document | Gone | Ignored) -> dict[str, Any]:
+    match document:
+        case Document():
+            return {
+                "type": document.type,
+                "source_id": document.source_id,
+                "data": orjson.loads(orjson.dumps(document.data, default=str)),
+            }
+        case Gone():
+            return {"gone": document.object, "ref": document.ref}
+    return {"ignored": document.reason}
+
+
+def _wrong(error: Exception, session: Session) -> tuple[None, str]:
+    if isinstance(error, ThrottledError):
+        wait = f"{error.wait_seconds:.0f} s"
+        raise HubError("wrong_state", f"the connection's budget is used up; try again in {wait}") from None
+    code, cause, _ = describe(error)
+    return None, redaction.text(f"{code}: {cause}", session.secrets)[:500]
 
 
 def _asked(ctx: Context, claim: Claim, session: Session) -> tuple[Mapping[str, Any] | None, str]:
@@ -108,13 +260,9 @@ def _asked(ctx: Context, claim: Claim, session: Session) -> tuple[Mapping[str, A
         steps = session.connector.write(type_name, document, claim.row["key"])
         result = loop.submit(loop.performer.perform(steps, session, boundary, Run())).result(_SECONDS)
     except _WithheldError as withheld:
-        return _shown(withheld.request), ""
-    except ThrottledError as error:
-        wait = f"{error.wait_seconds:.0f} s"
-        raise HubError("wrong_state", f"the connection's budget is used up; try again in {wait}") from None
+        return _numbered([recording.shown(withheld.request)]), ""
     except Exception as error:  # whatever a version does wrong is what is looked for
-        code, cause, _ = describe(error)
-        return None, redaction.text(f"{code}: {cause}", session.secrets)[:500]
+        return _wrong(error, session)
     return {"skipped": result.reason} if isinstance(result, Skipped) else {"nothing": "it is there already"}, ""
 
 
@@ -127,14 +275,3 @@ def _document(claim: Claim, session: Session) -> tuple[str, Mapping[str, Any]]:
         return spoken, claim.document()
     found = effective(spoken, claim.message, claim.target, claim.row["connector"], None, claim.data, claim.known)
     return spoken, linked(found, claim.link)
-
-
-def _shown(request: Request) -> dict[str, Any]:
-    body: Any = None
-    if (content := request.body()) is not None:
-        try:
-            body = orjson.loads(content)
-        except ValueError:
-            body = content.decode("utf-8", "replace")[:10_000]
-    params = {key: str(value) for key, value in request.params.items() if value is not None}
-    return {"method": request.method, "path": request.path, "params": params, "headers": dict(request.headers), "body": body}

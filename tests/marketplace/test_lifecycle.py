@@ -200,7 +200,7 @@ def test_what_a_canary_would_send_is_compared_and_nothing_is_sent(running: Runni
 
     assert (found["version"], found["other_version"], found["examined"]) == ("0.1.0", "0.1.1", 2)
     assert found["counts"] == {"same": 0, "changed": 2, "failing": 0}
-    assert found["items"][0]["fields"] == [{"field": "/headers/X-Version", "now": None, "then": "0.1.1"}]
+    assert found["items"][0]["fields"] == [{"field": "/1/headers/X-Version", "now": None, "then": "0.1.1"}]
     assert compare(ctx, "north", "erp", 1)["examined"] == 1
     other_way = compare(ctx, "south", "erp", 20)
     assert (other_way["version"], other_way["other_version"]) == ("0.1.1", "0.1.0")
