@@ -30,6 +30,13 @@ def _there(given: Any, _insert: Any) -> Any:
     return sa.select(*columns).select_from(given.join(alias, same)).where(_NOW).order_by(alias.c.since, alias.c.id)
 
 
+def _linked(given: Any, _insert: Any) -> Any:
+    same = sa.and_(*(link.c[name] == given.c[name] for name in _LINK))
+    return sa.select(link.c.canonical_id, link.c.external_id).select_from(given.join(link, same))
+
+
+_LINK = ("tenant_id", "connection_id", "kind", "canonical_id")
+_LINKED = Bulk([link.c[name] for name in _LINK], _linked)
 _THERE = Bulk([alias.c[name] for name in ("tenant_id", "entity", "connection_id", "canonical")], _there)
 _CURRENT = Bulk([alias.c[name] for name in _KEY], _current)
 
@@ -98,7 +105,5 @@ class Aliases(Configuring):
 
     def linked(self, tenant_id: str, connection_id: str, kind: str, ids: Sequence[str]) -> dict[str, str]:
         """By canonical id, the system's own id."""
-        where = (link.c.tenant_id == tenant_id, link.c.connection_id == connection_id, link.c.kind == kind,
-                 link.c.canonical_id.in_(ids))  # fmt: skip
-        columns = (link.c.canonical_id, link.c.external_id)
-        return {row["canonical_id"]: row["external_id"] for row in self._all(sa.select(*columns).where(*where))} if ids else {}
+        asked = [dict(zip(_LINK, (tenant_id, connection_id, kind, identity), strict=True)) for identity in ids]
+        return {row["canonical_id"]: row["external_id"] for row in _LINKED.run(self._c, asked)} if asked else {}
