@@ -67,13 +67,16 @@ def result_of(result: Written | Skipped | Exception) -> dict[str, Any]:
 def record(
     claims: Sequence[Claim], given: Mapping[str, Mapping[str, Any]], run: Run, results: Sequence[Any], now: datetime
 ) -> Row | None:  # fmt: skip
-    """The row to keep; None if it would tell less than all: a probe, a try that is made again, an answer that never came."""
+    """The row to keep; None if it would tell less than all: a probe, a try that is made again, an answer that never came, a
+    document that could not be made.
+    """
     first, session = claims[0], claims[0].session
     ended = all(isinstance(result, Written | Skipped | PermanentError) for result in results)
-    if run.exchanges is None or len(run.exchanges) != len(run.steps) or not ended or first.row["probe"]:
+    asked = run.exchanges is not None and len(run.exchanges) == len(run.steps)
+    if not asked or not ended or first.row["probe"] or any(claim.attempt_id not in given for claim in claims):
         return None
     exchanges = []
-    for request, response in run.exchanges:
+    for request, response in run.exchanges or ():
         answer = without_secrets(response, session)
         exchanges.append({
             "request": shown(request), "effect": request.mutates, "status": answer.status, "headers": dict(answer.headers),

@@ -20,7 +20,7 @@ from hub.store import new_id
 from hub.store.recordings import KEPT
 from hub.sync.versions import compare
 from marketplace.shelf import Shelf
-from marketplace.test_lifecycle import Running
+from marketplace.test_lifecycle import INTEGRATION, Running
 
 _CALLS = """
         found = (yield Request("GET", "/counts", params={"key": key})).json()
@@ -254,6 +254,21 @@ def test_the_newest_are_kept_until_one_version_is_left(running: Running, monkeyp
     assert sorted(name for row in held for name in orjson.loads(row["content"])["deliveries"]) == newest
     Installed(running.shelf.home).promote("acme")
     running.until(lambda: not kept(running))
+
+
+def test_what_never_reached_the_connector_is_a_dead_letter_as_ever(running: Running) -> None:
+    ctx = running.hub.ctx
+    beside(running, "0.1.1")
+    source = INTEGRATION.format(url=running.server.url).replace("{connection: erp}", "{connection: erp, map: {code: CODE}}")
+    source = source.replace("CODE", '"mapped(sku, values.codes)"') + "values: {codes: {map: {other: X}}}\n"
+    wanted = parse_integration(source, "counts.yaml", ctx.plugins, "north")
+    with ctx.store.begin() as uow:
+        apply_integration(uow, ctx.plugins, "north", wanted, "test", "", utc_now())
+
+    running.count("north")
+
+    running.until(lambda: running.states("north") == ["dead"])
+    assert not kept(running)
 
 
 def test_what_came_in_becomes_documents_by_both(running: Running) -> None:
