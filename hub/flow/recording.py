@@ -4,6 +4,7 @@ Credentials are no part of it. Kept are the newest deliveries of a connection, a
 """
 
 import base64
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,10 +14,12 @@ import orjson
 
 from hub.flow.claim import Claim
 from hub.runtime.performer import Run, without_secrets
+from hub.runtime.session import Session
 from hub.sdk.errors import ConnectorError, PermanentError
 from hub.sdk.steps import Request, Response, Skipped, Written
 from hub.store.rows import Row
 
+log = logging.getLogger(__name__)
 _MOST_BYTES = 256 * 1024
 
 
@@ -75,23 +78,31 @@ def record(
     asked = run.exchanges is not None and len(run.exchanges) == len(run.steps)
     if not asked or not ended or first.row["probe"] or any(claim.attempt_id not in given for claim in claims):
         return None
-    exchanges = []
-    for request, response in run.exchanges or ():
-        answer = without_secrets(response, session)
-        exchanges.append({
-            "request": shown(request), "effect": request.mutates, "status": answer.status, "headers": dict(answer.headers),
-            "content": base64.b64encode(answer.content).decode(),
-        })  # fmt: skip
-    content = orjson.dumps({
-        "type": first.row["type"], "deliveries": [claim.row["id"] for claim in claims],
-        "items": [(given[claim.attempt_id], claim.row["key"]) for claim in claims],
-        "exchanges": exchanges, "results": [result_of(result) for result in results],
-    }, default=str)  # fmt: skip
+    try:
+        content = orjson.dumps({
+            "type": first.row["type"], "deliveries": [claim.row["id"] for claim in claims],
+            "items": [(given[claim.attempt_id], claim.row["key"]) for claim in claims],
+            "exchanges": [_kept(*exchange, session) for exchange in run.exchanges or ()],
+            "results": [result_of(result) for result in results],
+        }, default=str)  # fmt: skip
+    except (TypeError, ValueError) as error:  # a header that is no text, say: it must not cost the delivery its outcome
+        log.warning("delivery %s is not recorded: %s", first.row["id"], error)
+        return None
     if len(content) > _MOST_BYTES:
         return None
     return {
         "tenant_id": session.tenant_id, "id": first.attempt_id, "connection_id": session.connection_id,
         "connector": session.manifest.connector, "version": session.manifest.data["version"], "at": now, "content": content,
+    }  # fmt: skip
+
+
+def _kept(request: Request, response: Response, session: Session) -> dict[str, Any]:
+    """Without credentials, and the sessions that a system opens."""
+    answer = without_secrets(response, session)
+    headers = {name: value for name, value in answer.headers.items() if name != "set-cookie"}
+    return {
+        "request": shown(request), "effect": request.mutates, "status": answer.status, "headers": headers,
+        "content": base64.b64encode(answer.content).decode(),
     }  # fmt: skip
 
 

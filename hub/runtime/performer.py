@@ -246,7 +246,7 @@ class Performer:
                 request.method, target, data=body, headers=sent, timeout=timeout, allow_redirects=False
             ) as answer:
                 content = await _bounded(answer, int(session.limits["max_response_bytes"]))
-                headers = {name.lower(): value for name, value in answer.headers.items()}
+                headers = {name.lower(): _header(value) for name, value in answer.headers.items()}
                 if answer.cookies:  # each came in a header of its own
                     headers["set-cookie"] = "; ".join(f"{item.key}={item.value}" for item in answer.cookies.values())
                 return Response(answer.status, headers, content)
@@ -279,6 +279,15 @@ def without_secrets(response: Response, session: Session) -> Response:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _header(value: str) -> str:
+    """Bytes that are no UTF-8 are Latin-1, as RFC 9112 has it of old; they come as lone surrogates, which nothing can write."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogateescape").decode("latin-1")
+    return value
 
 
 def _logged_in(declared: Mapping[str, Any], context: Mapping[str, Any], response: Response) -> dict[str, str]:

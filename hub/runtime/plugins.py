@@ -110,25 +110,27 @@ class Plugins:
 
     def adopt(self, wanted: Iterable[Adopted]) -> set[str]:
         """Take these in place of what was adopted before; returns the names of connectors that are not what they were."""
-        before, adopted = self.adopted, dict[str, Adopted]()
+        before, adopted, classes = self.adopted, dict[str, Adopted](), dict[str, type[Connector]]()
         for item in wanted:
             if item.connector in self.connectors and item.connector not in before:
                 self.quarantined[item.connector] = f"already carried by {self.distributions[item.connector]}"
                 continue
             try:
-                self.connectors[item.connector] = self._class(item.environment)
+                classes[item.connector] = self._class(item.environment)
                 if item.canary is not None:
                     self._class(item.canary)
             except (OSError, ValueError) as error:
-                self.connectors.pop(item.connector, None)
+                classes.pop(item.connector, None)
                 self.quarantined[item.connector] = f"{type(error).__name__}: {str(error)[:500]}"
                 continue
             adopted[item.connector] = item
             self.distributions[item.connector] = item.environment.distribution
             self.quarantined.pop(item.connector, None)
-        self.adopted = adopted  # at once: who asks meanwhile must not find a tenant's version, or the fence around it, gone
+        # In this order, and at once: who asks meanwhile must find no class without the fence around it.
         for name in before.keys() - adopted.keys():
             self.connectors.pop(name, None)
+        self.adopted = adopted
+        self.connectors |= classes
         return {name for name in before.keys() | adopted.keys() if before.get(name) != adopted.get(name)}
 
     def current(self, connector: Connector) -> bool:

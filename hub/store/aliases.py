@@ -15,6 +15,7 @@ from hub.store.tables import alias, link, message
 #: (entity, connection, key)
 Key = tuple[str, str, str]
 _KEY = ("tenant_id", "entity", "connection_id", "key")
+_LINK = ("tenant_id", "connection_id", "kind", "canonical_id")
 _NOW = sa.text("ended_at IS NULL")
 
 
@@ -35,7 +36,6 @@ def _linked(given: Any, _insert: Any) -> Any:
     return sa.select(link.c.canonical_id, link.c.external_id).select_from(given.join(link, same))
 
 
-_LINK = ("tenant_id", "connection_id", "kind", "canonical_id")
 _LINKED = Bulk([link.c[name] for name in _LINK], _linked)
 _THERE = Bulk([alias.c[name] for name in ("tenant_id", "entity", "connection_id", "canonical")], _there)
 _CURRENT = Bulk([alias.c[name] for name in _KEY], _current)

@@ -226,9 +226,9 @@ def _understood(ctx: Context, row: Row, session: Session) -> tuple[Mapping[str, 
     try:
         steps = session.connector.interpret(webhook, row["object"] if row["kind"] == "poll" else "")
         documents = loop.submit(loop.performer.perform(steps, session, boundary, Run())).result(_SECONDS)
+        return _numbered([_told(document) for document in documents]), ""
     except Exception as error:  # whatever a version does wrong is what is looked for
         return _wrong(error, session)
-    return _numbered([_told(document) for document in documents]), ""
 
 
 def _told(document: Document | Gone | Ignored) -> dict[str, Any]:

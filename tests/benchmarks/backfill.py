@@ -1,9 +1,9 @@
 """A seller's history comes in while sales go on: what it costs the sales, what a kill loses, and whether the estimate holds.
 
 `make backfill RECORDS=20000 KILLS=5 SECONDS=30` on PostgreSQL and RabbitMQ of the machine: a hub as users run it, with a worker
-of its own for bulk work (`TOGETHER=1`: one worker for both lanes). Sales are published by the API all the time and timed until
-the target has them, in turns: beside the backfill, and while it is paused. The whole hub is then killed again and again until the
-backfill is complete. Figures of one run on one machine; the ratio is what counts.
+of its own for bulk work (`TOGETHER=1`: one worker for both lanes). Sales are published by the API and timed until the target has
+them, in turns: beside the backfill, and while it is paused. The whole hub is then killed again and again, without sales, until
+the backfill is complete. Figures of one run on one machine; the ratio is what counts.
 """
 
 import argparse

@@ -75,6 +75,18 @@ def _audited(shop: Old) -> list[Any]:
         return [row for row in uow.audit.page(shop.tenant, None, 200) if row["action"] == "history.forgotten"]
 
 
+def test_recordings_go_with_what_they_are_of(shop: Old) -> None:
+    row = {"tenant_id": shop.tenant, "id": new_id(), "connection_id": "erp", "connector": "acme", "version": "1.0.0",
+           "at": utc_now(), "content": b"{}"}  # fmt: skip
+    with shop.hub.ctx.store.begin() as uow:
+        uow.recordings.add([row])
+
+    shop.forget(80)
+    assert shop.count("recording") == 1
+    shop.forget(100)
+    assert shop.count("recording") == 0
+
+
 def test_what_is_over_is_forgotten_and_what_is_open_stays(shop: Old) -> None:
     for number in range(10):
         shop.tell(f"C-{number}")

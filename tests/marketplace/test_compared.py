@@ -72,6 +72,7 @@ class Counts:
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}
         self.asked: list[str] = []
+        self.headers: dict[str, str] = {}
 
     def handle(self, request: SimRequest) -> Response:
         self.asked.append(f"{request.method} {request.path}")
@@ -84,7 +85,7 @@ class Counts:
         if request.path == "/counts":
             self.kept[request.json()["key"]] = f"C{len(self.kept) + 1}"
             return answer(200, {"id": f"C{len(self.kept)}"})
-        return answer(200, {"confirmed": True})
+        return answer(200, {"confirmed": True}, self.headers)
 
 
 @pytest.fixture
@@ -269,6 +270,29 @@ def test_what_never_reached_the_connector_is_a_dead_letter_as_ever(running: Runn
 
     running.until(lambda: running.states("north") == ["dead"])
     assert not kept(running)
+
+
+def test_what_cannot_be_kept_does_not_cost_a_delivery_its_outcome(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    beside(running, "0.1.1")
+    with monkeypatch.context() as patched:
+        patched.setattr("hub.flow.recording.shown", lambda request: {"body": "\udce9"})
+
+        delivered(running, 1)
+
+    assert not kept(running)
+
+
+def test_an_answer_s_headers_are_read_whatever_their_bytes_are_and_sessions_are_not_kept(running: Running) -> None:
+    beside(running, "0.1.1")
+    running.counts.headers = {"X-Shop": "Caf\xe9", "Set-Cookie": "session=made-up-just-now"}  # type: ignore[attr-defined]
+
+    delivered(running, 1)
+
+    (row,) = kept(running)
+    assert orjson.loads(row["content"])["exchanges"][-1]["headers"]["x-shop"] == "Caf\xe9"
+    assert b"made-up-just-now" not in row["content"]
 
 
 def test_what_came_in_becomes_documents_by_both(running: Running) -> None:

@@ -304,6 +304,7 @@ def test_what_cannot_be_verified_stops_and_goes_on_when_it_can(running: Running)
     kept.write_bytes(signed)
 
     running.until(lambda: running.states("north") == ["applied"])
+    assert len(running.simulator.taken) == 1
 
 
 def test_yanked_it_goes_on_where_it_is_and_is_installed_nowhere_else(running: Running) -> None:
