@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -106,7 +106,7 @@ class Hub:
             Installed(settings.plugins_home), catalogue_of(settings), plugins, store, now, settings.catalogue_seconds,
             self._plugins_changed, self._replay,
         )  # fmt: skip
-        self._lanes: Collection[str] = ()
+        self._lanes: Sequence[str] = ()
         self._consuming: set[str] = set()
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -116,7 +116,7 @@ class Hub:
         self._lock_file: IO[str] | None = None
         self._closed = False
 
-    def start(self, roles: Collection[str] = ROLES, connectors: Collection[str] = (), lanes: Collection[str] = LANES) -> None:
+    def start(self, roles: Collection[str] = ROLES, connectors: Collection[str] = (), lanes: Sequence[str] = LANES) -> None:
         """Recover what a crash left behind, then run the workers of ``roles``.
 
         ``connectors`` and ``lanes`` narrow what a worker takes ((): every connector). Raises MisconfiguredError if the schema
@@ -137,6 +137,10 @@ class Hub:
             recovered = deliver.recover(self.ctx, others_are_dead=True)
             if recovered:
                 log.info("took back %d deliveries of a worker that died", recovered)
+        if "schedule" not in roles:
+            self.relay.lanes = tuple(lane for lane in LANES if lane in (lanes if "work" in roles else ("live",)))
+        if lanes == ("bulk",):  # nobody waits for it: what comes together costs less
+            self.ctx.group.gather_seconds = _GATHER_SECONDS
         self._declare()
         self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep, _GATHER_SECONDS)
         self._run("upkeep", self.upkeep.run, threading.Event(), 2.0)

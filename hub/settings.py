@@ -47,7 +47,8 @@ class Settings:
     drift_seconds: float = _described(
         3600.0, "How often the hub looks whether the fields that maps set are still in the accounts."
     )
-    backfill_share: float = _described(0.25, "Share of the time in which a backfill is read and translated.")
+    backfill_share: float = _described(0.2, "Share of the time in which a backfill is read and translated beside live work.")
+    backfill_alone_share: float = _described(0.75, "The same where no live work has come for ten seconds.")
     sweep_seconds: float = _described(1.0, "How often the relay sweeps by state.")
     translate_threads: int = _described(4, "Raw inputs of a connection that read their records at the same time.")
     field_sample: int = _described(
@@ -103,6 +104,7 @@ class Settings:
             "subscription_seconds",
             "drift_seconds",
             "backfill_share",
+            "backfill_alone_share",
             "confirm_seconds",
             "prefetch",
             "translate_threads",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hub.api.messages import reason
+from hub.api.messages import moment, reason
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.identity import connections
@@ -70,9 +70,12 @@ def list_fields(ctx: Context, client: Client, connection_id: str) -> dict[str, A
     return {"items": found, "unknown": unknown, "next_cursor": None}
 
 
-def compare_versions(ctx: Context, client: Client, connection_id: str, limit: int = 20) -> dict[str, Any]:
+def compare_versions(
+    ctx: Context, client: Client, connection_id: str, limit: int = 20, since: str | None = None, until: str | None = None
+) -> dict[str, Any]:  # fmt: skip
     """What another version of its connector would send."""
-    return versions.compare(ctx, client.tenant_id, connection_id, limit)
+    asked = {"since": since, "until": until}
+    return versions.compare(ctx, client.tenant_id, connection_id, limit, moment(asked, "since"), moment(asked, "until"))
 
 
 def _session(ctx: Context, client: Client, connection_id: str) -> Session:

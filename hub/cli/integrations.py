@@ -270,16 +270,21 @@ def shadow_report(
 
 @shadow.command("connector", epilog="Example: hub shadow connector erp --deliveries 50")
 @click.argument("connection")
-@click.option("--deliveries", default=20, show_default=True, help="How many of the newest.")
+@click.option("--deliveries", default=20, show_default=True, help="How many of the newest (at most 100).")
+@click.option("--since", default=None, help="Accepted since then (RFC 3339).")
+@click.option("--until", default=None, help="Accepted before then.")
 @api_options
-def shadow_connector(connection: str, deliveries: int, url: str, key: str, as_json: bool) -> None:
+def shadow_connector(
+    connection: str, deliveries: int, since: str | None, until: str | None, url: str, key: str, as_json: bool
+) -> None:  # fmt: skip
     """Compare two installed versions of a connector (a canary and the one in use): what they would send for the newest
     deliveries, and make of the newest input; exit code 1 if it differs.
 
     Deliveries since the canary came are compared whole, with the answers that were had; others by the first request that
     changes something. Both ask the system what they have to know; nothing that would change it leaves.
     """
-    result = Api(url, key).call("GET", f"/v1/connections/{connection}/versions", query={"limit": deliveries})
+    query = {"limit": deliveries, "since": since, "until": until}
+    result = Api(url, key).call("GET", f"/v1/connections/{connection}/versions", query=query)
     show(result, as_json, _versions)
     raise SystemExit(1 if result["items"] or result["inputs"]["items"] else 0)
 

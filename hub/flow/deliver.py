@@ -115,6 +115,9 @@ class _Desk:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._random = random.Random()
         self._freed = asyncio.Event()
+        #: Bulk deliveries that are being written, and when the relay hears of what has ended since it was told last.
+        self._bulk = 0
+        self._telling: asyncio.TimerHandle | None = None
         self.closed = False
 
     @property
@@ -123,6 +126,8 @@ class _Desk:
 
     def put(self, items: Sequence[_Waiting]) -> None:
         self._waiting.extend(items)
+        if not all(item.bulk for item in items):
+            self._freed.set()  # what waits now may be bulk work
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._run())
 
@@ -160,19 +165,28 @@ class _Desk:
                 await self._return(late)
                 by_id = {item.id: item for item in batch}
                 for group in claims:
+                    self._bulk += _in_bulk(group)
                     task = asyncio.get_running_loop().create_task(self._finish(group, by_id))
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
                 if busy:
-                    await self._a_place(_BUSY_SECONDS if any(not item.bulk for item in self._waiting) else _BULK_BUSY_SECONDS)
+                    await self._a_place()
         finally:
             self._task = None
 
-    async def _a_place(self, seconds: float) -> None:
-        """Until one is free here; another worker frees them unheard, so no longer than ``seconds``."""
+    async def _a_place(self) -> None:
+        """Until one is free here, or all for bulk work: it goes in rounds, each with one claim and one commit.
+
+        Another worker frees them unheard, and a delivery may take long: no longer than a moment.
+        """
+        live = any(not item.bulk for item in self._waiting)
         self._freed.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._freed.wait(), seconds)
+            async with asyncio.timeout(_BUSY_SECONDS if live else _BULK_BUSY_SECONDS):
+                await self._freed.wait()
+                while self._bulk and all(item.bulk for item in self._waiting):
+                    self._freed.clear()
+                    await self._freed.wait()
 
     async def _finish(self, group: list[Claim], items: Mapping[str, _Waiting]) -> None:
         try:
@@ -180,16 +194,34 @@ class _Desk:
         except Exception as error:  # the outcome could not be committed: the lease runs out and `recover` decides
             log.error("deliveries %s: %s", [claim.row["id"] for claim in group], error, exc_info=error)
         finally:
+            if bulk := _in_bulk(group):
+                self._bulk -= bulk
+                self._bulk_ended()
             self._freed.set()
             for claim in group:
                 items[claim.row["id"]].acknowledge()
+
+    def _bulk_ended(self) -> None:
+        """Tell the relay of the places that are free at the end of a round, or of a moment."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_BULK_BUSY_SECONDS, self._tell)
+        if not self._bulk:
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
+        self._ctx.due.add(self._tenant_id, self._connection_id, freed=True)
 
     async def try_one(self, delivery_id: str, trial: bool) -> bool:
         claims, _ = await self._claim([_Waiting(delivery_id, False, trial, lambda: None, 0.0)])
         if not claims:
             await self._give_back([delivery_id])
             return False
-        return await self._work(claims[0], trial)
+        moved = await self._work(claims[0], trial)
+        self._tell()
+        return moved
 
     async def _give_back(self, ids: list[str]) -> None:
         """Blocked by a sibling that committed later, or paused meanwhile: the sweep publishes it again when it may go."""
@@ -315,7 +347,8 @@ class _Desk:
             "" if given is None else digest_of(given), kept,
         )  # fmt: skip
         moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
-        self._ctx.due.add(self._tenant_id, self._connection_id, freed=True)  # a place is free, and the next sibling may go
+        if not _in_bulk([claim]):
+            self._tell()  # a place is free, and the next sibling may go
         return moved
 
     async def _attempt(
@@ -359,6 +392,11 @@ def _groups(claims: list[Claim]) -> list[list[Claim]]:
             groups.append(group)
         group.append(claim)
     return groups
+
+
+def _in_bulk(group: Sequence[Claim]) -> int:
+    """How many of these are bulk work."""
+    return sum(claim.row["lane"] == "bulk" for claim in group)
 
 
 def _sends_at_once(session: Session) -> bool:

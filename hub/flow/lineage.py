@@ -9,7 +9,7 @@ import orjson
 
 from hub.errors import NotFoundError
 from hub.flow.context import Context
-from hub.flow.names import canonical_id
+from hub.flow.names import canonical_id, spoken_of
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import trace_id_of
@@ -25,8 +25,9 @@ def lineage(ctx: Context, tenant_id: str, text: str) -> dict[str, Any]:
         found = uow.messages.find(tenant_id, text)
         if not found:
             raise NotFoundError("message, sale or event", text)
-        subject = found[0]["subject"]
-        rows = uow.messages.about(tenant_id, subject)
+        subject, before = spoken_of(uow, tenant_id, found[0]["subject"], found[0]["connection_id"] or "")
+        of = {row["id"]: row for named in [(subject, ""), *before] for row in uow.messages.about(tenant_id, *named)}
+        rows = [of[identity] for identity in sorted(of)]
         messages = [_message(uow, tenant_id, row) for row in rows]
         audit = _audit(uow, tenant_id, messages)
     steps = sorted((step for message in messages for step in _steps(message)), key=lambda step: step["at"])

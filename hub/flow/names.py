@@ -83,6 +83,32 @@ def own_key(connection_id: str, key: str) -> str:
     return key.removeprefix(f"{connection_id}:") if key.startswith(f"{connection_id}:") else ""
 
 
+def _subjects(entity: str, source: str, key: str) -> set[tuple[str, str]]:
+    """(subject, whose word or '') by which a record went before it was linked with another one."""
+    return {(f"{entity}/{key}", source), (f"{entity}/{of_its_own(entity, source, key) if source else key}", source)}
+
+
+def spoken_of(uow: UnitOfWork, tenant_id: str, subject: str, source: str) -> tuple[str, set[tuple[str, str]]]:
+    """The subject by which an entity goes now, and those (with whose word, or '') by which it went before.
+
+    ``source``: who named it, or ''.
+    """
+    entity, _, key = subject.partition("/")
+    if entity not in KEYED:
+        return subject, set()
+    here = own_key(source, key) or key
+    known = uow.aliases.current(tenant_id, {(entity, source, here), (entity, "", here)})
+    first = known.get((entity, source, here)) or known.get((entity, "", here))
+    found: set[tuple[str, str]] = set()
+    now = _last(uow, tenant_id, entity, first or key)
+    waiting = [now]
+    for _ in range(_STEPS):
+        ours = {pair for canonical in waiting for pair in uow.aliases.leading_to(tenant_id, entity, canonical)}
+        found |= {item for pair in ours for item in _subjects(entity, *pair)}
+        waiting = [key for of, key in ours if not of]  # what was anybody's name may have been another's canonical key
+    return f"{entity}/{now}", found - {(f"{entity}/{now}", "")}
+
+
 def _last(uow: UnitOfWork, tenant_id: str, entity: str, key: str) -> str:
     """Where aliases of aliases lead."""
     for _ in range(_STEPS):

@@ -8,13 +8,13 @@ publishing never is not: a row counts as published only until ``STALE``.
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
 import orjson
 
-from hub.broker import DELIVERIES, EVENTS, INPUTS, BrokerUnavailableError, queue_name, topology_for
+from hub.broker import DELIVERIES, EVENTS, INPUTS, LANES, BrokerUnavailableError, queue_name, topology_for
 from hub.flow.budget import limits_of
 from hub.flow.context import Context
 from hub.policies import rate_limit, redaction, tracing
@@ -39,6 +39,8 @@ class Relay:
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
+        #: What it publishes of what this process commits; the sweep publishes all. Live work is not to do what bulk work costs.
+        self.lanes: tuple[str, ...] = LANES
         self._full: dict[tuple[str, str], float] = {}
 
     def run_due(self) -> int:
@@ -52,8 +54,8 @@ class Relay:
         wanted = {key for key, freed in fresh.connections.items() if freed or self._full.get(key, 0.0) < now}
         if freed := [key for key in wanted if fresh.connections[key]]:  # mostly nothing waits for the place
             with self._ctx.store.read() as uow:
-                wanted -= {*freed} - {*uow.deliveries.with_due(freed, self._ctx.clock())}
-        return len(fresh.going) + self._relay(sorted(wanted))
+                wanted -= {*freed} - {*uow.deliveries.with_due(freed, self._ctx.clock(), self.lanes)}
+        return len(fresh.going) + self._relay(sorted(wanted), self.lanes)
 
     def end(self) -> None:
         """What was admitted to go while this process was ending is for another's relay."""
@@ -64,7 +66,7 @@ class Relay:
         """Publish whatever is due in any connection; returns how many deliveries."""
         with self._ctx.store.read() as uow:
             found = uow.deliveries.due_connections(self._ctx.clock())
-        return self._relay([(row["tenant_id"], row["connection_id"]) for row in found])
+        return self._relay([(row["tenant_id"], row["connection_id"]) for row in found], LANES)
 
     def give_back_stale(self) -> int:
         """What was published and never claimed is due again; returns how many."""
@@ -76,7 +78,7 @@ class Relay:
         with self._ctx.store.begin() as uow:
             return uow.deliveries.promote_all()
 
-    def _relay(self, connections: Sequence[tuple[str, str]]) -> int:
+    def _relay(self, connections: Sequence[tuple[str, str]], lanes: Collection[str]) -> int:
         """Take rows first, publish, and give back what the broker did not take.
 
         Marked before they are published: a worker may have claimed, tried and postponed one before a later mark would
@@ -86,7 +88,7 @@ class Relay:
         for tenant_id, connection_id in connections:
             # Undone by a crash of the database, they are due again and published twice.
             with self._ctx.store.begin(durable=False) as uow:
-                taken += self._admit(uow, tenant_id, connection_id)
+                taken += self._admit(uow, tenant_id, connection_id, lanes)
         return self._publish(taken)
 
     def _publish(self, taken: Sequence[Row]) -> int:
@@ -117,7 +119,7 @@ class Relay:
         with self._ctx.store.begin() as uow:
             uow.deliveries.give_back([(row["tenant_id"], row["id"]) for row in rows])
 
-    def _admit(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> list[Row]:
+    def _admit(self, uow: UnitOfWork, tenant_id: str, connection_id: str, lanes: Collection[str]) -> list[Row]:
         """What may go to one connection now: live first, bulk with what is left (one at least)."""
         ctx, now, key = self._ctx, self._ctx.clock(), (tenant_id, connection_id)
         ctx.due.allow(*key, 0, now)
@@ -140,16 +142,22 @@ class Relay:
                 return []
             budget["open_until"] = now.timestamp() + float(limits["breaker_seconds"])
             uow.budgets.save(budget)
+            lanes = LANES
         self._full[key] = 0.0 if room else time.monotonic() + _FULL_SECONDS
-        taken = uow.deliveries.take_due(*key, "live", now, room) if room else []
+        taken = uow.deliveries.take_due(*key, "live", now, room) if room and "live" in lanes else []
         # Bulk work leaves half of the window to what may come; live work that fills it must not stop bulk work for ever.
         left = 1 if trial else max(window // 2, 1) - bulk
         left = min(left, room - len(taken)) or (1 if not trial and not bulk else 0)
         # Where nothing waits and nothing is counted, what comes next may go with its admission, without being looked for.
-        calm = len(taken) < room and not rate_limit.counted(limits) and not rate_limit.troubled(budget, limits, now.timestamp())
+        calm = (
+            "live" in lanes
+            and len(taken) < room
+            and not rate_limit.counted(limits)
+            and not rate_limit.troubled(budget, limits, now.timestamp())
+        )
         if calm:
             ctx.due.allow(*key, room - len(taken), now + _FREE)
-        if under_way["due"] and left > 0:
+        if under_way["due"] and left > 0 and "bulk" in lanes:
             taken += uow.deliveries.take_due(*key, "bulk", now, left)
         return [{**row, "connector": connection["connector"], "trial": trial} for row in taken]
 

@@ -27,6 +27,7 @@ from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
 from hub.flow.route import Admitted, admit_many, tell_relay
+from hub.flow.share import Share
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
@@ -42,8 +43,11 @@ from hub.telemetry import SpanKind, fail, traceparent_of
 log = logging.getLogger(__name__)
 #: A return waits this long for its sale, if the source sent something before it that is not translated yet.
 _SALE_FIRST = timedelta(seconds=60)
-#: Raw inputs of a tenant in hand at a time, and bulk ones claimed at a time: small pieces, between which live work goes on.
-_MOST, _MOST_BULK = 60, 16
+#: Raw inputs of a tenant in hand at a time, and bulk ones claimed at a time: small pieces beside live work, so that it meets a
+#: little of a history always and never a lot of it.
+_MOST, _MOST_BULK, _MOST_BESIDE = 60, 16, 4
+#: The loop's timers may ring so much before their time.
+_EARLY_SECONDS = 0.002
 
 
 class _EarlierFirstError(Exception):
@@ -94,6 +98,7 @@ class Translator:
         self._reading: dict[tuple[str, str], asyncio.Semaphore] = {}
         self._turns: dict[tuple[str, str], asyncio.Event] = {}
         self._bulk_at, self._bulk_last = 0.0, ""
+        self._share, self._beside = Share(ctx), True
 
     def run_once(self) -> int:
         """Claim what is due now and start on it; returns how many. A tenant that is slow keeps nobody else waiting."""
@@ -102,13 +107,16 @@ class Translator:
             return 0
         with ctx.store.read() as uow:
             tenants = uow.raws.tenants_due(now, lanes)
+        if tenants and "bulk" in lanes:
+            self._beside = self._share.beside()
+        most = _MOST_BESIDE if self._beside else _MOST_BULK
         # In turns, beginning after the one whose bulk work went last: one with a long history keeps no other one's waiting.
         for tenant in sorted(tenants, key=lambda tenant: (tenant <= self._bulk_last, tenant)):
             room = _MOST - self._in_hand[tenant]
             if room <= _MOST // 2:
                 continue
             with ctx.store.begin() as uow:
-                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, _MOST_BULK, lanes)
+                rows = uow.raws.claim_due(tenant, ctx.instance, now, now + _lease(ctx), room, most, lanes)
             if rows:
                 found += len(rows)
                 if _holds_bulk(rows):  # no other one's in this turn, even if this piece ends within it: the next one goes first
@@ -120,7 +128,7 @@ class Translator:
         return found
 
     def _lanes_now(self) -> list[str]:
-        resting = self._bulk_at > self._ctx.loop.time()
+        resting = self._bulk_at - self._ctx.loop.time() > _EARLY_SECONDS
         return [lane for lane in LANES if lane in self.lanes and not (lane == "bulk" and resting)]
 
     async def _all(self, tenant_id: str, rows: Sequence[Row]) -> None:
@@ -140,8 +148,7 @@ class Translator:
         finally:
             self._in_hand[tenant_id] -= len(rows)
             if _holds_bulk(rows):  # what else goes on here gets the rest of the time
-                took = ctx.loop.time() - began
-                rest = took * (1 / ctx.settings.backfill_share - 1)
+                rest = self._share.rest(ctx.loop.time() - began, self._beside)
                 self._bulk_at = ctx.loop.time() + rest
                 asyncio.get_running_loop().call_later(rest, ctx.raw_arrived.set)
             ctx.raw_arrived.set()

@@ -68,6 +68,12 @@ class Aliases(Configuring):
         where = (alias.c.tenant_id == tenant_id, alias.c.entity == entity, alias.c.connection_id == connection_id, _NOW)
         return {row["key"]: row["canonical"] for row in self._all(sa.select(alias.c.key, alias.c.canonical).where(*where))}
 
+    def leading_to(self, tenant_id: str, entity: str, canonical: str) -> list[tuple[str, str]]:
+        """(connection or '', key) of whatever is this one."""
+        where = (alias.c.tenant_id == tenant_id, alias.c.entity == entity, alias.c.canonical == canonical, _NOW)
+        rows = self._all(sa.select(alias.c.connection_id, alias.c.key).where(*where))
+        return [(row["connection_id"], row["key"]) for row in rows]
+
     def put(self, tenant_id: str, rows: Sequence[Mapping[str, Any]], now: datetime) -> int:
         """Let each key be another's: entity, connection_id, key, canonical, rule, actor, reason. Returns how many are new."""
         wanted = {(row["entity"], row["connection_id"], row["key"]): row for row in rows}

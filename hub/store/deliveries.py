@@ -8,22 +8,11 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
+from hub.store import states
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row
 from hub.store.rows import given as given_value
-from hub.store.states import (
-    DUE_CONNECTIONS,
-    EXPIRED,
-    FORGET_PUBLISHED,
-    IN_HAND,
-    OPEN,
-    PROMOTE_ALL,
-    STATES,
-    WAITING,
-    WITH_DUE,
-    in_states,
-    same_entity,
-)
+from hub.store.states import IN_HAND, NOT_BEGUN, OPEN, STATES, WAITING, in_states, same_entity
 from hub.store.states import due as is_due
 from hub.store.tables import connection, delivery, message
 
@@ -255,18 +244,35 @@ class Deliveries(Repository):
         """Deliveries of these entities have ended: the next open one of each may go."""
         _PROMOTE.run(self._c, rows)
 
+    def not_begun(self, tenant_id: str) -> list[Row]:
+        """What waits, for whatever: id, message_id, subject."""
+        where = (delivery.c.tenant_id == tenant_id, in_states(delivery, OPEN), in_states(delivery, NOT_BEGUN))
+        return self._all(sa.select(*_columns(delivery, "id", "message_id", "subject")).where(*where))
+
+    def follow(self, tenant_id: str, subjects: Mapping[str, str]) -> None:
+        """Let what waits go by another subject (by delivery id), behind what is open there before it."""
+        rows = [{"tenant_id": tenant_id, "id": identity, "subject": subject} for identity, subject in subjects.items()]
+        self.promote(states.FOLLOW.run(self._c, rows))
+
     def promote_all(self) -> int:
         """Let go what is marked as behind and is not: its sibling ended while it was being committed. Returns how many."""
-        return len(PROMOTE_ALL.run(self._c))
+        return len(states.PROMOTE_ALL.run(self._c))
 
     def due_connections(self, now: datetime) -> list[Row]:
         """Active connections with something to publish: tenant_id, connection_id, connector, settings."""
-        return DUE_CONNECTIONS.run(self._c, now=now)
+        return states.DUE_CONNECTIONS.run(self._c, now=now)
 
-    def with_due(self, connections: Sequence[tuple[str, str]], now: datetime) -> list[tuple[str, str]]:
-        """Those of these connections that have something to publish."""
+    def with_due(
+        self, connections: Sequence[tuple[str, str]], now: datetime, lanes: tuple[str, ...] = ("live", "bulk")
+    ) -> list[tuple[str, str]]:  # fmt: skip
+        """Those of these connections that have something to publish in these lanes."""
         rows = [{"tenant_id": tenant_id, "connection_id": connection_id} for tenant_id, connection_id in connections]
-        return [(row["tenant_id"], row["connection_id"]) for row in WITH_DUE.run(self._c, rows, now=now)] if rows else []
+        found = states.WITH_DUE[lanes].run(self._c, rows, now=now) if rows else []
+        return [(row["tenant_id"], row["connection_id"]) for row in found]
+
+    def any_live(self, since_id: str) -> bool:
+        """Whether any live delivery of any tenant was made since then (`hub.store.ids.first_id`)."""
+        return bool(states.ANY_LIVE.run(self._c, of_id=since_id))
 
     def under_way(self, tenant_id: str, connection_id: str, now: datetime) -> dict[str, int]:
         """By lane, how many deliveries of a connection are published and not settled; ``due``: 1 if bulk work waits."""
@@ -291,7 +297,7 @@ class Deliveries(Repository):
 
     def forget_published(self, before: datetime) -> int:
         """Give back what was published before then and not claimed: the broker lost it, or a worker died with it in memory."""
-        return len(FORGET_PUBLISHED.run(self._c, before=before))
+        return len(states.FORGET_PUBLISHED.run(self._c, before=before))
 
     def claim(
         self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime, intended: bool = False
@@ -333,7 +339,7 @@ class Deliveries(Repository):
 
     def expired(self, now: datetime, owner_not: str | None = None, limit: int = 500) -> list[Row]:
         """Claims whose lease ran out, or whose owner is not ``owner_not`` (embedded start: every other owner is dead)."""
-        return EXPIRED.run(self._c, now=now, owner_not=owner_not, most=limit)
+        return states.EXPIRED.run(self._c, now=now, owner_not=owner_not, most=limit)
 
     def get(self, tenant_id: str, delivery_id: str) -> Row | None:
         return self._one(sa.select(delivery).where(delivery.c.tenant_id == tenant_id, delivery.c.id == delivery_id))

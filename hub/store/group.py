@@ -1,11 +1,12 @@
 """Group commit: work that arrives together shares one transaction, and each caller gets its own answer after the commit.
 
-Five to seven times the commits of one by one, with fsync on (PERFORMANCE.md 3). No artificial wait: a group is what
-queued up while the one before was being committed.
+Five to seven times the commits of one by one, with fsync on (PERFORMANCE.md 3). No artificial wait, but for bulk work: a group
+is what queued up while the one before was being committed.
 """
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ class GroupCommit:
 
     def __init__(self, store: Store, limit: int = 100) -> None:
         self._store, self._limit = store, limit
+        #: So long the first of a group waits for others, where nobody waits for it.
+        self.gather_seconds = 0.0
         self._queue: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
@@ -70,6 +73,8 @@ class GroupCommit:
         while not ended:
             jobs, weight = [], 0
             item = self._queue.get()
+            if self.gather_seconds and item is not None:
+                time.sleep(self.gather_seconds)
             while item is not None:
                 jobs.append(item)
                 weight += item.weight

@@ -245,9 +245,10 @@ class Messages(Repository):
         rows = _ALIKE.run(self._c, given_ones) if keys else []
         return {(row["tenant_id"], row["fingerprint"]): row["id"] for row in rows if row["id"] is not None}
 
-    def about(self, tenant_id: str, subject: str) -> list[Row]:
-        """Every message about an entity, oldest first (at most 500)."""
-        where = (message.c.tenant_id == tenant_id, message.c.subject == subject)
+    def about(self, tenant_id: str, subject: str, source: str = "") -> list[Row]:
+        """Every message about an entity, oldest first (at most 500); ``source``: of this connection."""
+        where = [message.c.tenant_id == tenant_id, message.c.subject == subject]
+        where += [message.c.connection_id == source] if source else []
         return self._all(sa.select(message).where(*where).order_by(message.c.id).limit(500))
 
     def find(self, tenant_id: str, text: str) -> list[Row]:

@@ -22,9 +22,13 @@ class Recordings(Repository):
             last = sa.select(recording.c.id).where(*of).order_by(recording.c.id.desc()).offset(KEPT).limit(1)
             self._c.execute(sa.delete(recording).where(*of, recording.c.id <= last.scalar_subquery()))
 
-    def newest(self, tenant_id: str, connection_id: str, version: str, limit: int) -> list[Row]:
-        """Of deliveries by this version, newest first."""
-        where = (recording.c.tenant_id == tenant_id, recording.c.connection_id == connection_id, recording.c.version == version)
+    def newest(
+        self, tenant_id: str, connection_id: str, version: str, limit: int, first: str = "", last: str | None = None
+    ) -> list[Row]:  # fmt: skip
+        """Of deliveries by this version, newest first; ``first`` and ``last``: ids that they lie between."""
+        where = [recording.c.tenant_id == tenant_id, recording.c.connection_id == connection_id, recording.c.version == version]
+        where += [recording.c.id >= first] if first else []
+        where += [recording.c.id < last] if last is not None else []
         return self._all(sa.select(recording).where(*where).order_by(recording.c.id.desc()).limit(limit))
 
     def forget(self, connector: str) -> None:

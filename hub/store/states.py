@@ -5,18 +5,21 @@ pending → claimed → sending → applied | skipped | dead | discarded; back t
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
 
 from hub.store.bulk import Bulk
 from hub.store.rows import Fixed, given
-from hub.store.tables import connection, delivery
+from hub.store.tables import connection, delivery, tenant
 
 #: A dead letter is open too: what comes after it must not overtake the person who mends it.
 OPEN = ("pending", "held", "claimed", "sending", "ambiguous", "dead")
 WAITING = ("pending", "ambiguous")
 IN_HAND = ("claimed", "sending")
+#: Open, and in nobody's hands.
+NOT_BEGUN = tuple(state for state in OPEN if state not in IN_HAND)
 STATES = frozenset({*OPEN, "applied", "skipped", "discarded"})
 
 
@@ -71,12 +74,33 @@ DUE_CONNECTIONS, PROMOTE_ALL = Fixed(_due_connections()), Fixed(_promote_all())
 FORGET_PUBLISHED, EXPIRED = Fixed(_forget_published()), Fixed(_expired())
 
 
-def _with_due(asked: Any, _: Any) -> Any:
+def _with_due(lanes: Sequence[str], asked: Any, _: Any) -> Any:
     """Which of the given connections have something to publish; one look each."""
-    of = (delivery.c[name] == asked.c[name] for name in ("tenant_id", "connection_id"))
+    of = [delivery.c[name] == asked.c[name] for name in ("tenant_id", "connection_id")]
+    of.append(delivery.c.lane.in_([sa.literal_column(f"'{lane}'") for lane in lanes]))
     now = given(delivery.c.available_at, "now")
     first = sa.select(sa.literal(1)).where(*of, *due(now)).limit(1).correlate(asked).scalar_subquery()
     return sa.select(asked.c.tenant_id, asked.c.connection_id).where(first.is_not(None))
 
 
-WITH_DUE = Bulk([delivery.c.tenant_id, delivery.c.connection_id], _with_due)
+def _any_live() -> Any:
+    """The newest of each tenant, from the end of the primary key: asked whether there is one, a planner reads the table."""
+    of = (delivery.c.tenant_id == tenant.c.tenant_id, delivery.c.lane == sa.literal_column("'live'"))
+    newest = sa.select(delivery.c.id).where(*of, delivery.c.id >= given(delivery.c.id)).correlate(tenant)
+    newest = newest.order_by(delivery.c.tenant_id.desc(), delivery.c.id.desc()).limit(1)
+    return sa.select(tenant.c.tenant_id).where(newest.scalar_subquery().is_not(None)).limit(1)
+
+
+def _follow(moved: Any, _: Any) -> Any:
+    mine = (delivery.c[name] == moved.c[name] for name in ("tenant_id", "id"))
+    statement = sa.update(delivery).where(*mine, in_states(delivery, NOT_BEGUN))
+    values = {"subject": moved.c.subject, "behind": in_states(delivery, WAITING), "published_at": None}
+    return statement.values(values).returning(delivery.c.tenant_id, delivery.c.connection_id, delivery.c.subject)
+
+
+ANY_LIVE = Fixed(_any_live())
+FOLLOW = Bulk([delivery.c.tenant_id, delivery.c.id, delivery.c.subject], _follow)
+_CONNECTION = (delivery.c.tenant_id, delivery.c.connection_id)
+_LANES: tuple[tuple[str, ...], ...] = (("live", "bulk"), ("live",), ("bulk",))
+#: By lanes.
+WITH_DUE = {lanes: Bulk(_CONNECTION, partial(_with_due, lanes)) for lanes in _LANES}

@@ -235,6 +235,7 @@ sync_run = sa.Table(
     *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("pages", "read", "new")),
     sa.Column("error", sa.Text, nullable=False), _text("actor"), _text("reason", 1000), _time("started_at"),
     _time("updated_at"), _time("ended_at", True), _time("due_at"), _number("seconds"),
+    _number("pace"),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.Index("ix_sync_run_open", "tenant_id", "due_at", **_only("ended_at IS NULL")),
 )  # fmt: skip

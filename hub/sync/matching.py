@@ -20,10 +20,10 @@ from typing import Any
 
 import orjson
 
-from canonical.registry import TYPES
+from canonical.registry import TYPES, type_named
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
-from hub.flow.names import KEYED, of_its_own
+from hub.flow.names import KEYED, Said, canonical, names, of_its_own
 from hub.integrations.files import Identity, MatchRule
 from hub.policies import audit
 from hub.store import UnitOfWork
@@ -110,6 +110,7 @@ def link(
         rows = [{"entity": entity, "connection_id": system, "key": key, "canonical": target, "rule": rule, "actor": actor,
                  "reason": reason} for key, (target, rule) in pairs.items()]  # fmt: skip
         new = uow.aliases.put(tenant_id, rows, now)
+        _follow(ctx, uow, tenant_id, rows)
         _link_back(ctx, uow, tenant_id, entity, system, pairs)
         audit.record(uow, tenant_id, now, actor, "alias.linked", f"{entity}/*", system=system, links=new, digest=digest,
                      reason=reason)  # fmt: skip
@@ -128,6 +129,7 @@ def import_links(ctx: Context, tenant_id: str, entity: str, rows: Sequence[Mappi
             raise HubError("invalid_document", "links of connections that are not there", wrong)
         given = [{**row, "entity": entity, "rule": "import", "actor": actor, "reason": reason} for row in rows]
         new = uow.aliases.put(tenant_id, given, now)
+        _follow(ctx, uow, tenant_id, given)
         for system in {row["connection_id"] for row in rows}:
             pairs = {row["key"]: (row["canonical"], "import") for row in rows if row["connection_id"] == system}
             _link_back(ctx, uow, tenant_id, entity, system, pairs)
@@ -147,6 +149,7 @@ def merge(ctx: Context, tenant_id: str, entity: str, key: str, canonical: str, s
         row = {"entity": entity, "connection_id": system, "key": key, "canonical": canonical, "rule": "merge", "actor": actor,
                "reason": reason}  # fmt: skip
         uow.aliases.put(tenant_id, [row], now)
+        _follow(ctx, uow, tenant_id, [row])
         if system:
             _link_back(ctx, uow, tenant_id, entity, system, {key: (canonical, "merge")})
         audit.record(uow, tenant_id, now, actor, "alias.merged", f"{entity}/{canonical}", key=key, system=system, reason=reason)
@@ -183,6 +186,38 @@ def _link_back(
          "created_at": now}
         for kind in _kinds(ctx, uow, tenant_id, entity, system) for key, (canonical, _) in pairs.items()
     ])  # fmt: skip
+
+
+def _follow(ctx: Context, uow: UnitOfWork, tenant_id: str, rows: Sequence[Mapping[str, str]]) -> None:
+    """What was said before and waits goes by the subject that it would get now: in order with what is said from now on."""
+    keys = {row["key"] for row in rows}
+    waiting = {
+        row["id"]: row for row in uow.deliveries.not_begun(tenant_id)
+        if not keys.isdisjoint(_named(str(row["subject"])))
+    }  # fmt: skip
+    messages = list(uow.messages.many(tenant_id, [row["message_id"] for row in waiting.values()]).values())
+    documents = [orjson.loads(message["body"])["data"] for message in messages]
+    said = [
+        Said(tenant_id, message["connection_id"] or "", message["type"], data)
+        for message, data in zip(messages, documents, strict=True)
+    ]
+    subjects = {
+        message["id"]: type_named(message["type"]).subject(canonical(message["type"], data, known))
+        for message, data, known in zip(messages, documents, names(ctx, uow, said), strict=True)
+    }
+    moved = {
+        identity: subjects[row["message_id"]]
+        for identity, row in waiting.items()
+        if subjects[row["message_id"]] != row["subject"]
+    }
+    if moved:
+        uow.deliveries.follow(tenant_id, moved)
+
+
+def _named(subject: str) -> set[str]:
+    """The keys that a subject may hold; one may have a slash itself."""
+    whole = subject.partition("/")[2]
+    return {name.rpartition(":")[2] for name in (whole, *whole.split("/"))}
 
 
 def _kinds(ctx: Context, uow: UnitOfWork, tenant_id: str, entity: str, system: str) -> set[str]:

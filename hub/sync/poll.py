@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import logging
 import math
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -22,6 +23,7 @@ from hub.errors import ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import received
+from hub.flow.share import Share
 from hub.identity.connections import pause
 from hub.integrations.cadence import Cadence
 from hub.policies import redaction
@@ -33,14 +35,14 @@ from hub.store import UnitOfWork, new_id
 from hub.store.records import known_as
 from hub.store.rows import Row
 from hub.sync import full
-from hub.sync.runs import add_run, moment
+from hub.sync.runs import add_run, moment, paced
 from hub.telemetry import SpanKind, traceparent_of
 
 log = logging.getLogger(__name__)
 #: Pages of one run before others get their turn.
 _PAGES = 50
-#: Pages of a history before it gives way: what happens now feels each one.
-_HISTORY_PAGES = 1
+#: Pages of a history before it gives way, and records of it that are stored together: what happens now feels each piece.
+_HISTORY_PAGES, _PIECE = 1, 25
 #: A history is not read on while so much of its connection waits to be translated; and how long until that is asked again.
 _MOST_AHEAD, _AHEAD_SECONDS = 500, 1.0
 #: How a turn ended, in words of the run's row.
@@ -92,6 +94,7 @@ class Poller:
         backing = max(1.0, ctx.settings.backing_poll_seconds)
         #: What webhooks lose is read: every stream that is told in real time is polled, too.
         self._backing = Cadence("every", backing)
+        self._share = Share(ctx)
         self._read_before: set[tuple[str, str, str]] = set()
         self._full_known: set[Stream] = set()
         #: Seconds until somebody who had a turn wants another one.
@@ -177,11 +180,12 @@ class Poller:
         report = {"started_at": began.isoformat(), "pages": 0, "read": 0, "new": 0, **going, "state": "running", "error": "",
                   "backfill": first}  # fmt: skip
         read = _Read(stream, "bulk" if first else "live", report, going.get("run_id"))
+        beside = first and self._share.beside()
 
-        def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
+        def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None = None) -> None:
             now = ctx.clock()
             if report["state"] == "more":
-                wait = self._rest(now - began) if first else 0.0
+                wait = self._rest(now - began, beside) if first else 0.0
             later = stream.after(now) if wait is None else now + timedelta(seconds=wait)
             if wait is not None and report["state"] == "postponed":
                 later = max(later, stream.after(now))
@@ -196,10 +200,9 @@ class Poller:
         with self._ctx.store.read() as uow:
             return uow.raws.waiting(stream.tenant_id, stream.connection_id, "bulk", _MOST_AHEAD) == _MOST_AHEAD
 
-    def _rest(self, spent: timedelta) -> float:
+    def _rest(self, spent: timedelta, beside: bool) -> float:
         """Seconds that a history gives to others after a turn, by its share."""
-        share = self._ctx.settings.backfill_share
-        found = spent.total_seconds() * (1 - share) / share
+        found = self._share.rest(spent.total_seconds(), beside)
         self.rest = min(self.rest, found)
         return found
 
@@ -215,9 +218,9 @@ class Poller:
         report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
         whole = full.Turn(row, began) if row["kind"] == full.KIND else None
         read = _Read(stream, "bulk", report, row["id"], polled=False, since=whole.since if whole else None)
-        until = moment(row["until"])
+        until, beside = moment(row["until"]), self._share.beside()
 
-        def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None) -> None:
+        def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None = None) -> None:
             now = ctx.clock()
             reached = str(value.get("high") or value.get("since") or row["reached"])
             at = moment(reached)
@@ -225,12 +228,13 @@ class Poller:
                 report["state"] = "complete"
             following = dict(value) if whole is None else whole.after(uow, report, value, now)
             ended = report["state"] in ("complete", "failed")
-            rest = wait if wait is not None else 0.0 if ended else self._rest(now - began)
+            took = (now - row["updated_at"]).total_seconds()  # however it was spent; a pause is not
+            rest = wait if wait is not None else 0.0 if ended else self._rest(now - began, beside)
             ours = uow.runs.save(row["tenant_id"], row["id"], ["running"], {
                 **{name: report[name] for name in ("pages", "read", "new", "error")}, "cursor": following,
                 "state": _STATES.get(str(report["state"]), "running"), "reached": reached[:64],
                 "updated_at": now, "due_at": now + timedelta(seconds=rest), "ended_at": now if ended else None,
-                "seconds": row["seconds"] + (now - row["updated_at"]).total_seconds(),  # however it was spent; a pause is not
+                "seconds": row["seconds"] + took, "pace": paced(row, reached, took),
             })  # fmt: skip
             if not ours:
                 raise _EndedError
@@ -240,7 +244,7 @@ class Poller:
             return read.report
         report["state"] = "complete"
         with contextlib.suppress(_EndedError), ctx.store.begin() as uow:
-            save(uow, {}, None)
+            save(uow, value={})
         ctx.raw_arrived.set()
         ctx.due.add_input()
         return read.report
@@ -256,10 +260,11 @@ class Poller:
                     session = ctx.sessions.get(uow, stream.tenant_id, stream.connection_id)
                 for _ in range(most):
                     page = self._page(session, stream, cursor, traceparent_of(span))
-                    cursor = dict(page.cursor)
                     report["pages"] += 1
+                    records = self._all_but_the_last(read, session, page, partial(save, value=cursor), traceparent_of(span))
+                    cursor = dict(page.cursor)
                     report["state"] = "running" if page.more else "complete"
-                    self._save(read, session, page, cursor, save, traceparent_of(span))
+                    self._save(read, session, records, partial(save, value=cursor), traceparent_of(span))
                     if report["state"] == "complete":
                         break
                 else:
@@ -281,7 +286,7 @@ class Poller:
                 log.warning("poll %s %s failed: %s", stream.connection_id, stream.object, report["error"])
         try:
             with ctx.store.begin() as uow:
-                save(uow, cursor, wait)
+                save(uow, value=cursor, wait=wait)
                 if read.polled and read.run_id is not None and (report["state"] != "more" or read.lane == "live"):
                     self._end(uow, read)
         except _EndedError:
@@ -302,13 +307,23 @@ class Poller:
         boundary = ReadBoundary(self._ctx, session)
         return self._ctx.loop.submit(self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)).result()
 
-    def _save(
-        self, read: _Read, session: Session, page: Page, cursor: Mapping[str, Any], save: Any, traceparent: str
-    ) -> None:  # fmt: skip
-        """Records that look different than last time, and the cursor after them, in one transaction."""
+    def _all_but_the_last(self, read: _Read, session: Session, page: Page, save: Any, traceparent: str) -> Sequence[Any]:
+        """A history's page in small pieces, the cursor before it with each, and a rest after it; returns what is left.
+
+        Read again after a crash, what was stored of a page is known.
+        """
+        left = list(page.records)
+        while read.lane == "bulk" and len(left) > _PIECE:
+            piece, left, began = left[:_PIECE], left[_PIECE:], time.monotonic()
+            self._save(read, session, piece, save, traceparent)
+            time.sleep(self._share.rest(time.monotonic() - began, self._share.beside()))
+        return left
+
+    def _save(self, read: _Read, session: Session, records: Sequence[Any], save: Any, traceparent: str) -> None:
+        """Records that look different than last time, and the cursor, in one transaction."""
         ctx, now, stream = self._ctx, self._ctx.clock(), read.stream
         found: dict[str, tuple[str, bytes]] = {}
-        for item in page.records:
+        for item in records:
             body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
             digest = hashlib.sha256(body).hexdigest()
             found[_ref(session, stream.object, item) or f"?{digest}"] = (
@@ -318,7 +333,7 @@ class Poller:
         with ctx.store.begin() as uow:
             known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(found))
             fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item[0]}
-            read.report["read"] += len(page.records)
+            read.report["read"] += len(records)
             read.report["new"] += len(fresh)
             if read.since is not None:  # whichever process's clock says so: not before the beginning
                 same = [ref for ref in found if ref not in fresh]
@@ -338,7 +353,7 @@ class Poller:
             if read.polled and read.run_id is not None:
                 counts = {name: read.report[name] for name in ("pages", "read", "new")}
                 uow.runs.save(stream.tenant_id, read.run_id, ["running"], {**counts, "updated_at": now})
-            save(uow, cursor, None)
+            save(uow)
         if fresh:
             ctx.raw_arrived.set()
             ctx.due.add_input()

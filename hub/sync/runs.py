@@ -1,5 +1,6 @@
 """Runs told truly: what was read is what became something, was left out with a reason, or is in quarantine; or it says so."""
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +15,8 @@ _SHOWN = ("id", "connection_id", "object", "kind", "state", "since", "until", "r
           "actor", "reason", "started_at", "updated_at", "ended_at")  # fmt: skip
 #: Where a full read begins (`hub.sync.full`).
 FULL: dict[str, Any] = {"pass": 1, "read": {}}
+#: How fast a run is counts by the last minutes: beside live work it is slower. One that is silent for so long is slowing down.
+_LATELY_SECONDS, _SILENT_SECONDS = 180.0, 30.0
 _WAITING = ("pending", "claimed", "sending", "ambiguous", "held")
 
 
@@ -63,7 +66,7 @@ def _summary(row: Row, found: dict[str, int], complete: bool) -> str:
 
 
 def _progress(row: Row, found: dict[str, int], now: datetime) -> dict[str, Any]:
-    """`progress` (0 to 1) and `remaining_seconds` until all is delivered, at the pace so far; None where nothing says how much
+    """`progress` (0 to 1) and `remaining_seconds` until all is delivered, at its pace; None where nothing says how much
     there is. What was read and waits to be translated or delivered is not done.
     """
     since, until, at = (moment(row[name]) for name in ("since", "until", "reached"))
@@ -77,9 +80,22 @@ def _progress(row: Row, found: dict[str, int], now: datetime) -> dict[str, Any]:
     behind = min(1.0, (found["waiting"] + found["open"] / each) / row["new"]) if row["new"] else 0.0
     progress = read * (1.0 - behind)
     since_told = (now - row["updated_at"]).total_seconds() if row["state"] in ("running", "read") else 0.0
-    spent = row["seconds"] + max(0.0, since_told)
-    remaining = None if progress <= 0 else 0.0 if progress >= 1 else spent * (1 - progress) / progress
+    if row["pace"] > 0:
+        silent = max(0.0, since_told - _SILENT_SECONDS) if row["state"] == "running" else 0.0
+        pace = row["pace"] / (1 + silent / _LATELY_SECONDS)
+    else:
+        pace = progress / max(1e-9, row["seconds"] + since_told)
+    remaining = None if progress <= 0 else (1 - progress) / pace
     return {"progress": round(progress, 4), "remaining_seconds": None if remaining is None else round(remaining, 1)}
+
+
+def paced(row: Row, reached: str, seconds: float) -> float:
+    """A run's pace (of its period, per second) when it got so far in so many seconds more; what was long ago counts less."""
+    since, until, before, at = (moment(text) for text in (row["since"], row["until"], row["reached"], reached))
+    if since is None or until is None or before is None or at is None or until <= since or seconds <= 0:
+        return float(row["pace"])
+    weight = max(1 - math.exp(-seconds / _LATELY_SECONDS), seconds / (row["seconds"] + seconds))
+    return float(row["pace"] + weight * ((at - before) / (until - since) / seconds - row["pace"]))
 
 
 def start_backfill(
@@ -138,7 +154,7 @@ def add_run(
         "tenant_id": tenant_id, "id": new_id(), "connection_id": connection_id, "object": name, "kind": kind,
         "state": "running", "since": "", "until": "", "cursor": {}, "reached": "", "pages": 0, "read": 0, "new": 0,
         "error": "", "actor": "", "reason": "", "started_at": now, "updated_at": now, "ended_at": None, "due_at": NEVER,
-        "seconds": 0.0, **values,
+        "seconds": 0.0, "pace": 0.0, **values,
     }  # fmt: skip
     uow.runs.add(row)
     return row

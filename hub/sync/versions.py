@@ -13,6 +13,7 @@ anything leaves.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -32,6 +33,7 @@ from hub.runtime.session import Session
 from hub.sdk.connector import Connector
 from hub.sdk.errors import PermanentError
 from hub.sdk.steps import Document, Gone, Ignored, Request, Response, Skipped, Webhook
+from hub.store.ids import first_id
 from hub.store.rows import Row
 
 _SECONDS, _MOST_FIELDS, _MOST_TEXT = 60.0, 50, 10_000
@@ -83,9 +85,11 @@ class _Replayer(Performer):
         return found[0].response
 
 
-def compare(ctx: Context, tenant_id: str, connection_id: str, limit: int) -> dict[str, Any]:
-    """The newest ``limit`` deliveries, and as many inputs, by both versions: `counts` of same, changed and failing, and those
-    that are not the same.
+def compare(
+    ctx: Context, tenant_id: str, connection_id: str, limit: int, since: datetime | None = None, until: datetime | None = None
+) -> dict[str, Any]:  # fmt: skip
+    """The newest ``limit`` deliveries (of those accepted between two times), and as many inputs, by both versions: `counts` of
+    same, changed and failing, and those that are not the same.
 
     Raises NotFoundError, or HubError (`wrong_state`) where there is one version only, or the budget is used up.
     """
@@ -101,8 +105,10 @@ def compare(ctx: Context, tenant_id: str, connection_id: str, limit: int) -> dic
         if other is None:
             raise HubError("wrong_state", f"{name} is here in one version only; `hub plugin install {name} --canary TENANT` "
                            "puts another one beside it, for some tenants")  # fmt: skip
-        kept = uow.recordings.newest(tenant_id, connection_id, session.manifest.data["version"], limit)
-        known = {row["id"]: row for row in uow.deliveries.page(tenant_id, None, limit, connection_id=connection_id)[:limit]}
+        first, last = first_id(since) if since else "", first_id(until) if until else None
+        kept = uow.recordings.newest(tenant_id, connection_id, session.manifest.data["version"], limit, first, last)
+        known = {row["id"]: row for row in uow.deliveries.page(tenant_id, last, limit, connection_id=connection_id)[:limit]
+                 if row["id"] >= first}  # fmt: skip
         recordings = [recording.recorded(row) for row in kept]
         for delivery_id in {name for item in recordings for name in item.deliveries} - known.keys():
             if (row := uow.deliveries.get(tenant_id, delivery_id)) is not None:
@@ -111,8 +117,8 @@ def compare(ctx: Context, tenant_id: str, connection_id: str, limit: int) -> dic
         rows = [{**row, "corrected": None} for row in sorted(known.values(), key=lambda row: str(row["id"]), reverse=True)]
         messages = uow.messages.many(tenant_id, [row["message_id"] for row in rows])
         claims = claims_of(ctx, uow, session, rows, messages, ctx.routes.in_force(uow, tenant_id), ctx.clock())
-        inputs = [row for row in uow.raws.page(tenant_id, None, limit, connection_id=connection_id)[:limit]
-                  if row["state"] != "received" and row["event_type"] != withdraw.GONE]  # fmt: skip
+        inputs = [row for row in uow.raws.page(tenant_id, last, limit, connection_id=connection_id)[:limit]
+                  if row["id"] >= first and row["state"] != "received" and row["event_type"] != withdraw.GONE]  # fmt: skip
     second = _session_of(session, other)
     by_id = {claim.row["id"]: claim for claim in claims}
     counts, whole, items = Counter[str](), 0, []

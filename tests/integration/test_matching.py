@@ -212,6 +212,32 @@ def test_records_are_linked_before_the_first_write_and_nobody_comes_twice(people
     assert people.run("plan", "customer", "web")["counts"] == {"linked": 3, "link": 0, "review": 0, "new": 1, "create": 0}
 
 
+def test_what_waits_when_two_are_linked_goes_in_one_order_and_is_told_as_one(people: People) -> None:
+    text = people.text().replace("from: old, to:", "from: old, cadence: on_demand, to:")  # nothing is written yet
+    people.apply(text.replace("from: web}", "from: web, cadence: on_demand, to: [{connection: old}]}"))
+    known = people.web_shop.add_customer("Robert Norman", "bob@mail.example")
+    bob = people.old_shop.add_customer("Bob Norman", "BOB@mail.example")
+    people.hear()
+    (before,) = people.deliveries(connection_id="old")
+    plan = people.run("plan", "customer", "web", code=2)
+    people.run("apply", "customer", "web", "--digest", plan["digest"])
+    people.web_shop.rename(known, "Rob Norman")
+    people.hear()
+
+    (row, later) = sorted(people.deliveries(connection_id="old"), key=lambda row: row["id"])
+    assert (before["id"], before["subject"]) == (row["id"], f"customer/web:{number(known)}")
+    assert (row["subject"], row["behind"]) == (f"customer/{number(bob)}", False), "it goes by the one that both are"
+    assert (later["subject"], later["behind"]) == (row["subject"], True), "and what is said from now on comes after it"
+    told = lineage(people.hub.ctx, people.tenant, f"customer/{number(bob)}")
+    said = [(item["connection_id"], item["document"]["name"]) for item in told["messages"]]
+    assert said == [("web", "Robert Norman"), ("old", "Bob Norman"), ("web", "Rob Norman")]
+    assert lineage(people.hub.ctx, people.tenant, f"customer/web:{number(known)}")["subject"] == told["subject"]
+
+    people.run("split", "customer", number(known), "--system", "web", "--reason", "two people")
+    told = lineage(people.hub.ctx, people.tenant, f"customer/{number(bob)}")
+    assert [item["connection_id"] for item in told["messages"]] == ["old", "web"], "what was said under it stays said"
+
+
 def test_what_a_target_tells_of_what_we_wrote_is_about_the_same_one(people: People) -> None:
     dirk = people.old_shop.add_customer("Dirk New", "dirk@mail.example")
     people.hear()

@@ -127,6 +127,7 @@ def test_what_follows_the_first_effect_is_compared_too(running: Running) -> None
     delivered(running, 1)
     assert not kept(running), "nothing is kept while there is nothing to compare with"
     beside(running, "0.1.1", ('"hub"', '"somebody"'))
+    between = ctx.clock()
     delivered(running, 2)
     asked = list(running.counts.asked)  # type: ignore[attr-defined]
 
@@ -140,6 +141,8 @@ def test_what_follows_the_first_effect_is_compared_too(running: Running) -> None
 
     older = compare(ctx, "north", "erp", 20)
     assert (older["examined"], older["whole"]) == (3, 2), "the one before the canary is compared by its first effect"
+    windows = [compare(ctx, "north", "erp", 20, until=between), compare(ctx, "north", "erp", 20, between)]
+    assert [(window["examined"], window["whole"]) for window in windows] == [(1, 0), (2, 2)]
 
 
 @pytest.mark.parametrize(("edits", "counts", "fields", "problem"), [
