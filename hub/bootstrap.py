@@ -27,7 +27,7 @@ from hub.broker import (
     topology_for,
 )  # fmt: skip
 from hub.errors import MisconfiguredError
-from hub.flow import deliver, heal, pace
+from hub.flow import deliver, heal, pace, recover
 from hub.flow.context import Context
 from hub.flow.relay import Relay, SecondNet
 from hub.flow.replay import replay_delivery
@@ -134,7 +134,7 @@ class Hub:
             raise MisconfiguredError("--connector", f"{', '.join(unknown)} is not installed")
         if settings.embedded:
             self._lock_file = _lock(settings.data_dir / "hub.lock")
-            recovered = deliver.recover(self.ctx, others_are_dead=True)
+            recovered = recover.recover(self.ctx, others_are_dead=True)
             if recovered:
                 log.info("took back %d deliveries of a worker that died", recovered)
         if "schedule" not in roles:
@@ -158,7 +158,7 @@ class Hub:
         if "schedule" in roles:
             self._lead("sweep", self.relay.sweep, sweep)
             self._lead("announce", self.relay.announce, sweep)
-            self._lead("recover", lambda: deliver.recover(self.ctx) and 0, sweep)
+            self._lead("recover", lambda: recover.recover(self.ctx) and 0, sweep)
             self._lead("stale", self.relay.give_back_stale, 5.0)
             self._lead("promote", self.relay.promote, 2.0)
             self._lead("statistics", self.ctx.store.analyze, 2.0)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from hub.flow import deliver
+from hub.flow import deliver, recover
 from hub.flow.context import Context
 from hub.flow.relay import Relay
 from hub.flow.translate import Translator
@@ -67,7 +67,7 @@ class Incarnation:
             if not self.waiting():
                 return
             self.world.now += timedelta(seconds=self.patience())
-            deliver.recover(self.ctx)
+            recover.recover(self.ctx)
             self.relay.give_back_stale()
             self.relay.promote()
         raise AssertionError(f"not at rest: {self.rows('delivery')} {self.rows('raw_input')}")

@@ -308,28 +308,36 @@ class Poller:
         return self._ctx.loop.submit(self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)).result()
 
     def _all_but_the_last(self, read: _Read, session: Session, page: Page, save: Any, traceparent: str) -> Sequence[Any]:
-        """A history's page in small pieces, the cursor before it with each, and a rest after it; returns what is left.
-
-        Read again after a crash, what was stored of a page is known.
+        """What is new of a history's page in small pieces, the cursor before it with each, and a rest after it; returns what is
+        left. Read again after a crash, what was stored of a page is known.
         """
-        left = list(page.records)
-        while read.lane == "bulk" and len(left) > _PIECE:
+        if read.lane != "bulk" or len(page.records) <= _PIECE:
+            return list(page.records)
+        stream, states = read.stream, self._states(session, read.stream, page.records)
+        with self._ctx.store.read() as uow:
+            known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(states))
+        new = {ref for ref, (digest, _, _) in states.items() if ref not in known or known[ref]["digest"] != digest}
+        left = [item for ref, (_, _, item) in states.items() if ref in new]
+        while len(left) > _PIECE:
             piece, left, began = left[:_PIECE], left[_PIECE:], time.monotonic()
             self._save(read, session, piece, save, traceparent)
             time.sleep(self._share.rest(time.monotonic() - began, self._share.beside()))
-        return left
+        return [item for ref, (_, _, item) in states.items() if ref not in new] + left
+
+    @staticmethod
+    def _states(session: Session, stream: Stream, records: Sequence[Any]) -> dict[str, tuple[str, bytes, Any]]:
+        """By reference, what each record looks like: (digest, body, record). Of one record, the last state counts."""
+        found: dict[str, tuple[str, bytes, Any]] = {}
+        for item in records:
+            body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
+            digest = hashlib.sha256(body).hexdigest()
+            found[_ref(session, stream.object, item) or f"?{digest}"] = (digest, body, item)
+        return found
 
     def _save(self, read: _Read, session: Session, records: Sequence[Any], save: Any, traceparent: str) -> None:
         """Records that look different than last time, and the cursor, in one transaction."""
         ctx, now, stream = self._ctx, self._ctx.clock(), read.stream
-        found: dict[str, tuple[str, bytes]] = {}
-        for item in records:
-            body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
-            digest = hashlib.sha256(body).hexdigest()
-            found[_ref(session, stream.object, item) or f"?{digest}"] = (
-                digest,
-                body,
-            )  # of one record, the page's last state counts
+        found = self._states(session, stream, records)
         with ctx.store.begin() as uow:
             known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(found))
             fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item[0]}
@@ -341,7 +349,7 @@ class Poller:
             if fresh:
                 self._begin(uow, read)
                 rows = []
-                for ref, (digest, body) in fresh.items():
+                for ref, (digest, body, _) in fresh.items():
                     number = int(known[ref]["changes"]) + 1 if ref in known else 1
                     rows.append({
                         "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object,

@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.errors import MisconfiguredError
-from hub.flow import deliver
+from hub.flow import recover
 from hub.identity.vault import open_vault
 from hub.policies import rate_limit
 from hub.policies.dead_letter import backoff_seconds
@@ -49,7 +49,7 @@ def a_paused_worker_sends_nothing() -> None:
 
     def take_over() -> None:
         other = world.incarnation()
-        deliver.recover(other.ctx)
+        recover.recover(other.ctx)
         other.run()
         other.end()
         others.append(len(world.target.documents))
@@ -143,7 +143,7 @@ def an_outage_kills_nothing_and_is_probed_rarely() -> None:
         ends = world.now + timedelta(hours=1)
         while world.now < ends:
             hub.step()
-            deliver.recover(hub.ctx)
+            recover.recover(hub.ctx)
             world.now += timedelta(seconds=5)
         assert world.target.requests <= 2 * 8 + 3600 / 30 + 2, f"{world.target.requests} requests in an hour"
         world.target.unwell = None

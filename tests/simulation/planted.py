@@ -12,7 +12,7 @@ import orjson
 import pytest
 import sqlalchemy as sa
 
-from hub.flow import claim, deliver, outcome, replay, translate
+from hub.flow import claim, deliver, outcome, recover, replay, translate
 from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
 from hub.flow.relay import Relay
@@ -349,7 +349,7 @@ def _renamed(row: Any) -> Any:
 
 
 def _age(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(deliver, "recover", lambda ctx, others_are_dead=False: 0)
+    patch.setattr(recover, "recover", lambda ctx, others_are_dead=False: 0)
 
 
 #: Bug → (how it is planted, the check that notices it).

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hub.errors import HubError
-from hub.flow import deliver, replay
+from hub.flow import recover, replay
 from hub.identity import connections
 from hub.identity.vault import open_vault, save_credentials
 from simulation.world import TENANT, Crash, SimHub, World, document
@@ -89,7 +89,7 @@ class HubModel(RuleBasedStateMachine):
         from datetime import timedelta
 
         self.world.now += timedelta(seconds=seconds)
-        deliver.recover(self.hub.ctx)
+        recover.recover(self.hub.ctx)
         self.hub.relay.give_back_stale()
 
     @rule(at=st.integers(1, 12))
