@@ -202,10 +202,10 @@ class _Desk:
 
     def _bulk_ended(self) -> None:
         """Tell the relay of the places that are free at the end of a round, or of a moment."""
-        if self._telling is None:
-            self._telling = asyncio.get_running_loop().call_later(_BULK_BUSY_SECONDS, self._tell)
         if not self._bulk:
             self._tell()
+        elif self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(_BULK_BUSY_SECONDS, self._tell)
 
     def _tell(self) -> None:
         if self._telling is not None:
