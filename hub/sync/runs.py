@@ -80,11 +80,10 @@ def _progress(row: Row, found: dict[str, int], now: datetime) -> dict[str, Any]:
     behind = min(1.0, (found["waiting"] + found["open"] / each) / row["new"]) if row["new"] else 0.0
     progress = read * (1.0 - behind)
     since_told = (now - row["updated_at"]).total_seconds() if row["state"] in ("running", "read") else 0.0
-    if row["pace"] > 0:
+    pace = progress / max(1e-9, row["seconds"] + since_told)
+    if row["pace"] > 0 and row["seconds"] > 0 and read > 0:  # what is delivered follows what is read: so much faster or slower
         silent = max(0.0, since_told - _SILENT_SECONDS) if row["state"] == "running" else 0.0
-        pace = row["pace"] / (1 + silent / _LATELY_SECONDS)
-    else:
-        pace = progress / max(1e-9, row["seconds"] + since_told)
+        pace *= row["pace"] / (read / row["seconds"]) / (1 + silent / _LATELY_SECONDS)
     remaining = None if progress <= 0 else (1 - progress) / pace
     return {"progress": round(progress, 4), "remaining_seconds": None if remaining is None else round(remaining, 1)}
 
