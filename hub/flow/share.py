@@ -31,4 +31,4 @@ class Share:
         """Seconds that are others' after so many were a history's."""
         settings = self._ctx.settings
         share = settings.backfill_share if beside else max(settings.backfill_share, settings.backfill_alone_share)
-        return spent * (1 / share - 1)
+        return max(0.0, spent * (1 / share - 1))

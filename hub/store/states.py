@@ -94,7 +94,8 @@ def _any_live() -> Any:
 def _follow(moved: Any, _: Any) -> Any:
     mine = (delivery.c[name] == moved.c[name] for name in ("tenant_id", "id"))
     statement = sa.update(delivery).where(*mine, in_states(delivery, NOT_BEGUN))
-    values = {"subject": moved.c.subject, "behind": in_states(delivery, WAITING), "published_at": None}
+    # What has begun (ambiguous) ends before anything else: marked as behind, it and what is before it would wait for ever.
+    values = {"subject": moved.c.subject, "behind": in_states(delivery, ("pending",)), "published_at": None}
     return statement.values(values).returning(delivery.c.tenant_id, delivery.c.connection_id, delivery.c.subject)
 
 

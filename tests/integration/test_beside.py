@@ -52,6 +52,7 @@ def test_a_history_takes_little_beside_live_work_and_more_where_there_is_none(
 
     assert ours.rest(1.0, True) == pytest.approx(1 / settings.backfill_share - 1)
     assert ours.rest(1.0, False) == pytest.approx(1 / settings.backfill_alone_share - 1)
+    assert share.Share(SimpleNamespace(settings=SimpleNamespace(backfill_share=2.0))).rest(1.0, True) == 0.0  # type: ignore[arg-type]
     assert ours.rest(1.0, True) > 2 * ours.rest(1.0, False)
 
 
@@ -70,6 +71,20 @@ def test_whoever_does_live_work_publishes_no_history(shop: Shop) -> None:
     ctx.due.add(shop.tenant, "erp")
     assert relay.run_due() == 1
     assert [row["lane"] for row in shop.deliveries(connection_id="erp") if row["published_at"] is None] == ["bulk"]
+
+
+def test_what_has_begun_is_seen_through_also_where_it_follows_another_subject(shop: Shop) -> None:
+    ctx = shop.hub.ctx
+    sell(shop, "live", 1)
+    sell(shop, "live", 2)
+    first, second = sorted(shop.deliveries(connection_id="erp"), key=lambda row: row["id"])
+    with ctx.store.begin() as uow:
+        uow.deliveries.change_state(shop.tenant, second["id"], ["pending"], {"state": "ambiguous", "probe": True})
+        uow.deliveries.follow(shop.tenant, {second["id"]: first["subject"]})
+
+    with ctx.store.begin() as uow:
+        taken = uow.deliveries.take_due(shop.tenant, "erp", "live", ctx.clock(), 10)
+    assert [row["id"] for row in taken] == [second["id"]]
 
 
 class Desk(_Desk):
