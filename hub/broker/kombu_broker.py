@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import kombu
 
 from hub.broker.port import BrokerUnavailableError, OnMessage, Payload
-from hub.broker.topology import DELIVERIES, Topology
+from hub.broker.topology import DELIVERIES, EVENTS, Topology
 
 T = TypeVar("T")
 
@@ -71,6 +71,17 @@ class KombuBroker:
             return refused
 
         return self._guarded(work)
+
+    def announce(self, messages: Sequence[tuple[str, Payload]]) -> tuple[list[int], list[int]]:
+        """See `Broker.announce`."""
+
+        def unbound() -> bool:
+            tables = getattr(self._connected().default_channel, "get_table", None)  # not every transport says
+            return tables is not None and not tables(self._named(EVENTS))
+
+        if self._guarded(unbound):
+            return [], list(range(len(messages)))
+        return self.publish(EVENTS, messages), []
 
     def consume(
         self, queues: Sequence[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 200, drain_seconds: float = 0

@@ -27,6 +27,11 @@ class Broker(Protocol):
         Raises BrokerUnavailableError when it is unknown what arrived.
         """
 
+    def announce(self, messages: Sequence[tuple[str, Payload]]) -> tuple[list[int], list[int]]:
+        """Publish (routing key, event) pairs on the event exchange; returns the positions that the broker did not take, and
+        those that nobody listens for. Raises as `publish`.
+        """
+
     def consume(
         self, queues: Sequence[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 200, drain_seconds: float = 0
     ) -> None:

@@ -70,22 +70,30 @@ class RabbitMQ:
         return {"queue": self._named(queue.name), "durable": True, "arguments": arguments}
 
     def publish(self, exchange: str, messages: Sequence[tuple[str, Payload]]) -> list[int]:
-        """See `Broker.publish`. Events nobody subscribed to are no error; any other unroutable message is refused."""
+        """See `Broker.publish`. What no queue is bound for was not taken."""
+        refused, unheard = self._publish(exchange, [(self._named(key), payload) for key, payload in messages])
+        for position in unheard:
+            log.error("%s: %s %s is routed to no queue", self._where(), exchange, messages[position][0])
+        return sorted({*refused, *unheard})
+
+    def announce(self, messages: Sequence[tuple[str, Payload]]) -> tuple[list[int], list[int]]:
+        """See `Broker.announce`."""
+        return self._publish(EVENTS, messages)
+
+    def _publish(self, exchange: str, messages: Sequence[tuple[str, Payload]]) -> tuple[list[int], list[int]]:
         with self._lock:
             if self._publisher is None:
                 self._publisher = _Publisher(self._nodes, self._where())
             publisher = self._publisher
-        mandatory = exchange != EVENTS
         refused: list[int] = []
+        unheard: list[int] = []
         for start in range(0, len(messages), _WINDOW):
-            part = [
-                (self._named(key) if mandatory else key, orjson.dumps(payload))
-                for key, payload in messages[start : start + _WINDOW]
-            ]
-            batch = _Batch(self._named(exchange), part, mandatory)
+            part = [(key, orjson.dumps(payload)) for key, payload in messages[start : start + _WINDOW]]
+            batch = _Batch(self._named(exchange), part)
             publisher.send(batch, self._confirm_seconds)
-            refused += [start + position for position in batch.refused]
-        return sorted(refused)
+            refused += [start + position for position in sorted(batch.refused)]
+            unheard += [start + position for position in sorted(batch.unheard)]
+        return refused, unheard
 
     def consume(
         self, queues: Sequence[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 200, drain_seconds: float = 0
@@ -200,10 +208,12 @@ class _Backoff:
 class _Batch:
     """Messages that are published together; done when each has its confirm."""
 
-    def __init__(self, exchange: str, messages: list[tuple[str, bytes]], mandatory: bool) -> None:
-        self.exchange, self.messages, self.mandatory = exchange, messages, mandatory
+    def __init__(self, exchange: str, messages: list[tuple[str, bytes]]) -> None:
+        self.exchange, self.messages = exchange, messages
         self.outstanding = len(messages)
+        #: Positions that the broker did not take, and that no queue is bound for.
         self.refused: set[int] = set()
+        self.unheard: set[int] = set()
         self.done: Future[None] = Future()
 
     def confirmed(self, position: int, taken: bool) -> None:
@@ -258,7 +268,7 @@ class _Publisher:
             tag, self._next_tag = self._next_tag, self._next_tag + 1
             self._unconfirmed[tag] = (batch, position)
             properties = pika.BasicProperties(content_type="application/json", delivery_mode=2, message_id=str(tag))
-            self._channel.basic_publish(batch.exchange, key, body, properties, mandatory=batch.mandatory)
+            self._channel.basic_publish(batch.exchange, key, body, properties, mandatory=True)
 
     def _run(self) -> None:
         backoff, turn = _Backoff(), 0
@@ -296,11 +306,10 @@ class _Publisher:
     def _on_unblocked(self, _connection: Any, _frame: Any) -> None:
         self.blocked = ""
 
-    def _on_returned(self, _channel: Any, method: Any, properties: Any, _body: bytes) -> None:
-        """Nobody is bound: the confirm that follows is not to be believed."""
-        log.error("%s: %s %s is routed to no queue", self._where, method.exchange, method.routing_key)
+    def _on_returned(self, _channel: Any, _method: Any, properties: Any, _body: bytes) -> None:
+        """Nobody is bound: the confirm that follows says only that the broker has seen it."""
         if found := self._unconfirmed.get(int(properties.message_id)):
-            found[0].refused.add(found[1])
+            found[0].unheard.add(found[1])
 
     def _on_confirm(self, frame: Any) -> None:
         method = frame.method

@@ -246,10 +246,11 @@ class _Desk:
         # Undone by a crash of the database, a claim does not get past its intent; a committed intent has made it durable.
         intended = _sends_at_once(session)
         with ctx.store.begin(durable=intended) as uow:
-            rows, busy = self._take(uow, session, items, now, intended)
-        if not rows:
+            taken, busy = self._take(uow, session, items, now, intended)
+        if not (rows := taken()):
             return [], busy
         with ctx.store.read() as uow:
+            uow.ask_version(self._tenant_id)
             messages = uow.messages.many(self._tenant_id, [row["message_id"] for row in rows])
             ends = self._overtaken(uow, rows)
             mine = [row for row in rows if row["id"] not in ends]
@@ -264,15 +265,18 @@ class _Desk:
 
     def _take(
         self, uow: UnitOfWork, session: Session, items: Sequence[_Waiting], now: datetime, intended: bool
-    ) -> tuple[list[Row], set[str]]:  # fmt: skip
-        """The rows that are ours, of as many as there are places; who finds none is busy."""
-        ctx = self._ctx
-        budget = uow.budgets.lock(self._tenant_id, self._connection_id)
+    ) -> tuple[Callable[[], list[Row]], set[str]]:  # fmt: skip
+        """The rows that are ours (after the commit), of as many as there are places; who finds none is busy."""
+        ctx, key = self._ctx, (self._tenant_id, self._connection_id)
+        locking, counting = uow.budgets.locking(*key), uow.deliveries.counting(*key, now)
+        budget = locking()
+        if budget is None:  # made now, and counted again: the lock comes first
+            budget, counting = uow.budgets.lock(*key), uow.deliveries.counting(*key, now)
         if budget["open_until"] > now.timestamp():  # the breaker is open: only who was sent to try may try
             items = [item for item in items if item.trial]
         batch = max((int(item["batch"]) for item in session.manifest.writes.values()), default=1)
         places = int(session.limits["concurrency"]) * batch
-        taken = uow.deliveries.in_hand(self._tenant_id, self._connection_id, now)
+        taken = counting()
         free = max(0, places - taken.total() - rate_limit.held(budget, now.timestamp()))
         live = [item.id for item in items if not item.bulk][:free]
         # Half of the places are kept for what may come: bulk work would hold them all for as long as its target takes.
@@ -281,7 +285,9 @@ class _Desk:
         if not rate_limit.troubled(budget, session.limits, now.timestamp()):
             calm(ctx, session)
         until = now + timedelta(seconds=ctx.settings.lease_seconds)
-        rows = uow.deliveries.claim(self._tenant_id, chosen, ctx.instance, now, until, intended) if chosen else []
+        if not chosen:
+            return list, {item.id for item in items}
+        rows = uow.deliveries.claiming(self._tenant_id, chosen, ctx.instance, now, until, intended)
         return rows, {item.id for item in items} - set(chosen)
 
     def _overtaken(self, uow: UnitOfWork, rows: Sequence[Row]) -> dict[str, tuple[str, str]]:

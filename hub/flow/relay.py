@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from hub.broker import DELIVERIES, EVENTS, INPUTS, LANES, BrokerUnavailableError, queue_name, topology_for
+from hub.broker import DELIVERIES, INPUTS, LANES, BrokerUnavailableError, queue_name, topology_for
 from hub.flow.budget import limits_of
 from hub.flow.context import Context
 from hub.policies import rate_limit, redaction, tracing
@@ -42,6 +42,7 @@ class Relay:
         #: What it publishes of what this process commits; the sweep publishes all. Live work is not to do what bulk work costs.
         self.lanes: tuple[str, ...] = LANES
         self._full: dict[tuple[str, str], float] = {}
+        self._unheard: set[str] = set()
 
     def run_due(self) -> int:
         """Publish at once what this process has just committed; returns how many deliveries."""
@@ -165,20 +166,49 @@ class Relay:
         return self._ctx.plugins.connectors[connection["connector"]].manifest.writes.values()
 
     def announce(self) -> int:
-        """Publish new messages on the event exchange, personal fields masked; returns how many."""
-        ctx = self._ctx
+        """Publish new messages on the event exchange, personal fields masked; returns how many are done with.
+
+        Of a kind that nobody listened for lately the first is published, and the others if somebody does: the broker would
+        drop them all, and reading them costs as much as publishing them.
+        """
+        ctx, asked, others = self._ctx, list[Row](), dict[str, list[Row]]()
         with ctx.store.read() as uow:
             events = uow.messages.unpublished(_BATCH)
-        messages = []
         for row in events:
-            envelope = orjson.loads(row["body"])
-            envelope["data"] = redaction.document(row["type"], envelope["data"])
-            messages.append((f"{row['tenant_id']}.{row['type']}", envelope))
-        if messages:
-            ctx.broker.publish(EVENTS, messages)
+            key = _event_key(row)
+            if key in self._unheard and key in others:
+                others[key].append(row)
+            else:
+                others.setdefault(key, [])
+                asked.append(row)
+        left = self._announce(asked)
+        if heard := [row for key, rows in others.items() if key not in self._unheard for row in rows]:
+            left |= self._announce(sorted(heard, key=lambda row: (row["tenant_id"], row["id"])))
+        done = [(row["tenant_id"], row["id"]) for row in events if row["id"] not in left]
+        if done:
             with ctx.store.begin() as uow:
-                uow.messages.announced([(row["tenant_id"], row["id"]) for row in events])
-        return len(events)
+                uow.messages.announced(done)
+        return len(done)
+
+    def _announce(self, rows: Sequence[Row]) -> set[str]:
+        """Ids of those that the broker did not take."""
+        if not rows:
+            return set()
+        with self._ctx.store.read() as uow:
+            bodies = uow.messages.bodies(rows)
+        messages = []
+        for row in rows:
+            envelope = orjson.loads(bodies[row["id"]])
+            envelope["data"] = redaction.document(row["type"], envelope["data"])
+            messages.append((_event_key(row), envelope))
+        refused, unheard = self._ctx.broker.announce(messages)
+        self._unheard.difference_update(_event_key(row) for row in rows)
+        self._unheard.update(_event_key(rows[position]) for position in unheard)
+        return {rows[position]["id"] for position in refused}
+
+
+def _event_key(row: Row) -> str:
+    return f"{row['tenant_id']}.{row['type']}"
 
 
 def _parcels(rows: Sequence[Row]) -> list[list[Row]]:

@@ -46,19 +46,34 @@ class Admitted:
 _MOST = 200
 
 
+class _Look:
+    """What is there already of some messages; asked with whatever is asked next."""
+
+    def __init__(self, uow: UnitOfWork, items: Sequence["_Arriving"]) -> None:
+        self.known = uow.messages.asking_sources([item.source for item in items])
+        said = [(item.message.tenant_id, item.fingerprint) for item in items if item.fingerprint]
+        self.alike = uow.messages.asking_fingerprints(said)
+
+
 class _Arriving:
     """A message on its way in, and what is asked about it."""
 
-    def __init__(self, message: NewMessage, known: Names) -> None:
+    meant: NewMessage
+    subject: str
+
+    def __init__(self, message: NewMessage) -> None:
         self.message, self.definition = message, type_named(message.type)
-        self.id, self.meant = new_id(), message
-        if known:
-            self.meant = replace(message, data=canonical(message.type, message.data, known))
-        self.subject = self.definition.subject(self.meant.data)
+        self.id = new_id()
         self.digest = _digest([message.type, message.data])
         self.source = (message.tenant_id, message.source, message.source_id)
         said = self.definition.fingerprint
         self.fingerprint = _digest([message.type, said(message.data)]) if said is not None else None
+
+    def means(self, known: Names) -> None:
+        """What it says, by canonical keys."""
+        message = self.message
+        self.meant = replace(message, data=canonical(message.type, message.data, known)) if known else message
+        self.subject = self.definition.subject(self.meant.data)
 
     def keys(self) -> set[tuple[str, ...]]:
         """Two that share one of these are admitted one after the other: the first decides about the second."""
@@ -88,20 +103,33 @@ def admit_many(
     results: list[Admitted | Exception] = []
     together: list[_Arriving] = []
     taken: set[tuple[str, ...]] = set()
+
+    def admit_those(look: _Look | None) -> _Look | None:
+        """What has come together; returns what is still known of others."""
+        if not together:
+            return look
+        results.extend(_admit(ctx, uow, together, at_once, look or _Look(uow, together)))
+        together.clear()
+        taken.clear()
+        return None
+
+    arriving = [_Arriving(message) for message in messages]
+    for tenant_id in dict.fromkeys(message.tenant_id for message in messages):
+        uow.ask_version(tenant_id)
+    look = _Look(uow, arriving) if len(messages) <= _MOST else None  # good until something is written
     said = [Said(message.tenant_id, message.connection_id or "", message.type, message.data) for message in messages]
-    for message, known in zip(messages, names(ctx, uow, said), strict=True):
-        item = _Arriving(message, known)
+    for item, known in zip(arriving, names(ctx, uow, said), strict=True):
+        item.means(known)
         alone = item.definition.history is not None or _rules(ctx, uow, item) is not None
         keys = item.keys()
         if alone or len(together) >= _MOST or not keys.isdisjoint(taken):
-            results += _admit(ctx, uow, together, at_once)
-            together, taken = [], set()
+            look = admit_those(look)
         together.append(item)
         taken |= keys
         if alone:
-            results += _admit(ctx, uow, together, at_once)
-            together, taken = [], set()
-    return results + _admit(ctx, uow, together, at_once)
+            look = admit_those(look)
+    admit_those(look)
+    return results
 
 
 def tell_relay(ctx: Context, tenant_id: str, admitted: Admitted) -> None:
@@ -120,10 +148,12 @@ def _rules(ctx: Context, uow: UnitOfWork, item: _Arriving) -> Rules | None:
     )
 
 
-def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving], at_once: bool) -> list[Admitted | Exception]:
+def _admit(
+    ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving], at_once: bool, look: _Look
+) -> list[Admitted | Exception]:  # fmt: skip
     """Items that do not depend on each other."""
     now = ctx.clock()
-    known = uow.messages.by_source([item.source for item in items])
+    known, alike = look.known(), look.alike()
     results: dict[str, Admitted | Exception] = {}
     new = []
     for item in items:
@@ -134,8 +164,6 @@ def _admit(ctx: Context, uow: UnitOfWork, items: Sequence[_Arriving], at_once: b
         if rules is not None and item.message.read_at is not None and found["digest"] == item.digest:
             entities.confirm(uow, rules, item.meant, found["id"], item.subject, now)
         results[item.id] = _known(uow, found, item)
-    asked = [(item.message.tenant_id, item.fingerprint) for item in new if item.fingerprint]
-    alike = uow.messages.with_fingerprints(asked)
     writing: list[tuple[_Arriving, dict[str, Any], tuple[str, ...]]] = []
     deliveries = []
     for item in new:

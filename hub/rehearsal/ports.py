@@ -127,11 +127,14 @@ class PortedBroker:
         for key, payload in messages:
             if key != "inputs":  # a bell: the sweep finds the input without it
                 self._ports("publish")
-            if exchange == "hub.events":
-                self._world.announced.append(payload["messageid"])
-            elif key != "inputs":
                 self._world.messages.append((key, dict(payload)))
         return []
+
+    def announce(self, messages: Sequence[tuple[str, Any]]) -> tuple[list[int], list[int]]:
+        for _, payload in messages:
+            self._ports("publish")
+            self._world.announced.append(payload["messageid"])
+        return [], []
 
     def close(self) -> None:
         """Nothing is open."""

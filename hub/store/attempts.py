@@ -33,11 +33,11 @@ class Attempts(Repository):
 
     def intend(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """An effect is about to leave in each of these."""
-        _SENDING.run(self._c, rows)
+        _SENDING.later(self._c, rows)
 
     def end(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """End attempts, unless they have ended."""
-        _END.run(self._c, rows)
+        _END.later(self._c, rows)
 
     def of_delivery(self, tenant_id: str, delivery_id: str) -> list[Row]:
         where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id == delivery_id)

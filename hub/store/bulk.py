@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import Grouping
 
-from hub.store.prepared import Blobs, Prepared
-from hub.store.rows import Row, plain
+from hub.store.prepared import Answer, Blobs, Prepared
+from hub.store.rows import Answered, Row, returned
 
 #: The given rows, as a table in a statement.
 GIVEN = "given"
@@ -45,6 +45,10 @@ class Bulk:
 
     def run(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]], **parameters: Any) -> list[Row]:
         """The rows that the statement returns, if it returns any."""
+        return self.later(connection, rows, **parameters).rows()
+
+    def later(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]], **parameters: Any) -> Answer | Answered:
+        """As `Prepared.later`; on SQLite at once."""
         made = self._made.get(connection.dialect.name)
         if made is None:
             made = self._made[connection.dialect.name] = self._make(connection.dialect)
@@ -59,15 +63,14 @@ class Bulk:
                 beside[_beside(name)] = Blobs(row[name] for row in picked)
                 for place, row in enumerate(picked, 1):
                     row[name] = place
-            return statement.run(
+            return statement.later(
                 connection, {GIVEN: orjson.dumps(picked).decode(), "how_many": len(rows), **beside, **parameters}
             )
         for name in self._bytes:
             for row in picked:
                 row[name] = None if row[name] is None else row[name].decode()
         values = {GIVEN: orjson.dumps(picked).decode(), "how_many": len(rows), **parameters}
-        found = connection.execute(statement, values)
-        return plain(found) if found.returns_rows else []
+        return Answered(returned(connection.execute(statement, values)))
 
     def _make(self, dialect: sa.Dialect) -> tuple[Any, list[tuple[str, Any]]]:
         """(statement, how SQLite stores a column: its driver sees text only; PostgreSQL reads JSON by the columns' types)."""

@@ -48,8 +48,12 @@ class Tenants(Configuring):
 
     def version(self, tenant_id: str) -> int | None:
         """Rises with every change of the tenant's configuration; None if there is no such tenant."""
-        found = self._one(_VERSION, of_tenant_id=tenant_id)
-        return found["version"] if found else None
+        return self.asking_version(tenant_id)()
+
+    def asking_version(self, tenant_id: str) -> Callable[[], int | None]:
+        """As `version`; asked with whatever is asked next."""
+        asked = _VERSION.later(self._c, of_tenant_id=tenant_id)
+        return lambda: next((row["version"] for row in asked.rows()), None)
 
     def versions(self) -> dict[str, int]:
         """Of every tenant."""

@@ -1,7 +1,7 @@
 """Deliveries: who has to get what, and how far it is (`states`)."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -242,7 +242,7 @@ class Deliveries(Repository):
 
     def promote(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Deliveries of these entities have ended: the next open one of each may go."""
-        _PROMOTE.run(self._c, rows)
+        _PROMOTE.later(self._c, rows)
 
     def not_begun(self, tenant_id: str) -> list[Row]:
         """What waits, for whatever: id, message_id, subject."""
@@ -293,7 +293,7 @@ class Deliveries(Repository):
 
     def give_back(self, keys: Sequence[tuple[str, str]]) -> None:
         """(tenant, id) of published ones that nobody works on after all: the sweep finds them again."""
-        _GIVE_BACK.run(self._c, [{"tenant_id": tenant_id, "id": delivery_id} for tenant_id, delivery_id in keys])
+        _GIVE_BACK.later(self._c, [{"tenant_id": tenant_id, "id": delivery_id} for tenant_id, delivery_id in keys])
 
     def forget_published(self, before: datetime) -> int:
         """Give back what was published before then and not claimed: the broker lost it, or a worker died with it in memory."""
@@ -306,15 +306,25 @@ class Deliveries(Repository):
 
         ``intended``: they are sent at once, so that this is the intent to send, too.
         """
+        return self.claiming(tenant_id, ids, owner, now, lease_until, intended)()
+
+    def claiming(
+        self, tenant_id: str, ids: Sequence[str], owner: str, now: datetime, lease_until: datetime, intended: bool = False
+    ) -> Callable[[], list[Row]]:  # fmt: skip
+        """As `claim`; which they are may be asked after the commit, which then costs no round trip of its own."""
         keys = [{"tenant_id": tenant_id, "id": delivery_id} for delivery_id in ids]
         state = "sending" if intended else "claimed"
-        found = _TAKE.run(self._c, keys, now=now, until=lease_until, owner=owner, state_now=state)
-        return sorted(found, key=lambda row: str(row["id"]))
+        found = _TAKE.later(self._c, keys, now=now, until=lease_until, owner=owner, state_now=state)
+        return lambda: sorted(found.rows(), key=lambda row: str(row["id"]))
 
     def in_hand(self, tenant_id: str, connection_id: str, now: datetime) -> Counter[str]:
         """By lane, how many deliveries of a connection some worker has claimed and still holds."""
-        found = self._all(_IN_HAND_NOW, of_tenant_id=tenant_id, of_connection_id=connection_id, now=now)
-        return Counter({row["lane"]: row["count"] for row in found})
+        return self.counting(tenant_id, connection_id, now)()
+
+    def counting(self, tenant_id: str, connection_id: str, now: datetime) -> Callable[[], Counter[str]]:
+        """As `in_hand`; counted when whatever was asked before has been done."""
+        found = _IN_HAND_NOW.later(self._c, of_tenant_id=tenant_id, of_connection_id=connection_id, now=now)
+        return lambda: Counter({row["lane"]: row["count"] for row in found.rows()})
 
     def newest_applied(self, rows: Sequence[Row]) -> dict[str, datetime]:
         """By delivery id: the event time of a newer state of its entity that the connection has. Absent: there is none."""

@@ -22,7 +22,7 @@ _IDLE_SECONDS = 1.0
 _UNAVAILABLE = (
     sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError
 )  # fmt: skip
-_NOT_DURABLE = b"BEGIN; SET LOCAL synchronous_commit TO OFF"
+_NOT_DURABLE = (b"SET LOCAL synchronous_commit TO OFF",)
 _GROWN = sa.text(
     "SELECT relid::regclass::text FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid"
     " WHERE n_live_tup > 200 + 1.5 * greatest(reltuples, 0) AND schemaname = current_schema()"
@@ -77,6 +77,7 @@ class Store:
             sa.event.listen(self.engine, "connect", _prepare_postgres)
             sa.event.listen(self.engine, "checkin", _note_use)
             sa.event.listen(self.engine, "checkout", _ping_idle)
+            sa.event.listen(self.engine, "before_cursor_execute", _send_before)
             self._reader = self.engine.execution_options(isolation_level="AUTOCOMMIT")
 
     @contextmanager
@@ -94,9 +95,11 @@ class Store:
                         yield from self._work(connection)
             else:
                 with self.engine.begin() as connection:
-                    if not durable:
-                        prepared.begin(connection, _NOT_DURABLE)
+                    line = prepared.line_of(connection)
+                    line.opening = () if durable else _NOT_DURABLE
                     yield from self._work(connection)
+                    if line.asked:
+                        line.send(commit=True)
         except _UNAVAILABLE as error:
             raise StoreUnavailableError(error) from error
 
@@ -202,6 +205,14 @@ class Leadership:
 
 def _note_use(_connection: Any, record: Any) -> None:
     record.info["used"] = time.monotonic()
+    if line := record.info.get(prepared.Line):
+        line.forget()
+
+
+def _send_before(connection: sa.Connection, *_: Any) -> None:
+    """What was asked before is done before."""
+    if line := connection.info.get(prepared.Line):
+        line.send()
 
 
 def _ping_idle(connection: Any, record: Any, _proxy: Any) -> None:

@@ -1,7 +1,7 @@
 """Records that prove and limit: audit chain, idempotency keys, usage, links, budgets."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -108,10 +108,10 @@ class Audit(Repository):
                 head = record
             to = {"of_tenant_id": tenant_id, "to_sequence": head["sequence"], "to_digest": head["digest"]}
             if self._postgres:
-                _APPEND.run(self._c, records, **to)
+                _APPEND.later(self._c, records, **to)
             else:
-                _APPEND.run(self._c, records)
-                _MOVE_HEAD.run(self._c, **to)
+                _APPEND.later(self._c, records)
+                _MOVE_HEAD.later(self._c, **to)
         self._pending.clear()
 
     def page(self, tenant_id: str, after: int | None, limit: int, subject: str | None = None) -> list[Row]:
@@ -209,14 +209,14 @@ class Usage(Repository):
         """Write what was collected, in one order for every process."""
         if self._fields:
             noted = ((named, self._fields[named]) for named in sorted(self._fields))
-            _SAMPLE.run(self._c, [
+            _SAMPLE.later(self._c, [
                 {**dict(zip(_FIELD_KEY, named, strict=True)), "last_day": day, "samples": more}
                 for named, (day, more) in noted
             ])  # fmt: skip
         self._fields.clear()
         if self._pending:
             called = ((named, self._pending[named]) for named in sorted(self._pending))
-            _COUNT.run(self._c, [{**dict(zip(_USAGE_KEY, named, strict=True)), "calls": calls} for named, calls in called])
+            _COUNT.later(self._c, [{**dict(zip(_USAGE_KEY, named, strict=True)), "calls": calls} for named, calls in called])
         self._pending.clear()
 
     def page(self, tenant_id: str, after: tuple[str, ...] | None, limit: int) -> list[Row]:
@@ -246,7 +246,7 @@ class Links(Repository):
         """The newest external id counts. In one order for every process, and each link once (two would be one too many)."""
         newest = {tuple(row[name] for name in _LINK_KEY): row for row in rows}
         if newest:
-            _PUT_LINKS.run(self._c, [newest[key] for key in sorted(newest)])
+            _PUT_LINKS.later(self._c, [newest[key] for key in sorted(newest)])
 
     def forget(self, tenant_id: str, connection_id: str, kind: str, canonical_id: str, external_id: str) -> None:
         where = (link.c.tenant_id == tenant_id, link.c.connection_id == connection_id, link.c.kind == kind,
@@ -277,13 +277,18 @@ class Budgets(Repository):
 
     def lock(self, tenant_id: str, connection_id: str) -> Row:
         """The row, locked until the transaction ends; made if there is none."""
-        found = self._one(_LOCKED_BUDGET, of_tenant_id=tenant_id, of_connection_id=connection_id)
+        found = self.locking(tenant_id, connection_id)()
         if found is None:
             start = {"tenant_id": tenant_id, "connection_id": connection_id, **FRESH_BUDGET}
             self._insert_or_ignore(budget, [start], ["tat"])
             found = self._one(_LOCKED_BUDGET, of_tenant_id=tenant_id, of_connection_id=connection_id)
             assert found is not None
         return found
+
+    def locking(self, tenant_id: str, connection_id: str) -> Callable[[], Row | None]:
+        """As `lock`, where there is one; it is locked before whatever is asked after it is done."""
+        asked = _LOCKED_BUDGET.later(self._c, of_tenant_id=tenant_id, of_connection_id=connection_id)
+        return lambda: next(iter(asked.rows()), None)
 
     def get(self, tenant_id: str, connection_id: str) -> Row:
         """The row as it is; takes no lock."""

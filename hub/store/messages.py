@@ -1,6 +1,6 @@
 """Raw inputs and messages: what arrived and what it became."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -22,6 +22,11 @@ def _many(of_them: Any, _: Any) -> Any:
     return sa.select(message).join_from(of_them, message, of)
 
 
+def _bodies(of_them: Any, _: Any) -> Any:
+    of = sa.and_(message.c.tenant_id == of_them.c.tenant_id, message.c.id == of_them.c.id)
+    return sa.select(message.c.id, message.c.body).join_from(of_them, message, of)
+
+
 def _to_announce(of_them: Any, insert: Any) -> Any:
     return inserted(announcement, _ANNOUNCEMENT, of_them, insert)
 
@@ -32,6 +37,8 @@ def _announced(of_them: Any, _: Any) -> Any:
 
 
 _SOURCE = ("tenant_id", "source", "source_id")
+#: One of these: who said it, and by which id.
+Source = tuple[str, str, str]
 
 
 def _add(of_them: Any, insert: Any) -> Any:
@@ -54,6 +61,7 @@ _ADD = Bulk(list(message.c), _add)
 _KNOWN = Bulk([message.c[name] for name in _SOURCE], _known)
 _ALIKE = Bulk([message.c.tenant_id, message.c.fingerprint], _alike)
 _MANY = Bulk([message.c.tenant_id, message.c.id], _many)
+_BODIES = Bulk([message.c.tenant_id, message.c.id], _bodies)
 _ANNOUNCEMENT = ("tenant_id", "message_id")
 _TO_ANNOUNCE = Bulk(list(announcement.c), _to_announce)
 _ANNOUNCED = Bulk(list(announcement.c), _announced)
@@ -112,7 +120,7 @@ def _lease(of_them: Any, _: Any) -> Any:
 
 _LEASE = Bulk([raw_input.c.tenant_id, raw_input.c.id], _lease)
 _UNPUBLISHED = Fixed(
-    sa.select(message)
+    sa.select(message.c.tenant_id, message.c.id, message.c.type)
     .join_from(
         announcement,
         message,
@@ -221,15 +229,14 @@ class Messages(Repository):
         """Ids of the inserted ones: there is one message per (tenant, source, source_id), and who comes first stays."""
         created = {row["id"] for row in _ADD.run(self._c, rows)} if rows else set()
         if created:
-            _TO_ANNOUNCE.run(
+            _TO_ANNOUNCE.later(
                 self._c, [{"tenant_id": row["tenant_id"], "message_id": row["id"]} for row in rows if row["id"] in created]
             )
         return created
 
-    def by_source(self, keys: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], Row]:
+    def by_source(self, keys: Sequence[Source]) -> dict[Source, Row]:
         """Those there are, by (tenant, source, source id)."""
-        rows = _KNOWN.run(self._c, [dict(zip(_SOURCE, key, strict=True)) for key in keys]) if keys else []
-        return {(row["tenant_id"], row["source"], row["source_id"]): row for row in rows}
+        return self.asking_sources(keys)()
 
     def get(self, tenant_id: str, message_id: str) -> Row | None:
         return self._one(sa.select(message).where(message.c.tenant_id == tenant_id, message.c.id == message_id))
@@ -239,11 +246,21 @@ class Messages(Repository):
         keys = [{"tenant_id": tenant_id, "id": message_id} for message_id in set(ids)]
         return {row["id"]: row for row in _MANY.run(self._c, keys)} if keys else {}
 
-    def with_fingerprints(self, keys: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """By (tenant, fingerprint), the id of the first message that says the same thing under another id."""
+    def asking_sources(self, keys: Sequence[Source]) -> Callable[[], dict[Source, Row]]:
+        """As `by_source`; asked with whatever is asked next."""
+        asked = _KNOWN.later(self._c, [dict(zip(_SOURCE, key, strict=True)) for key in keys]) if keys else None
+        return lambda: {
+            (row["tenant_id"], row["source"], row["source_id"]): row for row in (asked.rows() if asked else ())
+        }  # fmt: skip
+
+    def asking_fingerprints(self, keys: Sequence[tuple[str, str]]) -> Callable[[], dict[tuple[str, str], str]]:
+        """By (tenant, fingerprint), the id of the first message that says the same thing; asked with whatever is asked next."""
         given_ones = [{"tenant_id": tenant_id, "fingerprint": fingerprint} for tenant_id, fingerprint in keys]
-        rows = _ALIKE.run(self._c, given_ones) if keys else []
-        return {(row["tenant_id"], row["fingerprint"]): row["id"] for row in rows if row["id"] is not None}
+        asked = _ALIKE.later(self._c, given_ones) if keys else None
+        return lambda: {
+            (row["tenant_id"], row["fingerprint"]): row["id"]
+            for row in (asked.rows() if asked else ()) if row["id"] is not None
+        }  # fmt: skip
 
     def about(self, tenant_id: str, subject: str, source: str = "") -> list[Row]:
         """Every message about an entity, oldest first (at most 500); ``source``: of this connection."""
@@ -320,12 +337,16 @@ class Messages(Repository):
             after = rows[-1]["id"] if rows else None
 
     def unpublished(self, limit: int) -> list[Row]:
-        """Messages that were not yet announced on the event exchange."""
+        """Messages that were not yet announced on the event exchange: tenant_id, id, type; in their order."""
         return _UNPUBLISHED.run(self._c, most=limit)
+
+    def bodies(self, rows: Sequence[Row]) -> dict[str, bytes]:
+        """The bodies of messages, by id."""
+        return {row["id"]: row["body"] for row in _BODIES.run(self._c, rows)} if rows else {}
 
     def announced(self, keys: Sequence[tuple[str, str]]) -> None:
         """(tenant, message id) of those that were."""
-        _ANNOUNCED.run(self._c, [dict(zip(_ANNOUNCEMENT, key, strict=True)) for key in keys])
+        _ANNOUNCED.later(self._c, [dict(zip(_ANNOUNCEMENT, key, strict=True)) for key in keys])
 
     def counts(self, tenant_id: str) -> dict[str, int]:
         """How many messages there are of each type."""

@@ -6,7 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from hub.store.prepared import Prepared
+from hub.store.prepared import Answer, Prepared
 
 Row = dict[str, Any]
 #: Largest page a list may ask for.
@@ -20,6 +20,16 @@ def given(column: sa.Column[Any], name: str | None = None) -> sa.BindParameter[A
     return sa.bindparam(name or f"of_{column.name}", type_=column.type)
 
 
+class Answered:
+    """Rows that are there already; what `Answer` is where statements are not collected."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self._rows = rows
+
+    def rows(self) -> list[Row]:
+        return self._rows
+
+
 class Fixed:
     """A statement that is always the same but for its parameters; on PostgreSQL it goes to the driver itself."""
 
@@ -29,12 +39,15 @@ class Fixed:
 
     def run(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """The rows as dicts, if it returns any."""
+        return self.later(connection, **values).rows()
+
+    def later(self, connection: sa.Connection, **values: Any) -> Answer | Answered:
+        """As `Prepared.later`; on SQLite at once."""
         if connection.dialect.name == "postgresql":
             if self._prepared is None:
                 self._prepared = Prepared(self._statement, connection.dialect)
-            return self._prepared.run(connection, values)
-        found = connection.execute(self._statement, values)
-        return plain(found) if found.returns_rows else []
+            return self._prepared.later(connection, values)
+        return Answered(returned(connection.execute(self._statement, values)))
 
 
 class Repository:
@@ -87,6 +100,11 @@ class Repository:
         if after is not None:
             statement = statement.where(table.c.id < after)
         return self._all(statement.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE) + 1))
+
+
+def returned(found: sa.CursorResult[Any]) -> list[Row]:
+    """The rows of a result as dicts, if it has any."""
+    return plain(found) if found.returns_rows else []
 
 
 def plain(found: sa.CursorResult[Any]) -> list[Row]:

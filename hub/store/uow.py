@@ -1,5 +1,6 @@
 """The unit of work: one transaction and the repositories that write in it."""
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import cached_property
 
@@ -28,6 +29,7 @@ class UnitOfWork:
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
         self._versions: dict[str, int | None] = {}
+        self._asked: dict[str, Callable[[], int | None]] = {}
 
     def flush(self) -> None:
         """Write what was collected; `Store.begin` calls it last, so that the audit chain's head is locked for moments only."""
@@ -46,8 +48,14 @@ class UnitOfWork:
         (there is no such tenant, or this transaction has changed its configuration and may yet be rolled back).
         """
         if tenant_id not in self._versions:
-            self._versions[tenant_id] = self.tenants.version(tenant_id)
+            self.ask_version(tenant_id)
+            self._versions[tenant_id] = self._asked.pop(tenant_id)()
         return self._versions[tenant_id]
+
+    def ask_version(self, tenant_id: str) -> None:
+        """It will be needed: it is asked with whatever is asked next."""
+        if tenant_id not in self._versions and tenant_id not in self._asked:
+            self._asked[tenant_id] = self.tenants.asking_version(tenant_id)
 
     def all_tenants(self) -> list[str]:
         """Every tenant, with the versions of their configurations: one read for a thousand of them."""

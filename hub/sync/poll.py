@@ -49,6 +49,10 @@ _MOST_AHEAD, _AHEAD_SECONDS = 500, 1.0
 _STATES = {"complete": "read", "failed": "failed", "asks": "paused"}
 
 
+#: By reference, what records look like: (digest, body).
+_States = dict[str, tuple[str, bytes]]
+
+
 @dataclass(frozen=True)
 class Stream:
     """One object of one connection that some flow reads, and how often flows ask for it."""
@@ -261,10 +265,12 @@ class Poller:
                 for _ in range(most):
                     page = self._page(session, stream, cursor, traceparent_of(span))
                     report["pages"] += 1
-                    records = self._all_but_the_last(read, session, page, partial(save, value=cursor), traceparent_of(span))
+                    states = self._states(session, stream, page.records)
+                    report["read"] += len(page.records) - len(states)  # what it lists twice
+                    left = self._all_but_the_last(read, states, partial(save, value=cursor), traceparent_of(span))
                     cursor = dict(page.cursor)
                     report["state"] = "running" if page.more else "complete"
-                    self._save(read, session, records, partial(save, value=cursor), traceparent_of(span))
+                    self._save(read, left, partial(save, value=cursor), traceparent_of(span))
                     if report["state"] == "complete":
                         break
                 else:
@@ -307,41 +313,40 @@ class Poller:
         boundary = ReadBoundary(self._ctx, session)
         return self._ctx.loop.submit(self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)).result()
 
-    def _all_but_the_last(self, read: _Read, session: Session, page: Page, save: Any, traceparent: str) -> Sequence[Any]:
+    def _all_but_the_last(self, read: _Read, states: _States, save: Any, traceparent: str) -> _States:
         """What is new of a history's page in small pieces, the cursor before it with each, and a rest after it; returns what is
         left. Read again after a crash, what was stored of a page is known.
         """
-        if read.lane != "bulk" or len(page.records) <= _PIECE:
-            return list(page.records)
-        stream, states = read.stream, self._states(session, read.stream, page.records)
+        if read.lane != "bulk" or len(states) <= _PIECE:
+            return states
+        stream = read.stream
         with self._ctx.store.read() as uow:
             known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(states))
-        new = {ref for ref, (digest, _, _) in states.items() if ref not in known or known[ref]["digest"] != digest}
-        left = [item for ref, (_, _, item) in states.items() if ref in new]
-        while len(left) > _PIECE:
-            piece, left, began = left[:_PIECE], left[_PIECE:], time.monotonic()
-            self._save(read, session, piece, save, traceparent)
+        new = [ref for ref, (digest, _) in states.items() if ref not in known or known[ref]["digest"] != digest]
+        while len(new) > _PIECE:
+            began = time.monotonic()
+            self._save(read, {ref: states.pop(ref) for ref in new[:_PIECE]}, save, traceparent)
+            new = new[_PIECE:]
             time.sleep(self._share.rest(time.monotonic() - began, self._share.beside()))
-        return [item for ref, (_, _, item) in states.items() if ref not in new] + left
+        return states
 
     @staticmethod
-    def _states(session: Session, stream: Stream, records: Sequence[Any]) -> dict[str, tuple[str, bytes, Any]]:
-        """By reference, what each record looks like: (digest, body, record). Of one record, the last state counts."""
-        found: dict[str, tuple[str, bytes, Any]] = {}
+    def _states(session: Session, stream: Stream, records: Sequence[Any]) -> _States:
+        """Of one record, the last state counts."""
+        found = {}
         for item in records:
             body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
             digest = hashlib.sha256(body).hexdigest()
-            found[_ref(session, stream.object, item) or f"?{digest}"] = (digest, body, item)
+            found[_ref(session, stream.object, item) or f"?{digest}"] = (digest, body)
         return found
 
-    def _save(self, read: _Read, session: Session, records: Sequence[Any], save: Any, traceparent: str) -> None:
+    def _save(self, read: _Read, found: _States, save: Any, traceparent: str) -> None:
         """Records that look different than last time, and the cursor, in one transaction."""
         ctx, now, stream = self._ctx, self._ctx.clock(), read.stream
-        found = self._states(session, stream, records)
         with ctx.store.begin() as uow:
             known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(found))
             fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item[0]}
-            read.report["read"] += len(records)
+            read.report["read"] += len(found)
             read.report["new"] += len(fresh)
             if read.since is not None:  # whichever process's clock says so: not before the beginning
                 same = [ref for ref in found if ref not in fresh]
@@ -349,7 +354,7 @@ class Poller:
             if fresh:
                 self._begin(uow, read)
                 rows = []
-                for ref, (digest, body, _) in fresh.items():
+                for ref, (digest, body) in fresh.items():
                     number = int(known[ref]["changes"]) + 1 if ref in known else 1
                     rows.append({
                         "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object,

@@ -62,9 +62,9 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=100.0)
+    parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--port", type=int, default=18860)
-    parser.add_argument("--only", default="hub,celery,node-red")
+    parser.add_argument("--only", default="hub,celery,node-red,n8n")
     parser.add_argument("--cache", type=Path, default=report.ROOT / ".bench")
     parser.add_argument("--write", action="store_true")
     parser.add_argument(
@@ -92,6 +92,13 @@ def main() -> int:
         if "node-red" in wanted:
             red = peers.NodeRed(folder / "red", options.cache, options.port + 20)
             bench.add("node-red", stack.enter_context(red), options.count, options.connections)
+        if "n8n" in wanted:
+            try:
+                n8n = peers.N8n(folder / "n8n", options.cache, options.database_url, options.port + 30)
+            except (OSError, subprocess.CalledProcessError) as error:
+                print(f"n8n cannot be installed here and is left out: {error}", file=sys.stderr)
+            else:
+                bench.add("n8n", stack.enter_context(n8n), options.count // 10, 16)
         bench.warm()
         bench.all()
     return _told(bench.turns, parts, options)

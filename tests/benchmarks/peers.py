@@ -1,7 +1,7 @@
 """What others make of the same work, as their own documents recommend it: an event in over HTTP, mapped, posted to a target.
 
 Installed into a cache folder by the benchmark and never by the product. What each of them keeps of an event when it is killed is
-said beside its figures. n8n is not among them: no version of it installs here without overrides.
+said beside its figures. n8n is indicative: it installs with an override of one of its packages, and without its task runners.
 """
 
 import json
@@ -9,9 +9,16 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
+import urllib.error
+import urllib.request
+import uuid
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import pika
+import psycopg
 
 from benchmarks.world import Stage, amqp
 
@@ -20,6 +27,8 @@ GUARANTEES = {
     "hub": "in the database before it is answered; sent at least once, applied once; validated, ordered, audited",
     "celery": "in the broker before it is answered (confirmed, quorum); sent at least once; nothing validated or stored",
     "node-red": "in memory; lost with the process; nothing validated or stored",
+    "n8n": "an execution row in its database, with its result; one that is interrupted is not resumed; nothing validated "
+    "(indicative: an unsupported installation)",
 }
 _CELERY = """
 import os, threading
@@ -117,3 +126,103 @@ class NodeRed(Stage):
         self.start_target()
         self.process("node", [str(home / "node_modules/.bin/node-red"), "-u", str(folder), "-s", str(folder / "settings.js")])
         self.ready(f"http://127.0.0.1:{port}/")
+
+
+_N8N = "1.105.4"  # the newest whose packages resolve here
+_N8N_MAP = """
+const data = $input.first().json.body.data;
+return [{json: {key: data.id, receipt: data.number, total: data.total.amount,
+    lines: data.lines.map(n => ({sku: n.sku, quantity: n.quantity, total: n.total.amount}))}}];
+"""
+
+
+class N8n(Stage):
+    """n8n: webhook → code → HTTP request, answered by the last; its executions are kept in a PostgreSQL database, as it does."""
+
+    name = "n8n"
+
+    def __init__(self, folder: Path, cache: Path, admin: str, port: int) -> None:
+        super().__init__(folder, port)
+        program = str(_n8n(cache / "n8n"))
+        self.admin, self.database = admin, f"bench_n8n_{uuid.uuid4().hex[:8]}"
+        self.url = f"http://127.0.0.1:{port}/webhook/events"
+        with psycopg.connect(admin, autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{self.database}"')  # type: ignore[call-overload]
+        at = urlsplit(admin)
+        self.environment |= {
+            "N8N_USER_FOLDER": str(folder), "N8N_PORT": str(port), "N8N_LISTEN_ADDRESS": "127.0.0.1", "N8N_HOST": "127.0.0.1",
+            "N8N_DIAGNOSTICS_ENABLED": "false", "N8N_VERSION_NOTIFICATIONS_ENABLED": "false", "N8N_TEMPLATES_ENABLED": "false",
+            "N8N_PERSONALIZATION_ENABLED": "false", "EXTERNAL_FRONTEND_HOOKS_URLS": "", "N8N_RUNNERS_ENABLED": "false",
+            "N8N_LOG_LEVEL": "warn", "N8N_RUNNERS_BROKER_PORT": str(port + 2),
+            "DB_TYPE": "postgresdb", "DB_POSTGRESDB_HOST": at.hostname or "127.0.0.1", "DB_POSTGRESDB_PORT": str(at.port or 5432),
+            "DB_POSTGRESDB_USER": at.username or "postgres", "DB_POSTGRESDB_PASSWORD": at.password or "",
+            "DB_POSTGRESDB_DATABASE": self.database, "DB_POSTGRESDB_POOL_SIZE": "8",
+        }  # fmt: skip
+        (folder / "flow.json").write_text(json.dumps(self._flow()))
+        for command in (["import:workflow", f"--input={folder / 'flow.json'}"], ["update:workflow", "--all", "--active=true"]):
+            done = subprocess.run([program, *command], env=self.environment, capture_output=True, text=True)
+            if done.returncode:
+                raise SystemExit(f"n8n {command[0]}: {done.stdout[-1000:]}{done.stderr[-1000:]}")
+        self.start_target()
+        self.process("node", [program, "start"])
+        self._registered(180)
+
+    def _flow(self) -> dict[str, Any]:
+        def node(name: str, kind: str, version: float, **parameters: Any) -> dict[str, Any]:
+            return {"id": name, "name": name, "type": f"n8n-nodes-base.{kind}", "typeVersion": version, "position": [0, 0],
+                    "parameters": parameters, "webhookId": str(uuid.uuid4())}  # fmt: skip
+
+        def to(name: str) -> dict[str, Any]:
+            return {"main": [[{"node": name, "type": "main", "index": 0}]]}
+
+        return {
+            "id": "benchmark0000001", "name": "peer", "active": False, "settings": {"executionOrder": "v1"},
+            "nodes": [
+                node("In", "webhook", 2, httpMethod="POST", path="events", responseMode="lastNode", options={}),
+                node("Map", "code", 2, jsCode=_N8N_MAP),
+                node("Out", "httpRequest", 4.2, method="POST", url=f"{self.target_url}/sales", sendBody=True, specifyBody="json",
+                     jsonBody="={{ JSON.stringify($json) }}", options={}),
+            ],
+            "connections": {"In": to("Map"), "Map": to("Out")},
+        }  # fmt: skip
+
+    def _registered(self, seconds: float) -> None:
+        """It answers before its webhooks are there: until this one says that it wants a POST."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                urllib.request.urlopen(self.url, timeout=5)
+            except urllib.error.HTTPError as error:
+                if b"POST" in error.read():
+                    return
+            except OSError:
+                pass
+            time.sleep(0.2)
+        raise SystemExit(f"n8n: its webhook is not there\n{(self.folder / 'node.log').read_text()[-1500:]}")
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        with psycopg.connect(self.admin, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{self.database}" WITH (FORCE)')  # type: ignore[call-overload]
+
+
+def _n8n(home: Path) -> Path:
+    """Its program, installed (1.1 GB, a minute or two) if it is not there. Raises CalledProcessError or OSError if it cannot be."""
+    program = home / "node_modules/.bin/n8n"
+    if not program.exists():
+        (home / "pnpm").mkdir(parents=True, exist_ok=True)
+        # One of its packages comes from a site of its own and not from the registry.
+        (home / "pnpm-workspace.yaml").write_text(
+            "overrides:\n  xlsx: 0.18.5\nallowBuilds: {sqlite3: true, isolated-vm: true}\nstrictDepBuilds: false\n"
+        )
+        (home / "package.json").write_text('{"name": "n", "version": "1.0.0", "private": true}')
+        (home / "pnpm/package.json").write_text('{"private": true}')
+        environment = {**os.environ, "npm_config_nodedir": "/usr"}
+        for folder, command in (
+            (home / "pnpm", ["npm", "install", "pnpm@12"]),
+            (home, ["pnpm/node_modules/.bin/pnpm", "add", f"n8n@{_N8N}"]),
+        ):
+            subprocess.run(
+                command, cwd=folder, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
+    return program

@@ -26,7 +26,7 @@ _REFERENCE = re.compile(rb'"reference":\s*"([^"]+)"')
 BEGAN, DAYS = datetime(2025, 1, 1, tzinfo=UTC), 500
 
 
-def _rows(records: int, since: str, first: int, limit: int) -> list[dict[str, Any]]:
+def rows(records: int, since: str, first: int, limit: int) -> list[dict[str, Any]]:
     """Records changed since then, oldest first, after ``first`` of them."""
     step = timedelta(days=DAYS) / max(records, 1)
     first += max(0, -(-(datetime.fromisoformat(since) - BEGAN) // step))
@@ -58,7 +58,7 @@ class _Protocol(asyncio.Protocol):
         if self._parser.get_method() == b"GET":
             query = {"since": "2025-01-01T00:00:00Z", "limit": "1"}  # who only asks whether we are there names nothing
             given = query | {name: values[0] for name, values in parse_qs(self._url.decode().partition("?")[2]).items()}
-            page = _rows(self._records, given["since"], int(given.get("page") or 0), int(given["limit"]))
+            page = rows(self._records, given["since"], int(given.get("page") or 0), int(given["limit"]))
             content = json.dumps({"items": page}).encode()
         else:
             self._arrived.append((_first(_KEY, body), _first(_REFERENCE, body), time.monotonic()))

@@ -4,7 +4,7 @@ import copy
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,7 @@ from hub.flow import replay
 from hub.flow.ingest import accept_event, receive_webhook
 from hub.flow.lineage import lineage
 from hub.flow.recipients import NewMessage
+from hub.flow.relay import Relay
 from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.api_keys import Client
 from hub.policies import tracing
@@ -450,14 +451,13 @@ def test_one_trace_runs_through_every_step_and_the_replay(
 
 def test_every_message_is_announced_with_personal_fields_masked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     announced: list[tuple[str, Any]] = []
-    publish = shop.hub.ctx.broker.publish
+    announce = shop.hub.ctx.broker.announce
 
-    def recording(exchange: str, messages: Any) -> int:
-        listed = list(messages)
-        announced.extend(listed if exchange == "hub.events" else [])
-        return publish(exchange, listed)
+    def recording(messages: Any) -> Any:
+        announced.extend(messages)
+        return announce(messages)
 
-    monkeypatch.setattr(shop.hub.ctx.broker, "publish", recording)
+    monkeypatch.setattr(shop.hub.ctx.broker, "announce", recording)
     document = json.loads(json.dumps(EXAMPLES["sale.completed.v1"]).replace("SKU-0001", "SKU-1").replace("SKU-0002", "SKU-2"))
     document["customer"] = {"id": "C-1", "name": "Ada Lovelace"}
     accept_event(shop.hub.ctx, _client(shop), envelope(document))
@@ -467,6 +467,53 @@ def test_every_message_is_announced_with_personal_fields_masked(shop: Shop, monk
     assert key == "acme.sale.completed.v1"
     assert event["data"]["customer"] == {"id": "C-1", "name": "***"}
     assert event["data"]["total"] == document["total"]
+
+
+class _Told:
+    """A shop whose hub is not started, so that nobody but the test announces; what was published, and by what answers."""
+
+    def __init__(self, shop: Shop, monkeypatch: pytest.MonkeyPatch, answer: Callable[[int], Any]) -> None:
+        self._shop, self._relay, self._answer = shop, Relay(shop.hub.ctx), answer
+        self.told: list[list[str]] = []
+        monkeypatch.setattr(shop.hub.ctx.broker, "announce", self._heard)
+
+    def _heard(self, messages: Sequence[Any]) -> Any:
+        self.told.append([event["id"] for _, event in messages])
+        return self._answer(len(messages))
+
+    def sold(self, *ids: str) -> list[list[str]]:
+        self.told = []
+        for name in ids:
+            accept_event(
+                self._shop.hub.ctx, _client(self._shop), {**envelope({**EXAMPLES["sale.completed.v1"], "id": name}), "id": name}
+            )
+        self.announced = self._relay.announce()
+        return self.told
+
+
+def test_what_nobody_listens_for_is_announced_once_in_a_while_and_who_comes_hears_all_that_follows(
+    make_shop: Callable[..., Shop], emptied_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listening = False
+    told = _Told(make_shop(database_url=emptied_url), monkeypatch, lambda n: ([], [] if listening else list(range(n))))
+    assert told.sold("a", "b") == [["a", "b"]], "nobody has been asked for yet"
+    assert told.sold("c", "d", "e") == [["c"]]
+    assert told.announced == 3
+    listening = True
+    assert told.sold("f", "g", "h") == [["f"], ["g", "h"]]
+    assert told.sold("i", "j") == [["i", "j"]]
+    assert told.sold() == []
+
+
+def test_what_the_broker_does_not_take_is_announced_again(
+    make_shop: Callable[..., Shop], emptied_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = [([0], []), ([], [])]
+    told = _Told(make_shop(database_url=emptied_url), monkeypatch, lambda _: answers.pop(0))
+    assert told.sold("a") == [["a"]]
+    assert told.announced == 0
+    assert told.sold() == [["a"]]
+    assert told.sold() == []
 
 
 def test_a_plugin_that_breaks_is_flagged_and_costs_nobody_else(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

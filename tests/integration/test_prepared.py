@@ -1,6 +1,7 @@
 """Statements that go to libpq: what they send arrives as it was, what is wrong is said as the driver says it, and plans are kept."""
 
 import random
+import threading
 import time
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
 from hub.store import Store, StoreUnavailableError
-from hub.store.prepared import Blobs, Prepared
+from hub.store.prepared import Blobs, Line, Prepared
 from hub.store.rows import Fixed
 
 _ECHO = sa.select(
@@ -24,6 +25,8 @@ _ECHO = sa.select(
     sa.literal("100%").label("literal"),
 )
 _FAILS = Fixed(sa.select((sa.literal(1) / sa.bindparam("by", type_=sa.Integer)).label("found")))
+_WRITE = Fixed(sa.text("INSERT INTO noted (what) VALUES (:what)"))
+_NOTED = Fixed(sa.text("SELECT what FROM noted ORDER BY number"))
 _HELD = Fixed(sa.text("SELECT count(*) AS plans FROM pg_prepared_statements"))
 
 
@@ -92,3 +95,115 @@ def test_a_transaction_that_need_not_be_durable_is_one_all_the_same(store: Store
         assert shown.run(uow._connection) == [{"durable": "off"}]
     with store.begin() as uow:
         assert shown.run(uow._connection) == [{"durable": "on"}]
+
+
+@pytest.fixture
+def noted(store: Store) -> Any:
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE IF EXISTS noted"))
+        connection.execute(sa.text("CREATE TABLE noted (number serial PRIMARY KEY, what text UNIQUE)"))
+    yield store
+    with store.engine.begin() as connection:
+        connection.execute(sa.text("DROP TABLE noted"))
+
+
+def _what(store: Store) -> list[str]:
+    with store.read() as uow:
+        return [row["what"] for row in _NOTED.run(uow._connection)]
+
+
+def test_what_is_asked_later_is_done_in_order_before_what_comes_after_it_and_with_the_commit(noted: Store) -> None:
+    with noted.begin() as uow:
+        _WRITE.later(uow._connection, what="a")
+        first = _NOTED.later(uow._connection)
+        _WRITE.later(uow._connection, what="b")
+        assert [row["what"] for row in _NOTED.run(uow._connection)] == ["a", "b"]
+        assert [row["what"] for row in first.rows()] == ["a"], "it was asked between the two"
+        _WRITE.later(uow._connection, what="c")
+        assert uow._connection.execute(sa.text("SELECT count(*) FROM noted")).scalar() == 3, "the driver's own see it, too"
+        _WRITE.later(uow._connection, what="d")
+        asked = _NOTED.later(uow._connection)
+    assert [row["what"] for row in asked.rows()] == ["a", "b", "c", "d"], "told after the commit"
+    assert _what(noted) == ["a", "b", "c", "d"]
+
+
+def test_a_transaction_goes_in_as_few_round_trips_as_its_questions_need(noted: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    trips: list[list[bytes]] = []
+    send = Line.send
+
+    def counted(line: Line, commit: bool = False) -> None:
+        if line.asked:
+            trips.append([item.name for item in line.asked])
+        send(line, commit)
+
+    with noted.begin() as uow:  # every statement is known to the connection from here on
+        _WRITE.run(uow._connection, what="a")
+        _NOTED.run(uow._connection)
+    monkeypatch.setattr(Line, "send", counted)
+    with noted.begin() as uow:
+        for what in "bcd":
+            _WRITE.later(uow._connection, what=what)
+        assert len(_NOTED.run(uow._connection)) == 4
+        _WRITE.later(uow._connection, what="e")
+    assert [len(trip) for trip in trips] == [4, 1], "and the BEGIN and the COMMIT with them"
+    assert _what(noted) == [*"abcde"]
+
+
+def test_what_fails_later_undoes_all_of_it_and_is_said_by_the_driver_s_error(noted: Store) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation), noted.begin() as uow:
+        _WRITE.later(uow._connection, what="a")
+        _WRITE.later(uow._connection, what="a")
+        after = _NOTED.later(uow._connection)
+    with pytest.raises(psycopg.Error, match="not executed"):
+        after.rows()
+    with pytest.raises(ZeroDivisionError), noted.begin() as uow:
+        _WRITE.later(uow._connection, what="b")
+        raise ZeroDivisionError
+    assert _what(noted) == [], "neither what failed nor what was never sent"
+    with noted.begin() as uow:
+        _WRITE.later(uow._connection, what="c")
+    assert _what(noted) == ["c"]
+
+
+def test_more_than_fits_on_the_way_arrives(noted: Store) -> None:
+    """Both sides write more than the other has read: who only wrote would wait for ever."""
+    echo = Fixed(sa.select(sa.cast(sa.bindparam("a_text", type_=sa.Text), sa.Text).label("a_text")))
+    texts = [str(n) * 400_000 for n in range(10)]
+    with noted.begin() as uow:
+        asked = [echo.later(uow._connection, a_text=text) for text in texts]
+    assert [answer.rows()[0]["a_text"] for answer in asked] == texts
+
+
+def test_a_server_that_goes_away_while_much_is_asked_is_an_unavailable_store(noted: Store) -> None:
+    with pytest.raises(StoreUnavailableError), noted.begin() as uow:
+        (mine,) = Fixed(sa.text("SELECT pg_backend_pid() AS pid")).run(uow._connection)
+        with noted.engine.connect() as other:
+            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": mine["pid"]})
+        time.sleep(0.2)
+        for what in "abc":
+            _WRITE.later(uow._connection, what=what)
+    assert _what(noted) == []
+
+
+def test_who_waits_for_the_server_leaves_the_interpreter_to_others(noted: Store) -> None:
+    slow = Fixed(sa.text("SELECT pg_sleep(0.5) IS NULL AS slept"))
+    seen: list[float] = []
+    done = threading.Event()
+
+    def work() -> None:
+        while not done.is_set():
+            seen.append(time.monotonic())
+            time.sleep(0.001)
+
+    with noted.begin() as uow:
+        _NOTED.run(uow._connection)
+        slow.later(uow._connection)
+        thread = threading.Thread(target=work)
+        thread.start()
+        began = time.monotonic()
+        slow.run(uow._connection)
+        ended = time.monotonic()
+        done.set()
+        thread.join()
+    assert ended - began > 0.9
+    assert sum(began < at < ended for at in seen) > 50

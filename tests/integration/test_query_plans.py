@@ -31,13 +31,13 @@ class Heard:
         self.pages: dict[str, int] = {}
         self.scanned: dict[str, set[str]] = {}
         self._times: Counter[str] = Counter()
-        run = Prepared.run
+        later = Prepared.later
 
         def noted(prepared: Prepared, connection: sa.Connection, values: Any) -> Any:
             self._note(connection.connection.driver_connection, prepared.text, {**prepared.literals, **values})
-            return run(prepared, connection, values)
+            return later(prepared, connection, values)
 
-        monkeypatch.setattr(Prepared, "run", noted)
+        monkeypatch.setattr(Prepared, "later", noted)
         sa.event.listen(
             shop.hub.ctx.store.engine, "before_cursor_execute",
             lambda c, cursor, text, values, *_: self._note(cursor.connection, text, values),

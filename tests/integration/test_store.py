@@ -376,13 +376,13 @@ def test_looking_for_what_is_due_reads_the_next_and_not_the_backlog(
         if not surprised:  # else the planner has not heard of the backlog yet
             connection.execute(sa.text("ANALYZE"))
     asked: list[tuple[str, Any]] = []
-    run = Prepared.run
+    later = Prepared.later
 
     def noted(prepared: Prepared, connection: sa.Connection, values: Any) -> Any:
         asked.append((prepared.text, {**prepared.literals, **values}))
-        return run(prepared, connection, values)
+        return later(prepared, connection, values)
 
-    monkeypatch.setattr(Prepared, "run", noted)
+    monkeypatch.setattr(Prepared, "later", noted)
     with store.begin() as uow:
         assert len(uow.deliveries.take_due("a", "erp", "live", datetime.now(UTC), 16)) == 16
     (text, parameters) = next(item for item in asked if "looked_at" in item[0])
