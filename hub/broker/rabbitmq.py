@@ -85,15 +85,14 @@ class RabbitMQ:
             if self._publisher is None:
                 self._publisher = _Publisher(self._nodes, self._where())
             publisher = self._publisher
-        refused: list[int] = []
-        unheard: list[int] = []
+        found: tuple[list[int], list[int]] = ([], [])
         for start in range(0, len(messages), _WINDOW):
-            part = [(key, orjson.dumps(payload)) for key, payload in messages[start : start + _WINDOW]]
-            batch = _Batch(self._named(exchange), part)
+            part = messages[start : start + _WINDOW]
+            batch = _Batch(self._named(exchange), [(key, orjson.dumps(payload)) for key, payload in part])
             publisher.send(batch, self._confirm_seconds)
-            refused += [start + position for position in sorted(batch.refused)]
-            unheard += [start + position for position in sorted(batch.unheard)]
-        return refused, unheard
+            for kind, positions in zip(found, (batch.refused, batch.unheard), strict=True):
+                kind.extend(start + position for position in sorted(positions))
+        return found
 
     def consume(
         self, queues: Sequence[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 200, drain_seconds: float = 0
@@ -209,8 +208,7 @@ class _Batch:
     """Messages that are published together; done when each has its confirm."""
 
     def __init__(self, exchange: str, messages: list[tuple[str, bytes]]) -> None:
-        self.exchange, self.messages = exchange, messages
-        self.outstanding = len(messages)
+        self.exchange, self.messages, self.outstanding = exchange, messages, len(messages)
         #: Positions that the broker did not take, and that no queue is bound for.
         self.refused: set[int] = set()
         self.unheard: set[int] = set()

@@ -12,9 +12,9 @@ from hub.store import states
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row
 from hub.store.rows import given as given_value
-from hub.store.states import IN_HAND, NOT_BEGUN, OPEN, STATES, WAITING, in_states, same_entity
+from hub.store.states import IN_HAND, NOT_BEGUN, OPEN, STATES, WAITING, in_states, paused, same_entity, unblocked
 from hub.store.states import due as is_due
-from hub.store.tables import connection, delivery, message
+from hub.store.tables import delivery, message
 
 
 def _given_one(given: Any) -> tuple[sa.ColumnElement[bool], ...]:
@@ -23,30 +23,6 @@ def _given_one(given: Any) -> tuple[sa.ColumnElement[bool], ...]:
 
 def _columns(table: sa.Table, *names: str) -> list[Any]:
     return [table.c[name] for name in names]
-
-
-def _unblocked() -> sa.ColumnElement[bool]:
-    """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
-    other = delivery.alias("other")
-    begun = in_states(other, IN_HAND)
-    # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
-    before = sa.and_(other.c.id < delivery.c.id, sa.or_(delivery.c.state != "ambiguous", begun))
-    after = sa.and_(other.c.id > delivery.c.id, sa.or_(begun, in_states(other, ("ambiguous",))))
-    # By the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
-    found = (
-        sa.select(sa.literal(1)).where(*same_entity(other, delivery), in_states(other, OPEN), sa.or_(before, after)).limit(1)
-    )
-    return found.correlate(delivery).scalar_subquery().is_(None)
-
-
-def _paused() -> sa.ColumnElement[bool]:
-    """The connection was paused meanwhile."""
-    found = sa.select(sa.literal(1)).where(
-        connection.c.tenant_id == delivery.c.tenant_id,
-        connection.c.connection_id == delivery.c.connection_id,
-        connection.c.state == "paused",
-    )
-    return sa.exists(found)
 
 
 #: What the end of a claim says about its delivery.
@@ -85,7 +61,7 @@ def _take(given: Any, _: Any) -> Any:
     locked = (
         sa.select(delivery.c.tenant_id, delivery.c.id)
         .join(given, sa.and_(*_given_one(given)))
-        .where(in_states(delivery, WAITING), due, _unblocked(), ~_paused())
+        .where(in_states(delivery, WAITING), due, unblocked(), ~paused())
         .order_by(delivery.c.id)
         .with_for_update(of=delivery)  # waits: skipping a row that the relay is just marking would strand it
         .cte("locked")
@@ -198,13 +174,13 @@ def _take_due(arrays: bool = False) -> Any:
     else:
         chosen = delivery.c.id.in_(sa.select(due.cte("due").c.id))
     this_tenant = delivery.c.tenant_id == given_value(delivery.c.tenant_id)
-    free = _unblocked()
+    free = unblocked()
     goes_or_waits = sa.or_(delivery.c.state == "pending", free)  # an ambiguous one waits for what is in hand, and for no mark
     still = sa.and_(in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)
     unchanged = sa.case((still, sa.true()), else_=sa.false())
     looked_at = (
         sa.select(delivery.c.id, free.label("free"))
-        .where(this_tenant, chosen, unchanged, goes_or_waits, ~_paused())
+        .where(this_tenant, chosen, unchanged, goes_or_waits, ~paused())
         .order_by(delivery.c.available_at, delivery.c.id)
         .limit(room)
         .with_for_update(skip_locked=True, of=delivery)

@@ -123,6 +123,7 @@ class Line:
         if len(asked) == 1 and not before and not commit:
             asked[0].result = _checked(link, link.exec_prepared(asked[0].name, asked[0].values, asked[0].forms, 0))
             return
+        whole = False
         try:
             link.enter_pipeline_mode()
             for text in before:
@@ -133,9 +134,10 @@ class Line:
                 link.send_query_params(b"COMMIT", None)
             results = _answers(link)
             link.exit_pipeline_mode()
-        except BaseException:  # what was left in the midst of an answer cannot be talked to any more
-            link.finish()
-            raise
+            whole = True
+        finally:
+            if not whole:  # what was left in the midst of an answer cannot be talked to any more
+                link.finish()
         for result in results:
             _checked(link, result)
         for item, result in zip(asked, results[len(before) :], strict=False):

@@ -34,6 +34,30 @@ def same_entity(one: Any, other: Any) -> tuple[sa.ColumnElement[bool], ...]:
     return tuple(one.c[name] == other.c[name] for name in ("tenant_id", "connection_id", "subject"))
 
 
+def unblocked() -> sa.ColumnElement[bool]:
+    """Nothing of the same entity and connection is open before it, or under way after it (a late commit may sort first)."""
+    other = delivery.alias("other")
+    begun = in_states(other, IN_HAND)
+    # What has begun (ambiguous) ends before anything else begins, even if something older was committed meanwhile.
+    before = sa.and_(other.c.id < delivery.c.id, sa.or_(delivery.c.state != "ambiguous", begun))
+    after = sa.and_(other.c.id > delivery.c.id, sa.or_(begun, in_states(other, ("ambiguous",))))
+    # By the index of what is open, and the first that is found ends it: an anti-join would read a whole backlog.
+    found = (
+        sa.select(sa.literal(1)).where(*same_entity(other, delivery), in_states(other, OPEN), sa.or_(before, after)).limit(1)
+    )
+    return found.correlate(delivery).scalar_subquery().is_(None)
+
+
+def paused() -> sa.ColumnElement[bool]:
+    """The connection was paused meanwhile."""
+    found = sa.select(sa.literal(1)).where(
+        connection.c.tenant_id == delivery.c.tenant_id,
+        connection.c.connection_id == delivery.c.connection_id,
+        connection.c.state == "paused",
+    )
+    return sa.exists(found)
+
+
 def due(now: Any) -> tuple[sa.ColumnElement[bool], ...]:
     """A delivery that may be published."""
     waits = (in_states(delivery, WAITING), delivery.c.published_at.is_(None), ~delivery.c.behind)

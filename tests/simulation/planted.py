@@ -261,7 +261,7 @@ def _refused_counts_as_published(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_hold_back(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(deliveries_module, "_unblocked", sa.true)
+    patch.setattr(deliveries_module, "unblocked", sa.true)
     patch.setattr(deliveries_module, "_TAKE", Bulk(deliveries_module._KEY, deliveries_module._take))
     patch.setattr(deliveries_module, "_TAKE_DUE", deliveries_module._take_due())
     add = Deliveries.add
