@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs every error before it raises it; this room words them
 #: Messages whose confirms are outstanding at once (more does not go faster, measured).
 _WINDOW = 1000
-#: How often a consumer looks whether it is to stop.
-_LOOK_SECONDS = 0.2
+#: How often a consumer looks whether it is to stop, and then whether what is in hand is done.
+_LOOK_SECONDS, _DRAINED_SECONDS = 0.5, 0.1
 
 
 class RabbitMQ:
@@ -434,7 +434,7 @@ class _Consumer:
             if not self._connection.is_closing:
                 self._connection.ioloop.stop()
             return
-        self._connection.ioloop.call_later(_LOOK_SECONDS, self._look)
+        self._connection.ioloop.call_later(_LOOK_SECONDS if self._draining_until is None else _DRAINED_SECONDS, self._look)
 
     def _flush_if_open(self) -> None:
         if self._channel is not None and self._channel.is_open:

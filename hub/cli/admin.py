@@ -1,5 +1,6 @@
 """Commands that work without a running hub: they open the store themselves."""
 
+import asyncio
 import gc
 import logging
 import os
@@ -74,18 +75,28 @@ def _spare_collector() -> None:
 
 def run_hub(roles: Collection[str] = ROLES, **overrides: Any) -> None:
     """Serve until SIGTERM or SIGINT; drains what is in hand."""
-    import uvicorn
-
     with _started(roles, **overrides) as hub:
         settings = hub.settings
-        server = uvicorn.Server(
-            uvicorn.Config(hub.web(), host=settings.host, port=settings.port, log_level="warning", lifespan="on")
-        )
+        server = _server(hub.web(), settings)
         _spare_collector()
         print(f"crossdock {settings.base_url}  API /docs/  console /console  data {_public(settings.store_url)}", flush=True)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: setattr(server, "should_exit", True))
         server.run()
+
+
+def _server(app: Any, settings: Settings) -> Any:
+    """uvicorn's, which looks ten times a second whether it is to end, a third of what `hub serve` costs at rest: twice does."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def main_loop(self) -> None:
+            looks = 0
+            while not await self.on_tick(10 * looks):  # the date for its headers is taken anew at each tenth
+                looks += 1
+                await asyncio.sleep(0.5)
+
+    return Server(uvicorn.Config(app, host=settings.host, port=settings.port, log_level="warning", lifespan="on"))
 
 
 def run_role(role: str, connectors: Sequence[str] = (), lanes: Sequence[str] = LANES) -> None:

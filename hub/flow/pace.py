@@ -35,9 +35,7 @@ def when(flow: Flow, name: str, tenant_id: str, data: Mapping[str, Any], now: da
 def release_closed(ctx: Context) -> int:
     """Let go what waits for tills that are closed now; returns how many."""
     with ctx.store.read() as uow:
-        waiting = [
-            (tenant, text) for tenant in uow.tenants.ids() for text in uow.deliveries.waiting_for(tenant, f"{_CLOSURE}/")
-        ]
+        waiting = uow.deliveries.waiting_for(f"{_CLOSURE}/")
     found = 0
     for tenant_id, text in waiting:
         _, location, till, day = text.split("/", 3)

@@ -12,6 +12,8 @@ from hub.store.tables import api_key, connection, credential, integration_revisi
 _KEY_BY_DIGEST = Fixed(sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None)))
 _VERSION = Fixed(sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id)))
 
+_VERSIONS = Fixed(sa.select(tenant.c.tenant_id, tenant.c.version).order_by(tenant.c.tenant_id))
+
 
 class Configuring(Repository):
     """What processes remember of a tenant's configuration is good as long as the tenant's version stays."""
@@ -57,7 +59,7 @@ class Tenants(Configuring):
 
     def versions(self) -> dict[str, int]:
         """Of every tenant."""
-        rows = self._all(sa.select(tenant.c.tenant_id, tenant.c.version).order_by(tenant.c.tenant_id))
+        rows = self._all(_VERSIONS)
         return {row["tenant_id"]: row["version"] for row in rows}
 
     def revoke_key(self, tenant_id: str, prefix: str, now: datetime) -> bool:

@@ -370,12 +370,10 @@ class Deliveries(Repository):
             self.promote(self.of_message(tenant_id, message_id))
         return count
 
-    def waiting_for(self, tenant_id: str, beginning: str) -> list[str]:
-        """What pending deliveries wait for, of what begins so (no clock makes them due)."""
-        name = delivery.c.waits_for
-        where = (delivery.c.tenant_id == tenant_id, name.is_not(None), name >= beginning, name < f"{beginning}\uffff")
-        rows = self._all(sa.select(name).where(*where, delivery.c.state == "pending").distinct())
-        return [row["waits_for"] for row in rows]
+    def waiting_for(self, beginning: str) -> list[tuple[str, str]]:
+        """(tenant, what its pending deliveries wait for), of what begins so (no clock makes them due)."""
+        found = states.WAITING_FOR.run(self._c, beginning=beginning, end=f"{beginning}\uffff")
+        return [(row["tenant_id"], row["waits_for"]) for row in found]
 
     def release(self, tenant_id: str, waits_for: str, now: datetime) -> list[str]:
         """Make due what waits for it; the connection of each."""

@@ -123,6 +123,15 @@ def _follow(moved: Any, _: Any) -> Any:
     return statement.values(values).returning(delivery.c.tenant_id, delivery.c.connection_id, delivery.c.subject)
 
 
+def _waiting_for() -> Any:
+    """By the index of what waits, tenant by tenant."""
+    name = delivery.c.waits_for
+    begins = (name.is_not(None), name >= given(name, "beginning"), name < given(name, "end"))
+    waits = sa.and_(delivery.c.tenant_id == tenant.c.tenant_id, *begins, delivery.c.state == sa.literal_column("'pending'"))
+    return sa.select(tenant.c.tenant_id, name).join_from(tenant, delivery, waits).distinct()
+
+
+WAITING_FOR = Fixed(_waiting_for())
 ANY_LIVE = Fixed(_any_live())
 FOLLOW = Bulk([delivery.c.tenant_id, delivery.c.id, delivery.c.subject], _follow)
 _CONNECTION = (delivery.c.tenant_id, delivery.c.connection_id)

@@ -1,6 +1,6 @@
 """Reading: how far each read has come, what systems were asked to send, and the runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -55,9 +55,10 @@ class Cursors(Repository):
     def put(self, row: Mapping[str, Any]) -> None:
         self._upsert(cursor, row, ("value", "updated_at", "next_run_at", "run"))
 
-    def due(self, now: datetime) -> set[tuple[str, str, str]]:
-        """(tenant, connection, object) of the reads whose time has come."""
-        return {(row["tenant_id"], row["connection_id"], row["object"]) for row in _CURSORS_DUE.run(self._c, now=now)}
+    def due(self, now: datetime) -> Callable[[], set[tuple[str, str, str]]]:
+        """(tenant, connection, object) of the reads whose time has come; asked with whatever is asked next."""
+        asked = _CURSORS_DUE.later(self._c, now=now)
+        return lambda: {(row["tenant_id"], row["connection_id"], row["object"]) for row in asked.rows()}
 
     def hurry(self, tenant_id: str, connection_id: str, now: datetime) -> None:
         """Let everything of a connection that has been read before be read at once."""

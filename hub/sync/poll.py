@@ -131,7 +131,8 @@ class Poller:
         streams = self.streams()
         full.start_due(self._ctx, streams, self._full_known)
         with self._ctx.store.read() as uow:
-            come, asked = uow.cursors.due(now), uow.runs.due(now)
+            looked, asked = uow.cursors.due(now), uow.runs.due(now)
+            come = looked()
         due = [stream for stream in streams if self._due(stream, come)]
         work = [partial(self.run, stream) for stream in due] + [partial(self.go_on, row) for row in asked]
         if self._threads > 1 and len(work) > 1:
