@@ -52,7 +52,7 @@ isolation: $(VENV)/.dev  ## what a connector in a process of its own costs, besi
 backfill: $(VENV)/.dev  ## a history of RECORDS beside live sales, KILLS times killed: its cost, losses, estimate (SECONDS, DATABASE_URL)
 	@cd tests && ../$(BIN)/python -m benchmarks.backfill $(call options,RECORDS KILLS SECONDS TURNS RATE SHARE TOGETHER DATABASE_URL BROKER_URL)
 
-bench: $(VENV)/.dev  ## the main job, timed beside its parts' limits, Celery and Node-RED, in turns (ROUNDS, COUNT, ONLY; WRITE=1 keeps the page)
+bench: $(VENV)/.dev  ## the main job, timed beside its parts' limits, Celery, Node-RED and n8n, in turns (ROUNDS, COUNT, ONLY; WRITE=1 keeps the page)
 	@cd tests && ../$(BIN)/python -m benchmarks.bench $(call options,ROUNDS COUNT CONNECTIONS RATE ONLY DATABASE_URL BROKER_URL) $(if $(WRITE),--write)
 
 bench-full: bench  ## bench, then what an event costs as the hub grows to MOST stored events, and what other work costs (ROUNDS, COUNT; WRITE=1)
