@@ -62,7 +62,7 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=200.0)
+    parser.add_argument("--rate", default="200,400", help="Events a second, one or several.")
     parser.add_argument("--port", type=int, default=18860)
     parser.add_argument("--only", default="hub,celery,node-red,n8n")
     parser.add_argument("--cache", type=Path, default=report.ROOT / ".bench")
@@ -83,9 +83,9 @@ def main() -> int:
             world.start("serve", "work", "schedule")
             bench.add("hub, single events", world, options.count, options.connections)
             bench.add("hub, batches of 100", world, options.count // 50, 4, batch=100)
-            bench.add(
-                f"hub, {options.rate:g} events a second", world, options.count // 2, options.connections, rate=options.rate
-            )
+            for rate in options.rate.split(","):
+                name = f"hub, {rate} events a second"
+                bench.add(name, world, options.count // 2, options.connections, rate=float(rate))
         if "celery" in wanted:
             celery = peers.Celery(folder / "celery", options.cache, options.broker_url, options.port + 10)
             bench.add("celery", stack.enter_context(celery), options.count // 2, options.connections)

@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks import fill, machine, other, report
 from benchmarks.pipeline import Turn, percentile, run
-from benchmarks.world import INTEGRATION, World
+from benchmarks.world import INTEGRATION, MANIFEST, World, sale
 
 PAGE = report.ROOT / "docs/reference/growth.md"
 ROLES = ("serve", "work", "schedule")
@@ -231,7 +231,7 @@ def targets(full: Full) -> None:
 
 def sizes(full: Full) -> None:
     rows = []
-    for lines, events in ((2, 1000), (10, 1000), (100, 300), (1000, 60)):
+    for lines, events in ((2, 1000), (10, 1000), (100, 300), (1000, 60), (2700, 30)):
         size = len(json.dumps(_event(lines)))
         turns = [
             full.small.turn(min(events, full.options.count), lines=lines, connections=8) for _ in range(full.options.rounds)
@@ -320,7 +320,44 @@ def others(full: Full) -> None:
     full.table("Other work", ["what", "how many", "a second", "µs of processor each"], rows)
 
 
-PARTS = {"started": started, "sizes": sizes, "guarantees": guarantees, "targets": targets, "integrations": integrations,
+def documents(full: Full) -> None:
+    """A sale of ten lines, read, checked and mapped, in this process and one after the other: what it costs with all at hand."""
+    import yaml
+
+    from canonical.registry import type_named
+    from hub.gateway import strict_json
+    from hub.policies import schema_version
+    from hub.sdk.mapping import render
+
+    name = "sale.completed.v1"
+    text = json.dumps(sale()).replace("@@N@@", "1").encode()
+    document = json.loads(text)
+    request = yaml.safe_load(MANIFEST)["writes"][name]["request"]["json"]
+    context = {"document": document, "key": "XD1"}
+    work = {
+        "read strictly": lambda: strict_json.read(text, 32),
+        "validated: shape and rules": lambda: schema_version.violations(name, document),
+        "of that, its rules": lambda: list(type_named(name).rules(document)),
+        "mapped to a request": lambda: render(request, context),
+    }
+    assert not schema_version.violations(name, document)
+    assert len(render(request, context)["lines"]) == len(document["lines"]) == 10
+    cost = {what: _thread_micros(one) for what, one in work.items()}
+    cost["validated and mapped"] = cost["validated: shape and rules"] + cost["mapped to a request"]
+    full.table("A sale of ten lines", ["", "µs"], [[what, f"{micros:.0f}"] for what, micros in cost.items()])
+
+
+def _thread_micros(work: Callable[[], Any], times: int = 300) -> float:
+    found = []
+    for _ in range(11):
+        began = time.thread_time()
+        for _ in range(times):
+            work()
+        found.append(1e6 * (time.thread_time() - began) / times)
+    return statistics.median(found)
+
+
+PARTS = {"started": started, "documents": documents, "sizes": sizes, "guarantees": guarantees, "targets": targets, "integrations": integrations,
          "connections": connections, "dead": dead, "stored": stored, "others": others}  # fmt: skip
 
 
