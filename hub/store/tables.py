@@ -187,6 +187,7 @@ link = sa.Table(
     _text("external_id"), _time("created_at"),
     sa.PrimaryKeyConstraint("tenant_id", "connection_id", "kind", "canonical_id"),
     sa.Index("ix_link_external", "tenant_id", "connection_id", "kind", "external_id"),
+    sa.Index("ix_link_canonical", "tenant_id", "canonical_id"),
 )  # fmt: skip
 
 cursor = sa.Table(

@@ -267,7 +267,10 @@ class World(Stage):
     def settled(self) -> bool:
         """Whether every outcome is stored."""
         with psycopg.connect(self.database_url, autocommit=True) as connection:
-            return connection.execute("SELECT 1 FROM delivery WHERE settled_at IS NULL LIMIT 1").fetchone() is None
+            connection.execute("SET enable_seqscan TO off")  # ten million rows read through would count as what the hub does
+            under_way = ["pending", "held", "claimed", "sending", "ambiguous"]
+            asked = "SELECT 1 FROM delivery WHERE tenant_id = 'acme' AND state = ANY(%s) LIMIT 1"
+            return connection.execute(asked, (under_way,)).fetchone() is None
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
         """The API's answer."""
