@@ -394,7 +394,7 @@ def _page(full: Full, options: Any) -> str:
         "each size beside a hub that has not grown, in turns of one run; medians. **The ratios are what counts.**", "",
     ]  # fmt: skip
     before = PAGE.read_text().split("\n## ")[1:] if PAGE.exists() else []
-    sections = {text.partition("\n")[0]: f"## {text.strip()}" for text in before if not text.startswith("Reading")}
+    sections = {text.partition("\n")[0]: f"## {text.strip()}" for text in before if not text.startswith("Reading\n")}
     when = f"{datetime.now(UTC).date()}, {os.cpu_count()} cores, {options.rounds} turns of {options.count} events:"
     for title, head, rows in full.tables:
         table = [f"## {title}", "", when, "", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
