@@ -16,9 +16,9 @@ from support import Shop
 
 from hub.store.prepared import Prepared
 
-EVENTS, DEAD = 20_000, 5_000
+EVENTS, DEAD = 50_000, 5_000
 #: Pages that a statement may touch: a table of the history has a thousand and more.
-MOST_PAGES = 150
+MOST_PAGES = 400
 #: How often each is explained.
 OF_EACH = 20
 GROWING = {"message", "delivery", "attempt", "audit", "raw_input", "link", "announcement", "record", "idempotency"}
