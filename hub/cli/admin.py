@@ -86,7 +86,7 @@ def run_hub(roles: Collection[str] = ROLES, **overrides: Any) -> None:
 
 
 def _server(app: Any, settings: Settings) -> Any:
-    """uvicorn's, which looks ten times a second whether it is to end, a third of what `hub serve` costs at rest: twice does."""
+    """uvicorn's, which looks ten times a second whether it is to end, most of what `hub serve` costs at rest."""
     import uvicorn
 
     class Server(uvicorn.Server):

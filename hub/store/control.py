@@ -11,7 +11,6 @@ from hub.store.tables import api_key, connection, credential, integration_revisi
 
 _KEY_BY_DIGEST = Fixed(sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None)))
 _VERSION = Fixed(sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id)))
-
 _VERSIONS = Fixed(sa.select(tenant.c.tenant_id, tenant.c.version).order_by(tenant.c.tenant_id))
 
 
@@ -48,12 +47,8 @@ class Tenants(Configuring):
         """The one look-up without a tenant: the key is what tells the tenant."""
         return self._one(_KEY_BY_DIGEST, of_digest=digest)
 
-    def version(self, tenant_id: str) -> int | None:
-        """Rises with every change of the tenant's configuration; None if there is no such tenant."""
-        return self.asking_version(tenant_id)()
-
     def asking_version(self, tenant_id: str) -> Callable[[], int | None]:
-        """As `version`; asked with whatever is asked next."""
+        """Rises with every change of the tenant's configuration; None if there is no such tenant. Asked with what is asked next."""
         asked = _VERSION.later(self._c, of_tenant_id=tenant_id)
         return lambda: next((row["version"] for row in asked.rows()), None)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,14 +17,9 @@ _MOST_SOURCES = 500
 _RECEIVED = raw_input.c.state == sa.literal_column("'received'")
 
 
-def _many(of_them: Any, _: Any) -> Any:
+def _many(wanted: Sequence[Any], of_them: Any, _: Any) -> Any:
     of = sa.and_(message.c.tenant_id == of_them.c.tenant_id, message.c.id == of_them.c.id)
-    return sa.select(message).join_from(of_them, message, of)
-
-
-def _bodies(of_them: Any, _: Any) -> Any:
-    of = sa.and_(message.c.tenant_id == of_them.c.tenant_id, message.c.id == of_them.c.id)
-    return sa.select(message.c.id, message.c.body).join_from(of_them, message, of)
+    return sa.select(*wanted).join_from(of_them, message, of)
 
 
 def _to_announce(of_them: Any, insert: Any) -> Any:
@@ -60,8 +55,8 @@ def _alike(of_them: Any, _: Any) -> Any:
 _ADD = Bulk(list(message.c), _add)
 _KNOWN = Bulk([message.c[name] for name in _SOURCE], _known)
 _ALIKE = Bulk([message.c.tenant_id, message.c.fingerprint], _alike)
-_MANY = Bulk([message.c.tenant_id, message.c.id], _many)
-_BODIES = Bulk([message.c.tenant_id, message.c.id], _bodies)
+_MANY = Bulk([message.c.tenant_id, message.c.id], partial(_many, [message]))
+_BODIES = Bulk([message.c.tenant_id, message.c.id], partial(_many, [message.c.id, message.c.body]))
 _ANNOUNCEMENT = ("tenant_id", "message_id")
 _TO_ANNOUNCE = Bulk(list(announcement.c), _to_announce)
 _ANNOUNCED = Bulk(list(announcement.c), _announced)

@@ -82,7 +82,7 @@ class Answer:
 
     def rows(self) -> list[dict[str, Any]]:
         """Its rows as dicts; all that was asked before it, and after it, is sent with it."""
-        if self.result is None:
+        if self.result is None and self in self._line.asked:  # else its transaction is over, and the line may be another's
             self._line.send()
         if self.result is None:
             raise psycopg.errors.InFailedSqlTransaction("it was not executed: what was asked before it failed")

@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from hub.store import Store, StoreUnavailableError
-from hub.store.prepared import Blobs, Line, Prepared
+from hub.store import Store, StoreUnavailableError, UnitOfWork
+from hub.store.prepared import Blobs, Line, Prepared, line_of
 from hub.store.rows import Fixed
 
 _ECHO = sa.select(
@@ -42,6 +42,14 @@ def _echo(store: Store, **given: Any) -> dict[str, Any]:
     with store.engine.connect() as connection:
         (row,) = Prepared(_ECHO, connection.dialect).run(connection, values)
     return row
+
+
+def _end_server(store: Store, uow: UnitOfWork) -> None:
+    """The server's side of this transaction's connection goes away."""
+    (mine,) = Fixed(sa.text("SELECT pg_backend_pid() AS pid")).run(uow._connection)
+    with store.engine.connect() as other:
+        other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": mine["pid"]})
+    time.sleep(0.2)
 
 
 def test_what_is_sent_arrives_as_it_was(store: Store) -> None:
@@ -80,10 +88,7 @@ def test_what_is_prepared_outlives_a_rollback_and_a_rest(store: Store) -> None:
 
 def test_a_connection_that_the_server_has_ended_is_an_unavailable_store_and_is_replaced(store: Store) -> None:
     with pytest.raises(StoreUnavailableError), store.begin() as uow:
-        (mine,) = Fixed(sa.text("SELECT pg_backend_pid() AS pid")).run(uow._connection)
-        with store.engine.connect() as other:
-            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": mine["pid"]})
-        time.sleep(0.2)
+        _end_server(store, uow)
         _FAILS.run(uow._connection, by=1)
     with store.begin() as uow:
         assert _FAILS.run(uow._connection, by=1) == [{"found": 1}]
@@ -154,8 +159,12 @@ def test_what_fails_later_undoes_all_of_it_and_is_said_by_the_driver_s_error(not
         _WRITE.later(uow._connection, what="a")
         _WRITE.later(uow._connection, what="a")
         after = _NOTED.later(uow._connection)
-    with pytest.raises(psycopg.Error, match="not executed"):
-        after.rows()
+    with noted.begin() as uow:  # the same connection, and somebody else's
+        _WRITE.later(uow._connection, what="not yet")
+        with pytest.raises(psycopg.Error, match="not executed"):
+            after.rows()
+        assert len(line_of(uow._connection).asked) == 1, "whoever asks too late sends nothing of theirs"
+        line_of(uow._connection).forget()
     with pytest.raises(ZeroDivisionError), noted.begin() as uow:
         _WRITE.later(uow._connection, what="b")
         raise ZeroDivisionError
@@ -176,10 +185,7 @@ def test_more_than_fits_on_the_way_arrives(noted: Store) -> None:
 
 def test_a_server_that_goes_away_while_much_is_asked_is_an_unavailable_store(noted: Store) -> None:
     with pytest.raises(StoreUnavailableError), noted.begin() as uow:
-        (mine,) = Fixed(sa.text("SELECT pg_backend_pid() AS pid")).run(uow._connection)
-        with noted.engine.connect() as other:
-            other.execute(sa.text("SELECT pg_terminate_backend(:pid)"), {"pid": mine["pid"]})
-        time.sleep(0.2)
+        _end_server(noted, uow)
         for what in "abc":
             _WRITE.later(uow._connection, what=what)
     assert _what(noted) == []

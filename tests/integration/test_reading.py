@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from hub.errors import HubError
 from hub.flow.pace import release_closed, release_flow
 from hub.integrations.cadence import NEVER
 from hub.sync import runs
+from hub.sync.poll import Poller
 
 READING = """
 integration: sync
@@ -345,6 +347,33 @@ def test_a_backfill_of_a_period_ends_with_it_and_says_how_far_it_is() -> None:
     assert {f"{day:02}" for day in range(60)} <= days
     assert "90" not in days
     assert [progress for progress, _ in seen] == sorted(progress for progress, _ in seen)
+
+
+def test_what_a_page_lists_twice_is_read_twice_and_comes_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    page, listed = Poller._page, [0]
+
+    def twice(self: Poller, *given: Any) -> Any:
+        found = page(self, *given)
+        records = [*found.records, *found.records[:10]]
+        listed[0] += len(records)
+        return replace(found, records=records)
+
+    monkeypatch.setattr(Poller, "_page", twice)
+    world = World(READING.replace("every 1m", "on_demand"))
+    for number in range(60):
+        world.system.put(f"R{number:02}", START - timedelta(days=60 - number))
+    run_id = start(world)
+    for _ in range(20):
+        world.live(poll)
+        later(world, seconds=10)
+        if told(world, run_id)["complete"]:
+            break
+    run = told(world, run_id)
+
+    assert run["complete"]
+    assert run["read"] == listed[0] > 60
+    assert run["reckoning"]["known"] == listed[0] - 60
+    assert Counter(identity for identity, _ in world.told()) == Counter(f"R{number:02}" for number in range(60))
 
 
 @pytest.mark.parametrize(
