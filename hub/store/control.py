@@ -48,7 +48,7 @@ class Tenants(Configuring):
         return self._one(_KEY_BY_DIGEST, of_digest=digest)
 
     def asking_version(self, tenant_id: str) -> Callable[[], int | None]:
-        """Rises with every change of the tenant's configuration; None if there is no such tenant. Asked with what is asked next."""
+        """Rises with every change of the tenant's configuration; None if there is no such tenant. Asked with the next."""
         asked = _VERSION.later(self._c, of_tenant_id=tenant_id)
         return lambda: next((row["version"] for row in asked.rows()), None)
 
