@@ -27,6 +27,7 @@ _OF_ONE_EVENT: dict[str, Mapping[str, str]] = {
     "message": {
         "id": _id(1), "source_id": "'fill-' || g", "subject": "'sale/fill-' || g", "digest": "md5(g::text) || md5((-g)::text)",
         "fingerprint": "md5(g::text) || md5(g::text)", "correlation_id": "'fill-' || g",
+        "raw_id": "NULL::uuid",  # else all would be of one run
     },
     "delivery": {"id": _id(2), "message_id": _id(1), "subject": "'sale/fill-' || g", "key": "md5(g::text)"},
     "attempt": {"id": _id(3), "delivery_id": _id(2)},
