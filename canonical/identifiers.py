@@ -3,7 +3,7 @@
 
 def check_digit(digits: str) -> int:
     """The check digit that belongs behind ``digits`` (a key without its last digit)."""
-    return -sum(int(digit) * (3 if place % 2 == 0 else 1) for place, digit in enumerate(reversed(digits))) % 10
+    return -(3 * sum(map(int, digits[::-2])) + sum(map(int, digits[-2::-2]))) % 10
 
 
 def valid_key(key: str) -> bool:

@@ -10,7 +10,7 @@ from marshmallow import Schema
 from canonical.fields import Amount, Currency
 
 #: Minor units per ISO 4217 where they are not 2 (list one, 2024; the currencies retail uses).
-_SCALES = {
+SCALES = {
     **dict.fromkeys(("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF", "UGX", "UYI"), 0),
     **dict.fromkeys(("VND", "VUV", "XAF", "XOF", "XPF"), 0),
     **dict.fromkeys(("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"), 3),
@@ -29,7 +29,7 @@ class MoneySchema(Schema):
 
 def scale(currency: str) -> int:
     """How many decimal places an amount in ``currency`` may have (0 to 4)."""
-    return _SCALES.get(currency, 2)
+    return SCALES.get(currency, 2)
 
 
 def money(amount: Decimal | str | int, currency: str) -> dict[str, str]:

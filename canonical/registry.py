@@ -85,9 +85,8 @@ class CanonicalType:
 
     def rules(self, document: Document) -> Iterator[Violation]:
         """Everything that must hold inside a document whose shape is right."""
-        if not rules.nothing_to_say(document):
-            yield from rules.currency_rules(document, self.currencies == "many")
-            yield from rules.identifier_rules(document)
+        yield from rules.currency_rules(document, self.currencies == "many")
+        yield from rules.identifier_rules(document)
         yield from self.check(document)
 
     def withdrawn(self, document: Document) -> Document | None:

@@ -6,7 +6,8 @@ documents is in `histories`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,32 +33,8 @@ def currency_rules(document: Document, mixed: bool = False) -> Iterator[Violatio
             yield Violation("currency_scale", pointer, f"{currency} has {scale(currency)} decimal places, not {places}")
 
 
-_KEYS = {"gtin": "GTIN", "gtins": "GTIN", "gln": "GLN", "packages": "SSCC"}
-
-
-def nothing_to_say(document: Document) -> bool:
-    """Whether `currency_rules` and `identifier_rules` certainly have nothing to say; False: ask them.
-
-    Most documents are in order and name no GTIN: one quick walk instead of two slow ones.
-    """
-    first, places = "", 0
-    left: list[Any] = [document]
-    for value in left:  # it grows
-        if type(value) is list:
-            left += [item for item in value if type(item) is dict or type(item) is list]
-        elif len(value) == 2 and "amount" in value and "currency" in value:
-            currency, text = value["currency"], value["amount"]
-            if currency != first:
-                if first:
-                    return False
-                first, places = currency, scale(currency)
-            if len(text.partition(".")[2]) > places or "E" in text or "e" in text:
-                return False
-        else:
-            if not _KEYS.keys().isdisjoint(value):
-                return False
-            left += [item for key, item in value.items() if (type(item) is dict or type(item) is list) and key != "extensions"]
-    return True
+#: The fields that carry keys with a check digit.
+KEYS = {"gtin": "GTIN", "gtins": "GTIN", "gln": "GLN", "packages": "SSCC"}
 
 
 def identifier_rules(value: Any, pointer: str = "") -> Iterator[Violation]:
@@ -65,10 +42,10 @@ def identifier_rules(value: Any, pointer: str = "") -> Iterator[Violation]:
     pairs = value.items() if isinstance(value, dict) else enumerate(value)
     for key, item in pairs:
         here = f"{pointer}/{key}"
-        if key in _KEYS:
+        if key in KEYS:
             for place, number in [("", item)] if isinstance(item, str) else [(f"/{n}", each) for n, each in enumerate(item)]:
                 if not valid_key(number):
-                    yield Violation("check_digit", here + place, f"{number} is no {_KEYS[key]}: its check digit is wrong")
+                    yield Violation("check_digit", here + place, f"{number} is no {KEYS[key]}: its check digit is wrong")
         elif isinstance(item, dict | list) and key != "extensions":
             yield from identifier_rules(item, here)
 
@@ -92,37 +69,54 @@ def not_negative(document: Document, *names: str, pointer: str = "") -> Iterator
             yield Violation("negative_amount", f"{pointer}/{name}", "must not be negative; reversals have types of their own")
 
 
-def line_rules(lines: Sequence[Document], pointer: str) -> Iterator[Violation]:
-    """Each line adds up on its own."""
+@dataclass(frozen=True)
+class Sums:
+    """What lines come to together."""
+
+    tax: Decimal
+    discount: Decimal
+    due: Decimal
+
+
+def line_rules(lines: Sequence[Document], pointer: str) -> Generator[Violation, None, Sums]:
+    """Each line adds up on its own; returns what they come to together."""
+    tax = discounts = sum_ = zero = Decimal(0)
     for index, line in enumerate(lines):
-        gross, price = amount(line["gross"]), amount(line["unit_price"])
-        discount, due = amount(line.get("discount")), amount(line["total"])
+        gross, price, due = (Decimal(line[name]["amount"]) for name in ("gross", "unit_price", "total"))
+        discount = Decimal(line["discount"]["amount"]) if "discount" in line else zero
         exact = Decimal(line["quantity"]) * price
         if exact != gross and abs(exact - gross) > Decimal("0.5").scaleb(-scale(line["gross"]["currency"])):
             said = f"quantity x unit price is {exact.normalize():f}"
             yield Violation("line_gross_mismatch", f"{pointer}/{index}/gross", said)
         expected = gross - discount
-        for tax in line.get("taxes", ()):
-            if not tax.get("included"):
-                expected += amount(tax["amount"])
+        for item in line.get("taxes", ()):
+            part = Decimal(item["amount"]["amount"])
+            tax += part
+            if not item.get("included"):
+                expected += part
         if expected != due:
             yield Violation("line_total_mismatch", f"{pointer}/{index}/total", f"gross - discount + added tax is {expected:f}")
-        for name, value in (("unit_price", price), ("gross", gross), ("discount", discount), ("total", due)):
-            if value < 0:
-                said = "must not be negative; use a return instead"
-                yield Violation("negative_amount", f"{pointer}/{index}/{name}", said)
+        if price < zero or gross < zero or discount < zero or due < zero:
+            said = "must not be negative; use a return instead"
+            for name, value in (("unit_price", price), ("gross", gross), ("discount", discount), ("total", due)):
+                if value < zero:
+                    yield Violation("negative_amount", f"{pointer}/{index}/{name}", said)
+        discounts += discount
+        sum_ += due
+    return Sums(tax, discounts, sum_)
 
 
-def _sums(document: Document, sold: Sequence[Document], returned: Sequence[Document] = ()) -> Iterator[Violation]:
-    """Document totals against its lines; ``returned`` lines count negative."""
-    tax, discount, due = _added(sold)
-    if returned:
-        tax, discount, due = (all_ - back for all_, back in zip((tax, discount, due), _added(returned), strict=True))
+def _sums(document: Document, sold: Sums, returned: Sums | None = None) -> Iterator[Violation]:
+    """Document totals against its lines; what is returned counts negative."""
+    tax, discount, due = sold.tax, sold.discount, sold.due
+    if returned is not None:
+        tax, discount, due = tax - returned.tax, discount - returned.discount, due - returned.due
     if tax != amount(document["tax"]):
         yield Violation("tax_mismatch", "/tax", f"the lines' taxes sum to {tax:f}")
     if "discount" in document and discount != amount(document["discount"]):
         yield Violation("discount_mismatch", "/discount", f"the lines' discounts sum to {discount:f}")
-    yield from _breakdown(document, [(line, 1) for line in sold] + [(line, -1) for line in returned])
+    if "taxes" in document:
+        yield from _breakdown(document)
     due += total(document.get(name) for name in ("tip", "service_charge", "rounding", "shipping"))
     if due != amount(document["total"]):
         yield Violation("total_mismatch", "/total", f"lines + tip + service charge + shipping + rounding is {due:f}")
@@ -133,21 +127,9 @@ def _sums(document: Document, sold: Sequence[Document], returned: Sequence[Docum
         yield Violation("tenders_mismatch", "/tenders", f"tenders - change is {paid:f}")
 
 
-def _added(lines: Sequence[Document]) -> tuple[Decimal, Decimal, Decimal]:
-    """Tax, discount and total of lines together."""
-    tax = discount = due = Decimal(0)
-    for line in lines:
-        due += amount(line["total"])
-        discount += amount(line.get("discount"))
-        for item in line.get("taxes", ()):
-            tax += amount(item["amount"])
-    return tax, discount, due
-
-
-def _breakdown(document: Document, lines: Iterable[tuple[Document, int]]) -> Iterator[Violation]:
+def _breakdown(document: Document) -> Iterator[Violation]:
     """The tax by category and rate says what the lines say (by rate alone where a line names no category)."""
-    if "taxes" not in document:
-        return
+    lines = [(line, 1) for line in document["lines"]] + [(line, -1) for line in document.get("returned", ())]
     taxes = [(tax, sign) for line, sign in lines for tax in line.get("taxes", ())]
     told = all("category" in tax for tax, _ in taxes)
 
@@ -177,15 +159,15 @@ def _category(tax: Document, pointer: str) -> Iterator[Violation]:
 def sale_rules(document: Document) -> Iterator[Violation]:
     """A sale adds up: lines, tax, discount, total, tenders."""
     yield from business_date_rules(document)
-    yield from line_rules(document["lines"], "/lines")
-    yield from _sums(document, document["lines"])
+    sold = yield from line_rules(document["lines"], "/lines")
+    yield from _sums(document, sold)
 
 
 def return_rules(document: Document) -> Iterator[Violation]:
     """A return adds up, in positive amounts."""
     yield from business_date_rules(document)
-    yield from line_rules(document["lines"], "/lines")
-    yield from _sums(document, document["lines"])
+    sold = yield from line_rules(document["lines"], "/lines")
+    yield from _sums(document, sold)
     if amount(document["total"]) < 0:
         yield Violation("negative_amount", "/total", "what is given back is written as a positive amount")
 
@@ -193,9 +175,9 @@ def return_rules(document: Document) -> Iterator[Violation]:
 def exchange_rules(document: Document) -> Iterator[Violation]:
     """An exchange adds up: sold - returned = total = signed tenders."""
     yield from business_date_rules(document)
-    yield from line_rules(document["lines"], "/lines")
-    yield from line_rules(document["returned"], "/returned")
-    yield from _sums(document, document["lines"], document["returned"])
+    sold = yield from line_rules(document["lines"], "/lines")
+    returned = yield from line_rules(document["returned"], "/returned")
+    yield from _sums(document, sold, returned)
 
 
 def adjustment_rules(document: Document) -> Iterator[Violation]:
@@ -259,8 +241,8 @@ def _once(items: Iterable[Document], name: str, pointer: str) -> Iterator[Violat
 
 def order_rules(document: Document) -> Iterator[Violation]:
     """An order adds up: lines, tax, discount, shipping, total."""
-    yield from line_rules(document["lines"], "/lines")
-    yield from _sums(document, document["lines"])
+    sold = yield from line_rules(document["lines"], "/lines")
+    yield from _sums(document, sold)
     yield from not_negative(document, "shipping")
 
 

@@ -37,7 +37,7 @@ _UNSURE = object()
 
 def _plainly_fine(body: bytes, max_depth: int) -> Any:
     """The value if ``body`` certainly is as it should be, else `_UNSURE`. (orjson itself gives up at a depth of 1,024.)"""
-    if b"\\u" in body:
+    if b"\\" in body and b"\\u" in body:  # for one byte alone is looked many times faster
         return _UNSURE
     try:
         value = orjson.loads(body)
