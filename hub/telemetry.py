@@ -4,10 +4,11 @@ No global provider: two hubs can live in one test. Spans leave by OTLP when an e
 """
 
 import random
-import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from types import TracebackType
 from typing import Any
 
 from opentelemetry import trace
@@ -26,10 +27,18 @@ class _Unrecorded(NonRecordingSpan):
 
     failed = ""
 
-    def __init__(self, traceparent: str) -> None:
-        _, trace_id, span_id, flags = traceparent.split("-")[:4]
-        super().__init__(SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16))))
-        self.traceparent = traceparent
+    def __init__(self, traceparent: str, failing: "Callable[[_Unrecorded, int], None] | None" = None) -> None:
+        self.traceparent, self._failing, self._began = traceparent, failing, time.time_ns()
+
+    def get_span_context(self) -> SpanContext:
+        _, trace_id, span_id, flags = self.traceparent.split("-")[:4]
+        return SpanContext(int(trace_id, 16), int(span_id, 16), True, TraceFlags(int(flags, 16)))
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, Exception):
+            self.failed = self.failed or type(error).__name__
+        if self.failed and self._failing is not None:
+            self._failing(self, self._began)
 
 
 class Telemetry:
@@ -49,43 +58,41 @@ class Telemetry:
 
     def start(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Span:
         """A span below ``traceparent`` ('' starts a trace), for whoever calls its `end`; attribute names use `_` for `.`."""
-        if not traceparent:
-            sampled = self._ratio >= 1 or random.random() < self._ratio
-            if not (sampled and self._recorded):
-                return _Unrecorded(f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-{sampled:02x}")
-        elif not self._recorded or traceparent.endswith("-00"):
-            return _Unrecorded(traceparent)
-        # What was decided at the trace's beginning holds for all of it; a root that comes here is sampled.
+        if unrecorded := self._unrecorded(traceparent):
+            return _Unrecorded(unrecorded)
+        return self._real(name, traceparent, kind, attributes)
+
+    def _real(self, name: str, traceparent: str, kind: SpanKind, attributes: Mapping[str, Any], began: int | None = None) -> Span:
+        """What was decided at the trace's beginning holds for all of it; a root that comes here is sampled."""
         context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         named = {key.replace("_", ".", 1): value for key, value in attributes.items() if value is not None}
-        return self._tracer.start_span(name, context=context, kind=kind, attributes=named)
+        return self._tracer.start_span(name, context=context, kind=kind, attributes=named, start_time=began)
 
-    @contextmanager
-    def span(self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any) -> Iterator[Span]:
-        """As `start`, ended with the block; an exception marks it failed. One that fails is recorded, whatever was sampled."""
-        span = self.start(name, traceparent, kind, **attributes)
-        if isinstance(span, _Unrecorded):
-            began = time.time_ns()
-            well = False
-            try:
-                yield span
-                well = True
-            finally:
-                error = None if well else sys.exc_info()[1]
-                if isinstance(error, Exception):
-                    span.failed = span.failed or type(error).__name__
-                if span.failed and self._recorded:
-                    self._record(name, span, kind, attributes, began)
-            return
-        # Not made the current span: parents travel as text here, and the context variable costs more than the span.
-        with span:
-            yield span
+    def _unrecorded(self, traceparent: str) -> str:
+        """The trace context of a span that nobody will see, '' if it is recorded."""
+        if traceparent:
+            return traceparent if not self._recorded or traceparent.endswith("-00") else ""
+        sampled = self._ratio >= 1 or random.random() < self._ratio
+        if sampled and self._recorded:
+            return ""
+        return f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-{sampled:02x}"
 
-    def _record(self, name: str, span: _Unrecorded, kind: SpanKind, attributes: Mapping[str, Any], began: int) -> None:
+    def span(
+        self, name: str, traceparent: str = "", kind: SpanKind = SpanKind.INTERNAL, **attributes: Any
+    ) -> AbstractContextManager[Span]:
+        """As `start`, ended with the block; an exception marks it failed. One that fails is recorded, whatever was sampled.
+
+        Not made the current span: parents travel as text here, and the context variable costs more than the span.
+        """
+        unrecorded = self._unrecorded(traceparent)
+        if not unrecorded:
+            return self._real(name, traceparent, kind, attributes)
+        failing = partial(self._record, name, kind, attributes) if self._recorded else None
+        return _Unrecorded(unrecorded, failing)
+
+    def _record(self, name: str, kind: SpanKind, attributes: Mapping[str, Any], span: _Unrecorded, began: int) -> None:
         """What was not sampled and has failed, as part of its trace."""
-        context = _PROPAGATOR.extract({"traceparent": f"{span.traceparent[:-2]}01"})
-        named = {key.replace("_", ".", 1): value for key, value in attributes.items() if value is not None}
-        real = self._tracer.start_span(name, context=context, kind=kind, attributes=named, start_time=began)
+        real = self._real(name, f"{span.traceparent[:-2]}01", kind, attributes, began)
         fail(real, span.failed)
         real.end()
 

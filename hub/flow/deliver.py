@@ -338,6 +338,8 @@ class _Desk:
                     commits.append(
                         self._commit(claim, decision, run, given.get(claim.attempt_id), kept if claim is first else None)
                     )
+            if len(commits) == 1:
+                return await commits[0]
             for done in await asyncio.gather(*commits, return_exceptions=True):
                 if isinstance(done, BaseException):
                     raise done
