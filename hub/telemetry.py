@@ -62,7 +62,9 @@ class Telemetry:
             return _Unrecorded(unrecorded)
         return self._real(name, traceparent, kind, attributes)
 
-    def _real(self, name: str, traceparent: str, kind: SpanKind, attributes: Mapping[str, Any], began: int | None = None) -> Span:
+    def _real(
+        self, name: str, traceparent: str, kind: SpanKind, attributes: Mapping[str, Any], began: int | None = None
+    ) -> Span:  # fmt: skip
         """What was decided at the trace's beginning holds for all of it; a root that comes here is sampled."""
         context = _PROPAGATOR.extract({"traceparent": traceparent}) if traceparent else None
         named = {key.replace("_", ".", 1): value for key, value in attributes.items() if value is not None}

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from psycopg.types.string import TextLoader
 
 from hub.errors import HubError
-from hub.store import prepared
+from hub.store import prepared, statistics
 from hub.store.uow import UnitOfWork
 
 #: After this long unused a connection is asked whether it still lives; asking every time would cost a round trip each.
@@ -139,6 +139,9 @@ class Store:
             configuration.set_main_option("script_location", str(_MIGRATIONS))
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
+        if self.sqlite:
+            with self.engine.begin() as connection:
+                statistics.tell(connection)
 
     def schema_state(self) -> tuple[str | None, str | None]:
         """(revision in the database, newest revision)."""

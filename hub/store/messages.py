@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
 from hub.store.rows import Fixed, Repository, Row, given
+from hub.store.states import ASIDE, in_states
 from hub.store.tables import announcement, connection, message, raw_input, tenant
 
 _MOST_SOURCES = 500
@@ -202,7 +203,11 @@ class RawInputs(Repository):
         return self._update(raw_input, where, values) == 1
 
     def page(self, tenant_id: str, after: str | None, limit: int, **filters: Any) -> list[Row]:
-        where = [raw_input.c[name] == value for name, value in filters.items() if value is not None]
+        where = [raw_input.c[name] == value for name, value in filters.items() if value is not None and name != "state"]
+        if (state := filters.get("state")) in ASIDE:  # by their own index, which is told by the same words
+            where += [in_states(raw_input, [state]), in_states(raw_input, ASIDE)]
+        elif state is not None:
+            where.append(_RECEIVED if state == "received" else raw_input.c.state == state)
         columns = [column for column in raw_input.c if column.name not in ("body", "corrected")]
         return self._page(raw_input, tenant_id, where, after, limit, columns)
 

@@ -21,6 +21,8 @@ IN_HAND = ("claimed", "sending")
 #: Open, and in nobody's hands.
 NOT_BEGUN = tuple(state for state in OPEN if state not in IN_HAND)
 STATES = frozenset({*OPEN, "applied", "skipped", "discarded"})
+#: Raw inputs that became no message.
+ASIDE = ("quarantined", "ignored", "discarded")
 
 
 def in_states(table: Any, states: Sequence[str]) -> sa.ColumnElement[bool]:

@@ -71,6 +71,7 @@ WAITING_SQL = "state IN ('pending', 'ambiguous')"
 IN_HAND_SQL = "state IN ('claimed', 'sending')"
 DUE_SQL = f"{WAITING_SQL} AND published_at IS NULL AND NOT behind"
 BEHIND_SQL = f"{WAITING_SQL} AND behind"
+ASIDE_SQL = "state IN ('quarantined', 'ignored', 'discarded')"
 UNDER_WAY_SQL = "state IN ('pending', 'ambiguous', 'claimed', 'sending') AND published_at IS NOT NULL"
 
 
@@ -127,6 +128,7 @@ raw_input = sa.Table(
     sa.UniqueConstraint("tenant_id", "connection_id", "kind", "source_event_id"),
     sa.Index("ix_raw_input_run", "tenant_id", "run_id", **_only("run_id IS NOT NULL")),
     sa.Index("ix_raw_input_due", "tenant_id", "lane", "id", **_only("state = 'received'")),
+    sa.Index("ix_raw_input_aside", "tenant_id", "state", "id", **_only(ASIDE_SQL)),
 )  # fmt: skip
 
 message = sa.Table(

@@ -32,6 +32,7 @@ _OF_ONE_EVENT: dict[str, Mapping[str, str]] = {
     "delivery": {"id": _id(2), "message_id": _id(1), "subject": "'sale/fill-' || g", "key": "md5(g::text)"},
     "attempt": {"id": _id(3), "delivery_id": _id(2)},
     "link": {"canonical_id": "'fill-' || g", "external_id": "'fill-' || g"},
+    "raw_input": {"id": _id(6), "source_event_id": "'fill-' || g", "run_id": "NULL::uuid"},  # where one came so
 }  # fmt: skip
 
 
@@ -60,7 +61,7 @@ def events(url: str, first: int, last: int) -> None:
             if table == "audit":
                 _audited(connection, 2 * (last - first))
             else:
-                where = "state = 'applied'" if table == "delivery" else "true"
+                where = {"delivery": "state = 'applied'", "raw_input": "state = 'translated'"}.get(table, "true")
                 _copy(connection, table, _OF_ONE_EVENT[table], where, first, last)
 
     tables = [*_OF_ONE_EVENT, "audit"]
