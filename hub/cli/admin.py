@@ -51,8 +51,9 @@ def _started(roles: Collection[str], connectors: Sequence[str] = (), lanes: Sequ
     """A running hub of ``roles``, or the end of the process with the reason."""
     settings = _settings(**overrides)
     logging.getLogger().setLevel(logging.INFO)
-    # Threads hand small pieces of work to each other: none should wait 5 ms (the default) for another to be interrupted.
-    sys.setswitchinterval(0.0005)
+    if not settings.embedded:  # there all share one interpreter, and handing it over costs more than waiting for it
+        # Threads hand small pieces of work to each other: none should wait 5 ms (the default) for another to be interrupted.
+        sys.setswitchinterval(0.0005)
     hub: Hub | None = None
     try:
         hub = Hub(settings)

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.elements import Grouping
 
+from hub.store.direct import Direct
 from hub.store.prepared import Answer, Blobs, Prepared
-from hub.store.rows import Answered, Row, returned
+from hub.store.rows import Answered, Row
 
 #: The given rows, as a table in a statement.
 GIVEN = "given"
@@ -70,7 +71,7 @@ class Bulk:
             for row in picked:
                 row[name] = None if row[name] is None else row[name].decode()
         values = {GIVEN: orjson.dumps(picked).decode(), "how_many": len(rows), **parameters}
-        return Answered(returned(connection.execute(statement, values)))
+        return Answered(statement.run(connection, values))
 
     def _make(self, dialect: sa.Dialect) -> tuple[Any, list[tuple[str, Any]]]:
         """(statement, how SQLite stores a column: its driver sees text only; PostgreSQL reads JSON by the columns' types)."""
@@ -101,7 +102,8 @@ class Bulk:
             for c in self._columns if c.name not in self._bytes
         )  # fmt: skip
         few = sa.select(*fields).limit(sa.bindparam("how_many"))
-        return self._build(few.subquery(GIVEN), sqlite.insert), [item for item in processors if item[1] is not None]
+        statement = self._build(few.subquery(GIVEN), sqlite.insert)
+        return Direct(statement, dialect), [item for item in processors if item[1] is not None]
 
 
 def _beside(name: str) -> str:

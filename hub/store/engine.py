@@ -1,6 +1,7 @@
 """Engines: SQLite (WAL, FULL sync, one writer) and PostgreSQL behind one `Store`. Schema by Alembic migrations only."""
 
 import hashlib
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from hub.store.uow import UnitOfWork
 #: After this long unused a connection is asked whether it still lives; asking every time would cost a round trip each.
 _IDLE_SECONDS = 1.0
 _UNAVAILABLE = (
-    sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError
+    sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.TimeoutError, psycopg.OperationalError, psycopg.InterfaceError,
+    sqlite3.OperationalError,
 )  # fmt: skip
 _NOT_DURABLE = (b"SET LOCAL synchronous_commit TO OFF",)
 _GROWN = sa.text(
@@ -39,7 +41,7 @@ class StoreUnavailableError(HubError):
     not known whether the commit arrived: whoever tries again must be safe to repeat.
     """
 
-    def __init__(self, error: sa.exc.SQLAlchemyError | psycopg.Error) -> None:
+    def __init__(self, error: sa.exc.SQLAlchemyError | psycopg.Error | sqlite3.Error) -> None:
         super().__init__("unavailable", "the store cannot be used now; nothing is lost by trying again")
         self.why = str(error.args[0] if error.args else error).strip()
         #: A deadlock or a serialisation failure ended this transaction; the next one may go through at once.

@@ -6,6 +6,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from hub.store.direct import Direct
 from hub.store.prepared import Answer, Prepared
 
 Row = dict[str, Any]
@@ -31,11 +32,12 @@ class Answered:
 
 
 class Fixed:
-    """A statement that is always the same but for its parameters; on PostgreSQL it goes to the driver itself."""
+    """A statement that is always the same but for its parameters; it goes to the driver itself."""
 
     def __init__(self, statement: Any) -> None:
         self._statement = statement
         self._prepared: Prepared | None = None
+        self._direct: Direct | None = None
 
     def run(self, connection: sa.Connection, **values: Any) -> list[Row]:
         """The rows as dicts, if it returns any."""
@@ -47,7 +49,9 @@ class Fixed:
             if self._prepared is None:
                 self._prepared = Prepared(self._statement, connection.dialect)
             return self._prepared.later(connection, values)
-        return Answered(returned(connection.execute(self._statement, values)))
+        if self._direct is None:
+            self._direct = Direct(self._statement, connection.dialect)
+        return Answered(self._direct.run(connection, values))
 
 
 class Repository:
@@ -100,11 +104,6 @@ class Repository:
         if after is not None:
             statement = statement.where(table.c.id < after)
         return self._all(statement.order_by(table.c.id.desc()).limit(min(limit, MAX_PAGE) + 1))
-
-
-def returned(found: sa.CursorResult[Any]) -> list[Row]:
-    """The rows of a result as dicts, if it has any."""
-    return plain(found) if found.returns_rows else []
 
 
 def plain(found: sa.CursorResult[Any]) -> list[Row]:

@@ -5,9 +5,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from integration.test_query_plans import _work
 from support import Shop
+
+from hub.store.direct import Direct
 
 EVENTS = 20_000
 #: Instructions of SQLite's machine that a statement may take: one that reads a table of the history takes ten times as many.
@@ -47,11 +50,18 @@ def _history(file: Path) -> None:
 class Heard:
     """How many steps each statement took."""
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, engine: sa.Engine) -> None:
         self.steps: dict[str, int] = {}
         sa.event.listen(engine, "before_cursor_execute", lambda c, cursor, text, *_: self._hear(cursor.connection, text))
+        run = Direct.run
 
-    def _hear(self, connection: sqlite3.Connection, text: str) -> None:
+        def noted(direct: Direct, connection: sa.Connection, values: Any) -> Any:
+            self._hear(connection.connection.driver_connection, direct.text)
+            return run(direct, connection, values)
+
+        monkeypatch.setattr(Direct, "run", noted)
+
+    def _hear(self, connection: Any, text: str) -> None:
         steps = 0
         self.steps.setdefault(text, 0)
 
@@ -63,13 +73,13 @@ class Heard:
         connection.set_progress_handler(went_on, EVERY)
 
 
-def test_no_statement_reads_what_was_before(make_shop: Callable[..., Any]) -> None:
+def test_no_statement_reads_what_was_before(make_shop: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     shop: Shop = make_shop()
     shop.stock_item("SKU-1", 950)
     shop.start().serve()
     _work(shop, 1)
     _history(shop.hub.settings.data_dir / "hub.sqlite")
-    heard = Heard(shop.hub.ctx.store.engine)
+    heard = Heard(monkeypatch, shop.hub.ctx.store.engine)
     _work(shop, 2)
     shop.until(lambda: any("published_at <" in text for text in heard.steps), 30)  # the sweeps have been round
     shop.hub.close()

@@ -2,6 +2,7 @@
 
 import random
 import re
+import sqlite3
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -69,7 +70,7 @@ def test_tenant_leads_every_key_and_index() -> None:
 
 
 def test_a_delivery_of_no_message_cannot_be_stored(store: Store) -> None:
-    with pytest.raises((sa.exc.IntegrityError, psycopg.IntegrityError)), store.begin() as uow:
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)), store.begin() as uow:
         uow.deliveries.add([_delivery()])
 
 
