@@ -33,6 +33,8 @@ _GROWN = sa.text(
 _QUICK_COMPRESSION = (
     "SELECT set_config(name, 'lz4', false) FROM pg_settings WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)"
 )
+#: Every statement of the hub stays prepared (its driver keeps 128 by default).
+_SQLITE = {"timeout": 30, "check_same_thread": False, "cached_statements": 512}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -57,7 +59,7 @@ class Store:
         # SQLite has one writer: waiting for it here is fair and never meets SQLITE_BUSY within a process.
         self._writer = threading.Lock()
         if self.sqlite:
-            self.engine = sa.create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=32)
+            self.engine = sa.create_engine(url, connect_args=_SQLITE, pool_size=32)
             sa.event.listen(self.engine, "connect", _prepare_sqlite)
             sa.event.listen(self.engine, "begin", _begin_sqlite)
         else:
