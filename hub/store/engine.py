@@ -27,7 +27,7 @@ _UNAVAILABLE = (
 _NOT_DURABLE = (b"SET LOCAL synchronous_commit TO OFF",)
 _GROWN = sa.text(
     "SELECT relid::regclass::text FROM pg_stat_user_tables JOIN pg_class ON pg_class.oid = relid"
-    " WHERE n_live_tup > 200 + 1.5 * greatest(reltuples, 0) AND schemaname = current_schema()"
+    " WHERE n_live_tup > 200 + 3 * greatest(reltuples, 0) AND schemaname = current_schema()"
 )
 #: Documents are compressed by lz4 where the server was built with it: pglz takes longer than all else that is done to a row.
 _QUICK_COMPRESSION = (
@@ -162,7 +162,7 @@ class Store:
             return None
 
     def analyze(self) -> int:
-        """Let the planner look at tables that have grown by half and more since it did; returns how many.
+        """Let the planner look at tables that are three times what they were when it did; returns how many.
 
         Autovacuum comes round once a minute: a young table would be read by whatever index begins with the tenant until then.
         """

@@ -22,7 +22,7 @@ from benchmarks import limits, peers, report
 from benchmarks.pipeline import Contender, Turn, run
 from benchmarks.world import World
 
-_WARM = 300
+_WARM = 1000
 
 
 class _Bench:
@@ -42,7 +42,7 @@ class _Bench:
 
     def warm(self) -> None:
         for contender in {id(item[0]): item[0] for item in self._work.values()}.values():
-            run(contender, 0, _WARM, 8)
+            run(contender, 0, _WARM, 32)
             self._first[id(contender)] = _WARM
         time.sleep(3)
 
@@ -59,7 +59,7 @@ class _Bench:
 def main() -> int:
     """Run the contenders in turns and print; see the module."""
     parser = argparse.ArgumentParser(prog="bench")
-    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--count", type=int, default=6000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--rate", default="200,400", help="Events a second, one or several.")
