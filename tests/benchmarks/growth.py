@@ -340,7 +340,7 @@ def documents(full: Full) -> None:
     work = {
         "read strictly": lambda: strict_json.read(text, 32),
         "validated: shape and rules": lambda: schema_version.violations(name, document),
-        "of that, its rules": lambda: list(type_named(name).rules(document)),
+        "of that, what must add up": lambda: list(type_named(name).check(document)),
         "mapped to a request": lambda: render(request, context),
     }
     assert not schema_version.violations(name, document)
