@@ -11,7 +11,13 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-_AMOUNT = r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,4})?"
+
+def amount_pattern(places: int) -> str:
+    """A decimal amount with at most so many decimals."""
+    return r"-?(0|[1-9][0-9]{0,14})" + (rf"(\.[0-9]{{1,{places}}})?" if places else "")
+
+
+_AMOUNT = amount_pattern(4)
 _QUANTITY = r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,5})?"
 _PERCENT = r"(0|[1-9][0-9]{0,2})(\.[0-9]{1,6})?"
 _DATE = r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"

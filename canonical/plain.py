@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from canonical.fields import amount_pattern
 from canonical.identifiers import valid_key
 from canonical.json_schema import standalone
 from canonical.money import SCALES, scale
-from canonical.registry import CanonicalType, type_named
+from canonical.registry import type_named
 from canonical.rules import KEYS
 
 
@@ -27,11 +28,11 @@ def schema(name: str, currency: str) -> dict[str, Any]:
         declared = money["properties"]
         mixed = type_named(name).currencies == "many"
         places = scale(currency)
-        amount = r"-?(0|[1-9][0-9]{0,14})" + (rf"(\.[0-9]{{1,{places}}})?" if places else "")
         kind = {"not": {"enum": [other for other in SCALES if scale(other) < places]}} if mixed else {"const": currency}
         money["properties"] = {
-            "amount": {**declared["amount"], "pattern": f"^({amount})$"}, "currency": {**declared["currency"], **kind}
-        }  # fmt: skip
+            "amount": {**declared["amount"], "pattern": f"^({amount_pattern(places)})$"},
+            "currency": {**declared["currency"], **kind},
+        }
     return made
 
 
@@ -73,7 +74,7 @@ class _Keyed:
 
 def keys_fine(name: str, document: Mapping[str, Any]) -> bool:
     """Whether every GTIN, GLN and SSCC of a document of this shape ends with its check digit."""
-    return _fine(document, _keyed(type_named(name)))
+    return _fine(document, _keyed(name))
 
 
 def _fine(value: Mapping[str, Any], keyed: _Keyed) -> bool:
@@ -91,8 +92,8 @@ def _fine(value: Mapping[str, Any], keyed: _Keyed) -> bool:
 
 
 @cache
-def _keyed(definition: CanonicalType) -> _Keyed:
-    made = standalone(definition)
+def _keyed(name: str) -> _Keyed:
+    made = standalone(type_named(name))
 
     def of(declared: Mapping[str, Any]) -> _Keyed:
         properties = declared["properties"]

@@ -19,14 +19,15 @@ metadata = sa.MetaData(
 )
 
 
-def _as_text(value: datetime | None) -> str | None:
-    """As SQLAlchemy writes it for SQLite, three times faster."""
-    if value is None:
-        return None
+def _utc(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("naive datetime")
-    value = value if value.tzinfo is UTC else value.astimezone(UTC)
-    return value.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return value if value.tzinfo is UTC else value.astimezone(UTC)
+
+
+def _as_text(value: datetime | None) -> str | None:
+    """As SQLAlchemy writes it for SQLite, three times faster."""
+    return None if value is None else _utc(value).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -36,11 +37,7 @@ class UtcTime(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("naive datetime")
-        return value.astimezone(UTC)
+        return None if value is None else _utc(value)
 
     def bind_processor(self, dialect: Any) -> Any:
         return _as_text if dialect.name == "sqlite" else super().bind_processor(dialect)

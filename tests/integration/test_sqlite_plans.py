@@ -13,7 +13,7 @@ from support import Shop
 from hub.store.direct import Direct
 
 EVENTS = 20_000
-#: Instructions of SQLite's machine that a statement may take: one that reads a table of the history takes ten times as many.
+#: Instructions of SQLite's machine that a statement may take: one that reads a table of the history takes four times as many and more.
 MOST_STEPS, EVERY = 20_000, 1_000
 
 
@@ -31,6 +31,7 @@ _COPIED: Mapping[str, Mapping[str, str]] = {
     "link": {"canonical_id": "'fill-' || g.n", "external_id": "'fill-' || g.n"},
     "raw_input": {"id": _id(4), "source_event_id": "'fill-' || g.n", "run_id": "NULL"},
     "record": {"ref": "'fill-' || g.n"},
+    "audit": {"sequence": "1000000 + g.n", "subject": "'message/fill-' || g.n"},
 }  # fmt: skip
 
 
