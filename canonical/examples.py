@@ -129,6 +129,10 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "payment.refunded.v1": {
         "id": "PE-2", "payment_id": "P-1", **_WHEN, "amount": _m("13.08"), "sale_return": {"id": "R-2001"}, "reason": "chipped",
     },
+    "payment.reversed.v1": {
+        "id": "PE-4", "payment_id": "P-1", **_WHEN, "amount": _m("13.08"), "fact": {"id": "PE-2"},
+        "fact_type": "payment.refunded", "sale_return": {"id": "R-2001"}, "reason": "account closed",
+    },
     "payment.charged_back.v1": {
         "id": "PE-3", "payment_id": "P-1", **_WHEN, "amount": _m("34.70"), "stage": "opened", "reason_code": "10.4",
         "fee": _m("15.00"),

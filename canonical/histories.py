@@ -6,11 +6,14 @@ been seen cannot be checked: a return without its sale passes here and is found 
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from canonical.errors import Violation
 from canonical.money import amount, total
+from canonical.rules import signed_lines
+from canonical.versions import cast
 
 Document = Mapping[str, Any]
 Known = Sequence[tuple[str, Document]]
@@ -63,10 +66,23 @@ def refund_history(document: Document, known: Known) -> Iterator[Violation]:
     captured = _of(known, "payment.captured")
     if not captured:
         return
-    others = [earlier for earlier in _of(known, "payment.refunded") if earlier["id"] != document["id"]]
-    left = total(item["amount"] for item in captured) - total(item["amount"] for item in others)
+    void = {fact["fact"]["id"] for fact in _of(known, "payment.reversed")}
+    taken = total(item["amount"] for item in captured if item["id"] not in void)
+    others = [item for item in _of(known, "payment.refunded") if item["id"] != document["id"] and item["id"] not in void]
+    left = taken - total(item["amount"] for item in others)
     if amount(document["amount"]) > left:
         yield Violation("refund_exceeds_payment", "/amount", f"{left:f} of payment {document['payment_id']} is left to refund")
+
+
+def reversal_history(document: Document, known: Known) -> Iterator[Violation]:
+    """A fact proves false once, by its whole amount."""
+    fact = document["fact"]["id"]
+    about = [item for item in _of(known, "payment.captured", "payment.refunded") if item["id"] == fact]
+    if any(item["fact"]["id"] == fact for item in _of(known, "payment.reversed") if item["id"] != document["id"]):
+        yield Violation("reversal_mismatch", "/fact/id", f"{fact} was reversed before")
+    if about and about[0]["amount"] != document["amount"]:
+        said = f"{fact} was {about[0]['amount']['amount']} {about[0]['amount']['currency']}"
+        yield Violation("reversal_mismatch", "/amount", said)
 
 
 def transfer_history(document: Document, known: Known) -> Iterator[Violation]:
@@ -102,91 +118,169 @@ def release_history(document: Document, known: Known) -> Iterator[Violation]:
 
 
 def check_closure(document: Document, transactions: Known) -> Iterator[Violation]:
-    """A till's closure equals the sum of the transactions of its session: count, sales, returns, each tender, each tax rate."""
-    sold = _of(transactions, "sale.completed", "exchange.completed")
-    undone, back = _of(transactions, "sale.voided"), _of(transactions, "return.completed")
-    expected = {"/sales": total(item["total"] for item in sold), "/returns": total(item["total"] for item in (*back, *undone))}
-    for pointer, value in expected.items():
-        said = amount(document.get(pointer[1:]))
-        if said != value:
-            yield Violation("closure_mismatch", pointer, f"its transactions sum to {value:f}, not {said:f}")
+    """A till's closure equals the sum of the transactions of its session: count, sales, returns, each tender, each tax rate.
+
+    A void counts with the tenders and taxes that it names itself, else with those of its sale, else it is reported.
+    """
+    cast_down = [cast(name, item, 1) or (name, item) for name, item in transactions]
+    sold = [item for name, item in cast_down if _entity(name) in ("sale.completed", "exchange.completed")]
+    back = _of(cast_down, "return.completed", "sale.voided")
+    for pointer, items in (("/sales", sold), ("/returns", back)):
+        value, named = total(item["total"] for item in items), amount(document.get(pointer[1:]))
+        if named != value:
+            yield Violation("closure_mismatch", pointer, f"its transactions sum to {value:f}, not {named:f}")
     if int(document["transactions"]) != len(transactions):
         yield Violation("closure_mismatch", "/transactions", f"there are {len(transactions)}")
-    by_id = {item["id"]: item for item in sold}
-    moved: defaultdict[str, Decimal] = defaultdict(Decimal)
-    taxed: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
-    for sign, items in ((1, sold), (-1, back), (-1, [by_id[void["original"]["id"]] for void in undone])):
-        for item in items:
-            for tender in item["tenders"]:
-                moved[tender["type"]] += sign * amount(tender["amount"])
-            moved["cash"] -= sign * amount(item.get("change"))
-            for parity, line in _signed_lines(item):
-                for tax in line.get("taxes", ()):
-                    taxed[Decimal(tax["rate"])] += sign * parity * amount(tax["amount"])
-    for index, tender in enumerate(document["tenders"]):
-        came = amount(tender["taken"]) - amount(tender.get("given_back"))
-        if came != (there := moved.pop(tender["type"], Decimal(0))):
-            found = f"its transactions brought {there:f} in {tender['type']}"
-            yield Violation("closure_mismatch", f"/tenders/{index}", found)
-    for kind, there in moved.items():
-        if there:
-            yield Violation("closure_mismatch", "/tenders", f"its transactions brought {there:f} in {kind}, which is missing")
+    counted, unknown = _counted(cast_down)
+    for void in unknown:
+        said = f"void {void['id']} names no tenders and no sale that is known ({void['original']['id']})"
+        yield Violation("closure_unverifiable", "/transactions", said)
+    if unknown:
+        return
+    yield from _closure_tenders(document, counted)
     if "taxes" in document:
-        said_by_rate: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
-        for tax in document["taxes"]:
-            said_by_rate[Decimal(tax["rate"])] += amount(tax["amount"])
-        for rate in sorted(said_by_rate.keys() | taxed.keys()):
-            if said_by_rate[rate] != taxed[rate]:
-                yield Violation(
-                    "closure_mismatch", "/taxes", f"its transactions' tax at {rate.normalize():f} % is {taxed[rate]:f}"
-                )
+        yield from _closure_taxes(document, counted)
 
 
-def _signed_lines(document: Document) -> Iterator[tuple[int, Document]]:
-    """Lines with their sign: what came back in an exchange counts negative."""
-    for line in document["lines"]:
-        yield 1, line
-    for line in document.get("returned", ()):
-        yield -1, line
+#: (sign, document) of transactions whose tenders and taxes count in a closure.
+_Counted = list[tuple[int, Document]]
+
+
+def _counted(transactions: Known) -> tuple[_Counted, list[Document]]:
+    """Transactions with their sign in a closure, and the voids of which neither tenders nor sale are known."""
+    by_id = {item["id"]: item for name, item in transactions if _entity(name) == "sale.completed"}
+    counted: _Counted = []
+    unknown = []
+    for name, item in transactions:
+        match _entity(name):
+            case "sale.completed" | "exchange.completed":
+                counted.append((1, item))
+            case "return.completed":
+                counted.append((-1, item))
+            case "sale.voided" if "tenders" in item:
+                counted.append((-1, item))
+            case "sale.voided" if item["original"]["id"] in by_id:
+                counted.append((-1, by_id[item["original"]["id"]]))
+            case "sale.voided":
+                unknown.append(item)
+    return counted, unknown
+
+
+def _closure_tenders(document: Document, counted: _Counted) -> Iterator[Violation]:
+    """Each tender's sum; by provider where the closure names providers of that type."""
+    by_provider = {tender["type"] for tender in document["tenders"] if "provider" in tender}
+    moved: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for sign, item in counted:
+        for tender in item["tenders"]:
+            provider = tender.get("provider", "") if tender["type"] in by_provider else ""
+            moved[tender["type"], provider] += sign * amount(tender["amount"])
+        moved["cash", ""] -= sign * amount(item.get("change"))
+    said: defaultdict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    places: dict[tuple[str, str], int] = {}
+    for index, tender in enumerate(document["tenders"]):
+        key = tender["type"], tender.get("provider", "")
+        said[key] += amount(tender["taken"]) - amount(tender.get("given_back"))
+        places.setdefault(key, index)
+    for key in sorted(said.keys() | moved.keys()):
+        if said[key] != moved[key]:
+            named = " ".join(filter(None, key))
+            found = f"its transactions brought {moved[key]:f} in {named}, not {said[key]:f}"
+            pointer = f"/tenders/{places[key]}" if key in places else "/tenders"
+            yield Violation("closure_mismatch", pointer, found)
+
+
+def _closure_taxes(document: Document, counted: _Counted) -> Iterator[Violation]:
+    taxed: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
+    for sign, item in counted:
+        for parity, line in signed_lines(item):
+            for tax in line.get("taxes", ()):
+                taxed[Decimal(tax["rate"])] += sign * parity * amount(tax["amount"])
+    said: defaultdict[Decimal, Decimal] = defaultdict(Decimal)
+    for tax in document["taxes"]:
+        said[Decimal(tax["rate"])] += amount(tax["amount"])
+    for rate in sorted(said.keys() | taxed.keys()):
+        if said[rate] != taxed[rate]:
+            found = f"its transactions' tax at {rate.normalize():f} % is {taxed[rate]:f}"
+            yield Violation("closure_mismatch", "/taxes", found)
 
 
 def returned_lines(document: Document) -> Sequence[Document]:
     """The lines that come back in a return or an exchange."""
-    lines: Sequence[Document] = document.get("returned") or document["lines"]
+    lines: Sequence[Document] = document["returned"] if "returned" in document else document["lines"]
     return lines
 
 
 def check_return_against_sale(document: Document, sale: Document, earlier: Iterable[Document] = ()) -> Iterator[Violation]:
-    """No more comes back than was sold, counting ``earlier`` returns and exchanges of the same sale.
+    """No more comes back than was sold, in goods and in money, counting ``earlier`` returns and exchanges of the sale.
 
-    Lines are matched by ``original_line_id`` where the return names it, else by SKU.
+    Lines are matched by ``original_line_id`` where the return names it, else by SKU. Goods are limited by their quantity, lines
+    of other kinds (delivery, fees) by their amount. An `amount` that names no line of the sale is money without goods: only the
+    sale's sum limits it.
     """
-    by_line = {line["id"]: Decimal(line["quantity"]) for line in sale["lines"]}
-    by_sku: dict[str, Decimal] = {}
-    for line in sale["lines"]:
-        by_sku[line["sku"]] = by_sku.get(line["sku"], Decimal(0)) + Decimal(line["quantity"])
-    for before in earlier:
-        for line in returned_lines(before):
-            _take(line, by_line, by_sku)
+    before = list(earlier)
+    left = _Left.of(sale)
+    for item in before:
+        for line in returned_lines(item):
+            left.take(line)
     pointer = "/returned" if "returned" in document else "/lines"
     for index, line in enumerate(returned_lines(document)):
+        yield from _line_back(line, left, f"{pointer}/{index}", sale["id"])
+    money = amount(sale["total"]) - amount(sale.get("rounding")) - sum(map(_given_back, before), Decimal(0))
+    if (given := _given_back(document)) > money:
+        said = f"{given:f} is given back, {money:f} of sale {sale['id']} is left"
+        yield Violation("return_exceeds_paid", "/returned" if "returned" in document else "/total", said)
+
+
+@dataclass
+class _Left:
+    """What is left to come back of a sale, by line id or by SKU: pieces of goods, money of the rest."""
+
+    by_line: dict[str, Decimal]
+    by_sku: dict[str, Decimal]
+
+    @classmethod
+    def of(cls, sale: Document) -> "_Left":
+        by_line: defaultdict[str, Decimal] = defaultdict(Decimal)
+        by_sku: defaultdict[str, Decimal] = defaultdict(Decimal)
+        for line in sale["lines"]:
+            by_line[line["id"]] += _size(line)
+            by_sku[line["sku"]] += _size(line)
+        return cls(dict(by_line), dict(by_sku))
+
+    def knows(self, line: Document) -> bool:
         original = line.get("original_line_id")
-        if (original not in by_line) if original is not None else (line["sku"] not in by_sku):
-            named = f"line {original!r}" if original is not None else f"SKU {line['sku']!r}"
-            yield Violation("return_line_unknown", f"{pointer}/{index}", f"{named} is not on sale {sale['id']}")
-            continue
-        left = _take(line, by_line, by_sku)
-        if left < 0:
-            yield Violation(
-                "return_exceeds_sale", f"{pointer}/{index}/quantity",
-                f"{-left:f} more of {line['sku']} than was sold and not yet returned on sale {sale['id']}",
-            )  # fmt: skip
+        return original in self.by_line if original is not None else line["sku"] in self.by_sku
+
+    def take(self, line: Document) -> Decimal:
+        """Take a returned line off; returns the rest, negative if it is more than was left."""
+        if line["sku"] in self.by_sku:
+            self.by_sku[line["sku"]] -= _size(line)
+        if (original := line.get("original_line_id")) in self.by_line:
+            self.by_line[original] -= _size(line)
+            return self.by_line[original]
+        return self.by_sku.get(line["sku"], Decimal(0))
 
 
-def _take(line: Document, by_line: dict[str, Decimal], by_sku: dict[str, Decimal]) -> Decimal:
-    quantity = Decimal(line["quantity"])
-    left = by_sku[line["sku"]] = by_sku.get(line["sku"], Decimal(0)) - quantity
+def _size(line: Document) -> Decimal:
+    return Decimal(line["quantity"]) if line.get("kind", "goods") in ("goods", "service") else amount(line["total"])
+
+
+def _line_back(line: Document, left: _Left, pointer: str, sale_id: str) -> Iterator[Violation]:
     original = line.get("original_line_id")
-    if original in by_line:
-        left = by_line[original] = by_line[original] - quantity
-    return left
+    if line.get("kind") == "amount" and original is None:
+        return
+    if not left.knows(line):
+        named = f"line {original!r}" if original is not None else f"SKU {line['sku']!r}"
+        yield Violation("return_line_unknown", pointer, f"{named} is not on sale {sale_id}")
+        return
+    if (rest := left.take(line)) < 0:
+        said = f"{-rest:f} more of {line['sku']} than was sold and not yet returned on sale {sale_id}"
+        yield Violation("return_exceeds_sale", f"{pointer}/quantity", said)
+
+
+def _given_back(document: Document) -> Decimal:
+    """Value of what comes back, before fees and cash rounding."""
+    if "returned" in document:
+        return total(line["total"] for line in document["returned"])
+    fees = total(fee["total"] for fee in document.get("fees", ()))
+    return amount(document["total"]) - amount(document.get("rounding")) + fees

@@ -17,6 +17,21 @@ SCALES = {
     **dict.fromkeys(("CLF", "UYW"), 4),
 }
 
+_ACTIVE = """
+AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLF CLP CNY COP CRC
+CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD
+JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD
+NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP
+SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG
+"""
+#: Active currencies of ISO 4217 (list one, 2024), without funds, metals and test codes.
+CURRENCIES = frozenset(_ACTIVE.split())
+#: Largest step to which cash is rounded, in units of the currency, where it is more than 1 (central banks' rules).
+CASH_STEPS = {
+    "ARS": 10, "CLP": 10, "COP": 100, "CRC": 10, "HUF": 5, "IDR": 1000, "JPY": 10, "KRW": 10, "LBP": 1000, "NGN": 10,
+    "PYG": 100, "TZS": 100, "UGX": 100, "VND": 1000,
+}  # fmt: skip
+
 MoneyDict = Mapping[str, str]
 
 
@@ -63,6 +78,11 @@ def total(values: Iterable[MoneyDict | None]) -> Decimal:
     return sum((amount(value) for value in values), Decimal(0))
 
 
+def cash_step(currency: str) -> int:
+    """The largest step to which an amount in ``currency`` is rounded when it is paid in cash, in units of the currency."""
+    return CASH_STEPS.get(currency, 1)
+
+
 def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[str, str]]:
     """``value`` in parts proportional to ``weights``, to the minor unit: their sum is ``value`` exactly.
 
@@ -85,14 +105,18 @@ def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[st
     return [from_minor(sign * part, value["currency"]) for part in parts]
 
 
+#: Fields whose amounts are not in the document's currency, and custom data.
+NO_MONEY = ("extensions", "foreign", "presentment")
+
+
 def each_money(document: Any, pointer: str = "") -> Iterable[tuple[str, MoneyDict]]:
-    """Every money object in a document with its JSON pointer; `extensions` are not looked into."""
+    """Every money object in a document with its JSON pointer; extensions and amounts in a foreign currency are left out."""
     if isinstance(document, dict):
         if document.keys() == {"amount", "currency"}:
             yield pointer, document
             return
         for key, value in document.items():
-            if key != "extensions":
+            if key not in NO_MONEY:
                 yield from each_money(value, f"{pointer}/{key}")
     elif isinstance(document, list):
         for index, item in enumerate(document):

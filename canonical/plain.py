@@ -12,7 +12,7 @@ from typing import Any
 from canonical.fields import amount_pattern
 from canonical.identifiers import valid_key
 from canonical.json_schema import standalone
-from canonical.money import SCALES, scale
+from canonical.money import CURRENCIES, scale
 from canonical.registry import type_named
 from canonical.rules import KEYS
 
@@ -28,7 +28,14 @@ def schema(name: str, currency: str) -> dict[str, Any]:
         declared = money["properties"]
         mixed = type_named(name).currencies == "many"
         places = scale(currency)
-        kind = {"not": {"enum": [other for other in SCALES if scale(other) < places]}} if mixed else {"const": currency}
+        allowed = (
+            sorted(other for other in CURRENCIES if scale(other) >= places)
+            if mixed
+            else [currency]
+            if currency in CURRENCIES
+            else []
+        )
+        kind: dict[str, Any] = {"enum": allowed} if allowed else {"not": {}}
         money["properties"] = {
             "amount": {**declared["amount"], "pattern": f"^({amount_pattern(places)})$"},
             "currency": {**declared["currency"], **kind},

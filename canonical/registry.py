@@ -28,6 +28,7 @@ from canonical.v1.payment import (
     PaymentCapturedSchema,
     PaymentChargedBackSchema,
     PaymentRefundedSchema,
+    PaymentReversedSchema,
 )
 from canonical.v1.product import ProductSchema
 from canonical.v1.purchase import PurchaseOrderSchema, PurchaseReceivedSchema, SupplierSchema
@@ -190,6 +191,8 @@ _PAYMENTS = (
     CanonicalType("payment.captured.v1", PaymentCapturedSchema, _of("payment", "payment_id"), rules.payment_rules),
     CanonicalType("payment.refunded.v1", PaymentRefundedSchema, _of("payment", "payment_id"), rules.payment_rules,
                   history=histories.refund_history),
+    CanonicalType("payment.reversed.v1", PaymentReversedSchema, _of("payment", "payment_id"), rules.payment_rules,
+                  history=histories.reversal_history),
     CanonicalType("payment.charged_back.v1", PaymentChargedBackSchema, _of("payment", "payment_id"), rules.payment_rules),
     CanonicalType("gift_card.issued.v1", GiftCardIssuedSchema, _of("gift_card", "gift_card", "id"), rules.gift_card_rules),
     CanonicalType("gift_card.reloaded.v1", GiftCardReloadedSchema, _of("gift_card", "gift_card", "id"), rules.gift_card_rules),
@@ -239,7 +242,7 @@ _PEOPLE = (
 _BOOKS = (
     CanonicalType("purchase_order.v1", PurchaseOrderSchema, _of("purchase_order", "id"), rules.purchase_order_rules,
                   supersedes=True),
-    CanonicalType("account.v1", AccountSchema, _of("account", "code"), supersedes=True),
+    CanonicalType("account.v1", AccountSchema, _of("account", "code"), rules.currency_field_rules, supersedes=True),
     CanonicalType("invoice.v1", InvoiceSchema, _of("invoice", "id"), rules.bill_rules, personal=_BUYER),
     CanonicalType("credit_note.v1", CreditNoteSchema, _of("credit_note", "id"), rules.bill_rules, personal=_BUYER),
     CanonicalType("journal_entry.v1", JournalEntrySchema, _of("journal_entry", "id"), rules.journal_rules, currencies="many"),

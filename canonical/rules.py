@@ -1,8 +1,8 @@
 """What must hold inside a document beyond its shape: totals, taxes, tenders, balances. Pure functions that report violations.
 
-Formulas (DESIGN section 6): line total = gross - discount + added taxes; lines + tip + service charge + rounding = total;
-tenders - change = total. Source: ARTS POSLog; EN 16931 BR-CO-10 to BR-CO-17, without their tolerance. What must hold between
-documents is in `histories`.
+Formulas: line total = gross - discount + added taxes; lines + tip + service charge + shipping + rounding - fees = total;
+tenders - change = total + exchange difference. Source: ARTS POSLog; EN 16931 BR-CO-10 to BR-CO-17, without their tolerance.
+`histories` has the rules between documents.
 """
 
 from collections import Counter, defaultdict
@@ -15,22 +15,35 @@ from typing import Any
 from canonical.errors import Violation
 from canonical.fields import parse_timestamp
 from canonical.identifiers import valid_key
-from canonical.money import MoneyDict, amount, each_money, scale, total
+from canonical.money import CURRENCIES, MoneyDict, amount, cash_step, each_money, scale, total
 
 Document = Mapping[str, Any]
 
 
 def currency_rules(document: Document, mixed: bool = False) -> Iterator[Violation]:
-    """No amount finer than its currency's minor unit, and one currency per document unless it may be ``mixed``."""
+    """Known currencies, no amount finer than the minor unit, and one currency per document unless it may be ``mixed``."""
     first: str | None = None
     for pointer, value in each_money(document):
         currency = value["currency"]
+        if currency not in CURRENCIES:
+            yield unknown_currency(pointer, currency)
         first = first or currency
         if currency != first and not mixed:
             yield Violation("currency_mixed", pointer, f"{currency} in a document in {first}; convert it at the source")
         places = -int(Decimal(value["amount"]).as_tuple().exponent)
         if places > scale(currency):
             yield Violation("currency_scale", pointer, f"{currency} has {scale(currency)} decimal places, not {places}")
+
+
+def unknown_currency(pointer: str, currency: str) -> Violation:
+    """The violation of a code that is no active currency of ISO 4217."""
+    return Violation("currency_unknown", f"{pointer}/currency", f"{currency} is no active currency of ISO 4217")
+
+
+def currency_field_rules(document: Document) -> Iterator[Violation]:
+    """A record's own currency, if it names one, is known."""
+    if "currency" in document and document["currency"] not in CURRENCIES:
+        yield unknown_currency("", document["currency"])
 
 
 #: The fields that carry keys with a check digit.
@@ -79,8 +92,9 @@ class Sums:
 
 
 def line_rules(lines: Sequence[Document], pointer: str) -> Generator[Violation, None, Sums]:
-    """Each line adds up on its own; returns what they come to together."""
+    """Each line adds up on its own; returns their sums."""
     tax = discounts = sum_ = zero = Decimal(0)
+    yield from _unique_ids(lines, pointer)
     for index, line in enumerate(lines):
         gross, price, due = (Decimal(line[name]["amount"]) for name in ("gross", "unit_price", "total"))
         discount = Decimal(line["discount"]["amount"]) if "discount" in line else zero
@@ -88,12 +102,12 @@ def line_rules(lines: Sequence[Document], pointer: str) -> Generator[Violation, 
         if exact != gross and abs(exact - gross) > Decimal("0.5").scaleb(-scale(line["gross"]["currency"])):
             said = f"quantity x unit price is {exact.normalize():f}"
             yield Violation("line_gross_mismatch", f"{pointer}/{index}/gross", said)
-        expected = gross - discount
-        for item in line.get("taxes", ()):
-            part = Decimal(item["amount"]["amount"])
-            tax += part
-            if not item.get("included"):
-                expected += part
+        if line.get("taxes"):
+            taxed, added = yield from _tax_rules(line["taxes"], gross - discount, f"{pointer}/{index}")
+            tax += taxed
+        else:
+            added = zero
+        expected = gross - discount + added
         if expected != due:
             yield Violation("line_total_mismatch", f"{pointer}/{index}/total", f"gross - discount + added tax is {expected:f}")
         if price < zero or gross < zero or discount < zero or due < zero:
@@ -106,11 +120,46 @@ def line_rules(lines: Sequence[Document], pointer: str) -> Generator[Violation, 
     return Sums(tax, discounts, sum_)
 
 
-def _sums(document: Document, sold: Sums, returned: Sums | None = None) -> Iterator[Violation]:
-    """Document totals against its lines; what is returned counts negative."""
-    tax, discount, due = sold.tax, sold.discount, sold.due
-    if returned is not None:
-        tax, discount, due = tax - returned.tax, discount - returned.discount, due - returned.due
+def _unique_ids(items: Sequence[Document], pointer: str) -> Iterator[Violation]:
+    if len({item["id"] for item in items}) != len(items):
+        yield from _once(items, "id", pointer)
+
+
+def _tax_rules(taxes: Sequence[Document], price: Decimal, pointer: str) -> Generator[Violation, None, tuple[Decimal, Decimal]]:
+    """Taxes of one line are not negative, and included ones are no more than its price; returns (all, added)."""
+    every = added = Decimal(0)
+    for index, tax in enumerate(taxes):
+        value = Decimal(tax["amount"]["amount"])
+        every += value
+        if not tax.get("included"):
+            added += value
+        if value < 0:
+            said = "must not be negative; what is given back has a document of its own"
+            yield Violation("negative_amount", f"{pointer}/taxes/{index}/amount", said)
+    if every - added > price:
+        said = f"included taxes of {every - added:f} are more than the price of {price:f}"
+        yield Violation("tax_exceeds_price", f"{pointer}/taxes", said)
+    return every, added
+
+
+#: Lists of lines of a transaction or an order, with the sign of their amounts in its total.
+LINE_SIGNS = {"lines": 1, "returned": -1, "fees": -1}
+
+
+def signed_lines(document: Document) -> Iterator[tuple[int, Document]]:
+    """(sign in the document's total, line) of each line of a transaction, void or order."""
+    for name, sign in LINE_SIGNS.items():
+        for line in document.get(name, ()):
+            yield sign, line
+
+
+def _sums(document: Document) -> Iterator[Violation]:
+    """Lines add up, and so do the document's totals."""
+    tax = discount = due = Decimal(0)
+    for name, sign in LINE_SIGNS.items():
+        if lines := document.get(name):
+            sums = yield from line_rules(lines, f"/{name}")
+            tax, discount, due = tax + sign * sums.tax, discount + sign * sums.discount, due + sign * sums.due
     if tax != amount(document["tax"]):
         yield Violation("tax_mismatch", "/tax", f"the lines' taxes sum to {tax:f}")
     if "discount" in document and discount != amount(document["discount"]):
@@ -119,18 +168,56 @@ def _sums(document: Document, sold: Sums, returned: Sums | None = None) -> Itera
         yield from _breakdown(document)
     due += total(document.get(name) for name in ("tip", "service_charge", "rounding", "shipping"))
     if due != amount(document["total"]):
-        yield Violation("total_mismatch", "/total", f"lines + tip + service charge + shipping + rounding is {due:f}")
-    if "tenders" not in document:
-        return
+        said = f"lines + tip + service charge + shipping + rounding - fees is {due:f}"
+        yield Violation("total_mismatch", "/total", said)
+    if "rounding" in document:
+        yield from _rounding(document["rounding"])
+    if "tenders" in document:
+        yield from _tender_sum(document)
+
+
+def _rounding(value: MoneyDict) -> Iterator[Violation]:
+    """Cash is rounded by less than the largest step that is usual in its currency."""
+    if abs(amount(value)) >= cash_step(value["currency"]):
+        said = f"cash in {value['currency']} is rounded by less than {cash_step(value['currency'])}; tell what this amount is"
+        yield Violation("rounding_implausible", "/rounding", said)
+
+
+#: Largest difference between a payment's rate and the document's, as a share of the foreign payments.
+MOST_EXCHANGE_DIFFERENCE = Decimal("0.1")
+
+
+def _tender_sum(document: Document) -> Iterator[Violation]:
+    """Tenders - change make the total, and the exchange difference where payments were in another currency."""
+    difference = amount(document.get("exchange_difference"))
     paid = total(tender["amount"] for tender in document["tenders"]) - amount(document.get("change"))
-    if paid != amount(document["total"]):
-        yield Violation("tenders_mismatch", "/tenders", f"tenders - change is {paid:f}")
+    if paid != amount(document["total"]) + difference:
+        more = " + exchange difference" if difference else ""
+        yield Violation("tenders_mismatch", "/tenders", f"tenders - change is {paid:f}, not the total{more}")
+    foreign = sum((abs(amount(item["amount"])) for item in document["tenders"] if "foreign" in item), Decimal(0))
+    if abs(difference) > foreign * MOST_EXCHANGE_DIFFERENCE:
+        said = "is more than a tenth of what was paid in another currency (tenders with `foreign`)"
+        yield Violation("exchange_difference_implausible", "/exchange_difference", said)
+    for index, tender in enumerate(document["tenders"]):
+        yield from _foreign(tender, f"/tenders/{index}/foreign")
+
+
+def _foreign(holder: Document, pointer: str) -> Iterator[Violation]:
+    """An amount in a foreign currency has a known currency and no more decimal places than that has minor units."""
+    found = holder.get(pointer.rpartition("/")[2])
+    if found is None:
+        return
+    if found["currency"] not in CURRENCIES:
+        yield unknown_currency(pointer, found["currency"])
+    places = -int(Decimal(found["amount"]).as_tuple().exponent)
+    if places > scale(found["currency"]):
+        said = f"{found['currency']} has {scale(found['currency'])} decimal places, not {places}"
+        yield Violation("currency_scale", f"{pointer}/amount", said)
 
 
 def _breakdown(document: Document) -> Iterator[Violation]:
-    """The tax by category and rate says what the lines say (by rate alone where a line names no category)."""
-    lines = [(line, 1) for line in document["lines"]] + [(line, -1) for line in document.get("returned", ())]
-    taxes = [(tax, sign) for line, sign in lines for tax in line.get("taxes", ())]
+    """The tax by category and rate is the sum over the lines (by rate alone where a line names no category)."""
+    taxes = [(tax, sign) for sign, line in signed_lines(document) for tax in line.get("taxes", ())]
     told = all("category" in tax for tax, _ in taxes)
 
     def key(tax: Document) -> tuple[str, Decimal]:
@@ -157,27 +244,36 @@ def _category(tax: Document, pointer: str) -> Iterator[Violation]:
 
 
 def sale_rules(document: Document) -> Iterator[Violation]:
-    """A sale adds up: lines, tax, discount, total, tenders."""
-    yield from business_date_rules(document)
-    sold = yield from line_rules(document["lines"], "/lines")
-    yield from _sums(document, sold)
+    """A sale adds up: lines, tax, discount, total, tenders; none of them is negative."""
+    yield from _transaction_rules(document)
+    yield from _sums(document)
+    yield from _positive(document)
 
 
 def return_rules(document: Document) -> Iterator[Violation]:
     """A return adds up, in positive amounts."""
-    yield from business_date_rules(document)
-    sold = yield from line_rules(document["lines"], "/lines")
-    yield from _sums(document, sold)
-    if amount(document["total"]) < 0:
-        yield Violation("negative_amount", "/total", "what is given back is written as a positive amount")
+    yield from _transaction_rules(document)
+    yield from _sums(document)
+    yield from _positive(document)
 
 
 def exchange_rules(document: Document) -> Iterator[Violation]:
     """An exchange adds up: sold - returned = total = signed tenders."""
+    yield from _transaction_rules(document)
+    yield from _sums(document)
+    yield from not_negative(document, "service_charge", "change")
+
+
+def _transaction_rules(document: Document) -> Iterator[Violation]:
     yield from business_date_rules(document)
-    sold = yield from line_rules(document["lines"], "/lines")
-    returned = yield from line_rules(document["returned"], "/returned")
-    yield from _sums(document, sold, returned)
+    yield from _foreign(document, "/presentment")
+
+
+def _positive(document: Document) -> Iterator[Violation]:
+    """The amounts of a transaction in one direction are zero or more."""
+    yield from not_negative(document, "total", "tax", "discount", "tip", "service_charge", "change")
+    for index, tender in enumerate(document["tenders"]):
+        yield from not_negative(tender, "amount", "tip", pointer=f"/tenders/{index}")
 
 
 def adjustment_rules(document: Document) -> Iterator[Violation]:
@@ -188,9 +284,11 @@ def adjustment_rules(document: Document) -> Iterator[Violation]:
 
 
 def void_rules(document: Document) -> Iterator[Violation]:
-    """A void undoes a total that was to pay."""
+    """A void undoes a total that was to pay; what it says of tenders adds up to that."""
     yield from business_date_rules(document)
-    yield from not_negative(document, "total")
+    yield from not_negative(document, "total", "tax", "change")
+    if "tenders" in document:
+        yield from _tender_sum(document)
 
 
 def payment_rules(document: Document) -> Iterator[Violation]:
@@ -208,14 +306,14 @@ def gift_card_rules(document: Document) -> Iterator[Violation]:
 def till_opened_rules(document: Document) -> Iterator[Violation]:
     """One float per tender."""
     yield from business_date_rules(document)
-    yield from _once(document.get("tenders", ()), "type", "/tenders")
+    yield from _tender_keys(document.get("tenders", ()))
 
 
 def till_closed_rules(document: Document) -> Iterator[Violation]:
     """Each tender's expected and difference are what they say; the tenders hold what the transactions brought."""
     yield from business_date_rules(document)
     yield from not_negative(document, "returns")
-    yield from _once(document["tenders"], "type", "/tenders")
+    yield from _tender_keys(document["tenders"])
     came = Decimal(0)
     for index, tender in enumerate(document["tenders"]):
         here = f"/tenders/{index}"
@@ -233,6 +331,18 @@ def till_closed_rules(document: Document) -> Iterator[Violation]:
         yield Violation("closure_mismatch", "/tenders", f"taken - given back is {came:f}, sales - returns is {due:f}")
 
 
+def tender_key(tender: Document) -> tuple[str, str, str]:
+    """The identity of a tender in a closure: type, provider and, for foreign cash, its currency."""
+    return tender["type"], tender.get("provider", ""), tender.get("foreign", {}).get("currency", "")
+
+
+def _tender_keys(tenders: Iterable[Document]) -> Iterator[Violation]:
+    for key, times in Counter(map(tender_key, tenders)).items():
+        if times > 1:
+            named = " ".join(filter(None, key))
+            yield Violation("repeated_key", "/tenders", f"{named!r} is there {times} times; sum them up in one entry")
+
+
 def _once(items: Iterable[Document], name: str, pointer: str) -> Iterator[Violation]:
     for value, times in Counter(item[name] for item in items).items():
         if times > 1:
@@ -241,9 +351,8 @@ def _once(items: Iterable[Document], name: str, pointer: str) -> Iterator[Violat
 
 def order_rules(document: Document) -> Iterator[Violation]:
     """An order adds up: lines, tax, discount, shipping, total."""
-    sold = yield from line_rules(document["lines"], "/lines")
-    yield from _sums(document, sold)
-    yield from not_negative(document, "shipping")
+    yield from _sums(document)
+    yield from not_negative(document, "shipping", "total", "tax", "discount")
 
 
 def transfer_rules(document: Document) -> Iterator[Violation]:
@@ -307,6 +416,8 @@ def bill_rules(document: Document) -> Iterator[Violation]:
     gross = amount(document["net"]) + amount(document["tax"])
     if gross != amount(document["gross"]):
         yield Violation("gross_mismatch", "/gross", f"net + tax is {gross:f} (BR-CO-15)")
+    if "rounding" in document:
+        yield from _rounding(document["rounding"])
     payable = amount(document["gross"]) - amount(document.get("prepaid")) + amount(document.get("rounding"))
     if payable != amount(document["payable"]):
         yield Violation("payable_mismatch", "/payable", f"gross - prepaid + rounding is {payable:f} (BR-CO-16)")
@@ -371,5 +482,6 @@ def tax_rate_rules(document: Document) -> Iterator[Violation]:
 
 
 def place_rules(document: Document) -> Iterator[Violation]:
-    """A place is opened before it is closed."""
+    """A place has a known currency and is opened before it is closed."""
+    yield from currency_field_rules(document)
     yield from _period(document, "opened_on", "closed_on", date.fromisoformat)

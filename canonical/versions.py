@@ -7,9 +7,10 @@ major may ignore it. So every stored document is readable in every major (FULL_T
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validate
 
 from canonical.errors import InvalidDocumentError, Violation
+from canonical.fields import Text
 from canonical.money import total
 from canonical.v2.product import ListPriceSchema, ProductV2Schema
 from canonical.v2.sale import LineV2Schema
@@ -54,6 +55,7 @@ _FIELDS: dict[str, fields.Field[Any]] = {
     "gtins": ProductV2Schema().fields["gtins"],
     "tax_included": ListPriceSchema().fields["tax_included"],
     "discounts": LineV2Schema().fields["discounts"],
+    "references": fields.List(Text(max_length=128, min_length=0, allow_none=True), validate=validate.Length(max=50)),
     "reason": StockAdjustedV2Schema().fields["reason"],
 }
 
@@ -137,19 +139,42 @@ def _line_down(line: Document) -> dict[str, Any]:
 
 
 def sale_up(document: Document) -> dict[str, Any]:
-    """sale.completed v1 → v2: a line's discount becomes a list, a tender's type its method, its reference a payment."""
+    """sale.completed v1 → v2: a line's discount becomes a list, a tender's type its method, its payment has one field.
+
+    v2 names the payment in `payment_id`; v1 in `payment_id`, or in `reference` where that is all it has. References beside a
+    payment's id are put aside.
+    """
     found = dict(document)
     found["lines"] = [_line_up(line) for line in document["lines"]]
-    found["tenders"] = [_renamed(tender, {"type": "method", "reference": "payment_id"}) for tender in document["tenders"]]
-    return found
+    tenders = document["tenders"]
+    found["tenders"] = [_tender_up(tender) for tender in tenders]
+    if not any("payment_id" in tender for tender in tenders):
+        return found
+    return _keep(found, {"references": [tender.get("reference", "") if "payment_id" in tender else None for tender in tenders]})
+
+
+def _tender_up(tender: Document) -> dict[str, Any]:
+    if "payment_id" in tender:
+        tender = {key: value for key, value in tender.items() if key != "reference"}
+    return _renamed(tender, {"type": "method", "reference": "payment_id"})
 
 
 def sale_down(document: Document) -> dict[str, Any]:
     """sale.completed v2 → v1."""
-    found = dict(document)
+    found, kept = _take(document, "references")
     found["lines"] = [_line_down(line) for line in document["lines"]]
-    found["tenders"] = [_renamed(tender, {"method": "type", "payment_id": "reference"}) for tender in document["tenders"]]
+    tenders, references = document["tenders"], kept.get("references", [])
+    if len(references) != len(tenders):
+        references = [None] * len(tenders)
+    found["tenders"] = [_tender_down(tender, reference) for tender, reference in zip(tenders, references, strict=True)]
     return found
+
+
+def _tender_down(tender: Document, reference: str | None) -> dict[str, Any]:
+    """``reference``: put aside beside the payment's id; '' for none, None where v1 had the payment's id as its reference."""
+    if reference is None:
+        return _renamed(tender, {"method": "type", "payment_id": "reference"})
+    return _renamed(tender, {"method": "type"}) | ({"reference": reference} if reference else {})
 
 
 def _renamed(value: Document, names: Mapping[str, str]) -> dict[str, Any]:

@@ -65,6 +65,14 @@ class TaxBreakdown(TypedDict):
     exemption_reason: NotRequired[str]
 
 
+class ForeignMoney(TypedDict):
+    """An amount in another currency than the document's, with the rate at which the source converted it."""
+
+    amount: str
+    currency: str
+    rate: NotRequired[str]
+
+
 class Reference(TypedDict):
     """Another document, by the id its source gave it."""
 
@@ -80,11 +88,21 @@ class LineTax(TypedDict):
     amount: Money
     category: NotRequired[Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]]
     included: NotRequired[bool]
+    base: NotRequired[Money]
+    per_unit: NotRequired[Money]
+    code: NotRequired[str]
+    jurisdiction: NotRequired[str]
 
 
 class Line(TypedDict):
     """A line item: total = gross - discount + taxes that are not included. Source: POSLog LineItem."""
 
+    kind: NotRequired[Literal["goods", "service", "gift_card", "deposit", "donation", "fee", "delivery", "service_charge", "duty", "amount"]]
+    stocked: NotRequired[bool]
+    unit: NotRequired[Literal["piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other"]]
+    department: NotRequired[str]
+    gift_card_id: NotRequired[str]
+    unit_cost: NotRequired[Money]
     id: str
     sku: str
     gtin: NotRequired[str]
@@ -101,9 +119,14 @@ class Line(TypedDict):
 class Tender(TypedDict):
     """How it was paid. Source: POSLog Tender."""
 
-    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    provider: NotRequired[str]
+    brand: NotRequired[str]
+    tip: NotRequired[Money]
+    foreign: NotRequired[ForeignMoney]
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
     amount: Money
     reference: NotRequired[str]
+    payment_id: NotRequired[str]
 
 
 class SaleCompleted(TypedDict):
@@ -120,6 +143,8 @@ class SaleCompleted(TypedDict):
     tax: Money
     taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
+    exchange_difference: NotRequired[Money]
+    presentment: NotRequired[ForeignMoney]
     extensions: NotRequired[dict[str, dict[str, Any]]]
     order: NotRequired[Reference]
     lines: list[Line]
@@ -141,6 +166,12 @@ class Discount(TypedDict):
 class LineV2(TypedDict):
     """A line item: total = gross - discounts + taxes that are not included. Source: POSLog LineItem."""
 
+    kind: NotRequired[Literal["goods", "service", "gift_card", "deposit", "donation", "fee", "delivery", "service_charge", "duty", "amount"]]
+    stocked: NotRequired[bool]
+    unit: NotRequired[Literal["piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other"]]
+    department: NotRequired[str]
+    gift_card_id: NotRequired[str]
+    unit_cost: NotRequired[Money]
     id: str
     sku: str
     gtin: NotRequired[str]
@@ -157,7 +188,11 @@ class LineV2(TypedDict):
 class TenderV2(TypedDict):
     """How it was paid. Source: POSLog Tender."""
 
-    method: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    provider: NotRequired[str]
+    brand: NotRequired[str]
+    tip: NotRequired[Money]
+    foreign: NotRequired[ForeignMoney]
+    method: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
     amount: Money
     payment_id: NotRequired[str]
 
@@ -176,6 +211,8 @@ class SaleCompletedV2(TypedDict):
     tax: Money
     taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
+    exchange_difference: NotRequired[Money]
+    presentment: NotRequired[ForeignMoney]
     extensions: NotRequired[dict[str, dict[str, Any]]]
     order: NotRequired[Reference]
     lines: list[LineV2]
@@ -203,8 +240,13 @@ class SaleVoided(TypedDict):
     till: NotRequired[Till]
     occurred_at: str
     business_date: str
+    order: NotRequired[Reference]
     lines: list[Line]
+    tax: NotRequired[Money]
+    taxes: NotRequired[list[TaxBreakdown]]
     total: Money
+    tenders: NotRequired[list[Tender]]
+    change: NotRequired[Money]
     operator: NotRequired[str]
     reason: NotRequired[str]
     extensions: NotRequired[dict[str, dict[str, Any]]]
@@ -213,6 +255,12 @@ class SaleVoided(TypedDict):
 class ReturnLine(TypedDict):
     """A line that came back; quantities and amounts are positive, the document's type says the direction."""
 
+    kind: NotRequired[Literal["goods", "service", "gift_card", "deposit", "donation", "fee", "delivery", "service_charge", "duty", "amount"]]
+    stocked: NotRequired[bool]
+    unit: NotRequired[Literal["piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other"]]
+    department: NotRequired[str]
+    gift_card_id: NotRequired[str]
+    unit_cost: NotRequired[Money]
     id: str
     sku: str
     gtin: NotRequired[str]
@@ -226,10 +274,12 @@ class ReturnLine(TypedDict):
     extensions: NotRequired[dict[str, dict[str, Any]]]
     original_line_id: NotRequired[str]
     reason: NotRequired[str]
+    state: NotRequired[Literal["available", "damaged", "unsellable", "none"]]
+    restocked_at: NotRequired[Location]
 
 
 class ReturnCompleted(TypedDict):
-    """Goods came back and money was given back. Amounts are positive."""
+    """Goods came back or money was given back. Amounts are positive."""
 
     id: str
     number: str
@@ -242,9 +292,14 @@ class ReturnCompleted(TypedDict):
     tax: Money
     taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
+    exchange_difference: NotRequired[Money]
+    presentment: NotRequired[ForeignMoney]
     extensions: NotRequired[dict[str, dict[str, Any]]]
     original: NotRequired[Original]
     lines: list[ReturnLine]
+    fees: NotRequired[list[Line]]
+    tip: NotRequired[Money]
+    service_charge: NotRequired[Money]
     total: Money
     tenders: list[Tender]
 
@@ -263,10 +318,14 @@ class ExchangeCompleted(TypedDict):
     tax: Money
     taxes: NotRequired[list[TaxBreakdown]]
     rounding: NotRequired[Money]
+    exchange_difference: NotRequired[Money]
+    presentment: NotRequired[ForeignMoney]
     extensions: NotRequired[dict[str, dict[str, Any]]]
     original: NotRequired[Original]
     returned: list[ReturnLine]
     lines: list[Line]
+    tip: NotRequired[Money]
+    service_charge: NotRequired[Money]
     total: Money
     tenders: list[Tender]
     change: NotRequired[Money]
@@ -275,7 +334,7 @@ class ExchangeCompleted(TypedDict):
 class OpeningTender(TypedDict):
     """What lies in the till when it opens."""
 
-    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
     amount: Money
 
 
@@ -303,7 +362,7 @@ class ClosingTax(TypedDict):
 class ClosingTender(TypedDict):
     """One tender of a closing till: what should be there, what was counted. Source: POSLog TenderControl."""
 
-    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
     opening: NotRequired[Money]
     taken: Money
     given_back: NotRequired[Money]
@@ -352,7 +411,7 @@ class PaymentCaptured(TypedDict):
     provider: NotRequired[str]
     reference: NotRequired[str]
     extensions: NotRequired[dict[str, dict[str, Any]]]
-    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other"]
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
     card: NotRequired[Card]
     sale: NotRequired[Reference]
     order: NotRequired[Reference]
@@ -372,6 +431,25 @@ class PaymentRefunded(TypedDict):
     provider: NotRequired[str]
     reference: NotRequired[str]
     extensions: NotRequired[dict[str, dict[str, Any]]]
+    sale_return: NotRequired[Reference]
+    reason: NotRequired[str]
+
+
+class PaymentReversed(TypedDict):
+    """An earlier fact about a payment proved false: a refund failed after it was told, a capture was taken back."""
+
+    id: str
+    payment_id: str
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    provider: NotRequired[str]
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    fact: Reference
+    fact_type: Literal["payment.captured", "payment.refunded", "payment.authorized", "payment.made"]
+    sale: NotRequired[Reference]
     sale_return: NotRequired[Reference]
     reason: NotRequired[str]
 
@@ -749,6 +827,10 @@ class Variant(TypedDict):
 class Product(TypedDict):
     """A product as sold: one record per stock keeping unit."""
 
+    kind: NotRequired[Literal["goods", "service", "gift_card", "deposit", "donation", "fee", "delivery", "service_charge", "duty", "amount"]]
+    stocked: NotRequired[bool]
+    department: NotRequired[str]
+    cost: NotRequired[Money]
     id: str
     sku: str
     gtin: NotRequired[str]
@@ -775,6 +857,10 @@ class ListPrice(TypedDict):
 class ProductV2(TypedDict):
     """A product as sold: one record per stock keeping unit."""
 
+    kind: NotRequired[Literal["goods", "service", "gift_card", "deposit", "donation", "fee", "delivery", "service_charge", "duty", "amount"]]
+    stocked: NotRequired[bool]
+    department: NotRequired[str]
+    cost: NotRequired[Money]
     id: str
     sku: str
     gtins: NotRequired[list[str]]

@@ -41,7 +41,7 @@ class OrderStateSchema(Schema):
     requested_by = Timestamp(metadata=described("When it is wanted (UBL RequestedDeliveryPeriod)."))
     lines = several(LineSchema, "What is ordered (UBL OrderLine).", least=1)
     discount = price("Sum of the lines' discounts.")
-    shipping = price("What is charged for delivery, tax included.")
+    shipping = price("Delivery, tax included, where its tax is not known; else it is a line of kind delivery.")
     tax = price("Sum of the lines' taxes, included or added.", required=True)
     taxes = several(TaxBreakdownSchema, "The tax by category and rate.", most=50)
     total = price("Lines + shipping.", required=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from canonical.fields import Extensions, Flag, Percent, Quantity, Text
+from canonical.fields import Amount, Currency, Extensions, Flag, Percent, Quantity, Rate, Text
 from canonical.money import MoneySchema
 
 
@@ -50,6 +50,13 @@ def several(schema: type[Schema], text: str, least: int = 0, most: int = 1000) -
 def stock_keeping_unit() -> Text:
     """The retailer's own article number."""
     return Text(max_length=64, required=True, metadata=described("The retailer's stock keeping unit."))
+
+
+def article() -> Text:
+    """The article of a line, or a code of its kind."""
+    return Text(
+        max_length=64, required=True, metadata=described("Stock keeping unit; without an article a code such as DELIVERY.")
+    )
 
 
 def gtin() -> Text:
@@ -121,17 +128,39 @@ class LineTaxSchema(Schema):
     """One tax on one line. Source: EN 16931 BG-30 (VAT per line)."""
 
     name = Text(required=True, metadata=described("Name on the receipt."))
-    rate = Percent(required=True, metadata=described("Rate in percent."))
+    rate = Percent(required=True, metadata=described("Rate in percent; 0 for a fixed amount per unit."))
     amount = fields.Nested(MoneySchema, required=True, metadata=described("Tax on this line."))
     category = Text(choices=TAX_CATEGORIES, metadata=described("VAT category, UN/CEFACT 5305 (EN 16931 BT-151)."))
     included = Flag(metadata=described("True if the line's gross already contains it; absent means added on top."))
+    base = price("Amount that is taxed, where it is not the line's price less discount and included taxes (compound taxes).")
+    per_unit = price("Fixed tax on one unit, for a tax that is no percentage.")
+    code = Text(max_length=64, metadata=described("Tax code at the source."))
+    jurisdiction = words("Authority that levies the tax, e.g. US-NY.")
 
 
-class LineSchema(Schema):
+#: Kinds of a line; `goods` is the default. Only goods move stock. `amount`: a sum typed in at the till without an article.
+LINE_KINDS = (
+    "goods", "service", "gift_card", "deposit", "donation", "fee", "delivery", "service_charge", "duty", "amount",
+)  # fmt: skip
+UNITS = ("piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other")
+
+
+class LineDetailsSchema(Schema):
+    """Facts about a line beyond its amounts, the same in every major."""
+
+    kind = Text(choices=LINE_KINDS, metadata=described("Kind of line; absent: goods. Only goods move stock."))
+    stocked = Flag(metadata=described("False for goods that are not kept in stock; absent: they are."))
+    unit = Text(choices=UNITS, metadata=described("Unit of the quantity; absent: piece (UN/ECE Rec 20)."))
+    department = words("Department or category of the article.")
+    gift_card_id = ident("Gift card that is sold or reloaded (kind gift_card).", required=False)
+    unit_cost = price("Cost of one unit without tax, as the source knows it.")
+
+
+class LineSchema(LineDetailsSchema):
     """A line item: total = gross - discount + taxes that are not included. Source: POSLog LineItem."""
 
     id = Text(max_length=128, required=True, metadata=described("Unique within the document."))
-    sku = Text(max_length=64, required=True, metadata=described("The retailer's stock keeping unit."))
+    sku = article()
     gtin = gtin()
     description = Text(max_length=512, metadata=described("As printed on the receipt."))
     quantity = Quantity(required=True, metadata=described("Always positive; the document says the direction."))
@@ -154,11 +183,20 @@ class TaxBreakdownSchema(Schema):
     exemption_reason = words("Why no tax is due (BT-120).")
 
 
+#: States in which returned goods end; `none`: they did not come back into any stock.
+RETURN_STATES = ("available", "damaged", "unsellable", "none")
+
+
 class ReturnLineSchema(LineSchema):
     """A line that came back; quantities and amounts are positive, the document's type says the direction."""
 
     original_line_id = Text(max_length=128, metadata=described("Line of the original sale."))
     reason = Text(metadata=described("Why it came back."))
+    state = Text(
+        choices=RETURN_STATES,
+        metadata=described("Stock state of the goods afterwards; absent: available; none: not restocked."),
+    )
+    restocked_at = part(LocationSchema, "Place that took the goods, where it is not the document's location.")
 
 
 class OriginalSchema(Schema):
@@ -168,12 +206,36 @@ class OriginalSchema(Schema):
     number = Text(max_length=64, metadata=described("Its receipt number."))
 
 
-TENDER_TYPES = ("cash", "card", "gift_card", "bank_transfer", "wallet", "other")
+TENDER_TYPES = (
+    "cash", "card", "gift_card", "bank_transfer", "wallet", "other",
+    "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit",
+)  # fmt: skip
 
 
-class TenderSchema(Schema):
+class ForeignMoneySchema(Schema):
+    """An amount in another currency than the document's, with the rate at which the source converted it."""
+
+    amount = Amount(required=True, metadata=described("Decimal string, at most the currency's minor units."))
+    currency = Currency(required=True, metadata=described("ISO 4217 alphabetic code."))
+    rate = Rate(metadata=described("Units of the document's currency for one of this currency."))
+
+
+class TenderDetailsSchema(Schema):
+    """Facts about a tender beyond its kind and amount, the same in every major."""
+
+    provider = words("Processor or issuer, e.g. square, adyen, sodexo.")
+    brand = words("Card scheme or wallet, e.g. visa.")
+    tip = price("Tip within the amount.")
+    foreign = part(ForeignMoneySchema, "Same amount in the currency in which the customer paid.")
+
+
+class TenderSchema(TenderDetailsSchema):
     """How it was paid. Source: POSLog Tender."""
 
     type = Text(choices=TENDER_TYPES, required=True, metadata=described("Kind of tender."))
     amount = fields.Nested(MoneySchema, required=True, metadata=described("Amount tendered."))
-    reference = Text(max_length=128, metadata=described("The payment's id at the source."))
+    reference = Text(
+        max_length=128, metadata=described("The source's id of this tender; without payment_id it is the payment's id.")
+    )
+    payment_id = ident("The payment whose money moves, where that is not the reference: a refund names what it gives back.",
+                       required=False)  # fmt: skip

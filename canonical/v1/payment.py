@@ -60,6 +60,22 @@ class PaymentRefundedSchema(PaymentFactSchema):
     reason = words("Why.")
 
 
+REVERSIBLE = ("payment.captured", "payment.refunded", "payment.authorized", "payment.made")
+
+
+class PaymentReversedSchema(PaymentFactSchema):
+    """An earlier fact about a payment proved false: a refund failed after it was told, a capture was taken back.
+
+    The amount is that of the fact; a money movement of its own (a refund, a chargeback) is no reversal.
+    """
+
+    fact = part(ReferenceSchema, "The fact that proved false, by the id of its document.", required=True)
+    fact_type = chosen(REVERSIBLE, "Type of the fact, without its major.")
+    sale = part(ReferenceSchema, "The sale that is unpaid now.")
+    sale_return = part(ReferenceSchema, "The return whose money was not given back.")
+    reason = words("Why.")
+
+
 STAGES = ("opened", "won", "lost")
 
 

@@ -4,7 +4,7 @@ from marshmallow import Schema, fields
 
 from canonical.fields import Extensions, Flag, Percent, Text, Timestamp
 from canonical.money import MoneySchema
-from canonical.v1.parts import TAX_CATEGORIES, described, gtin, ident, part, several, words
+from canonical.v1.parts import LINE_KINDS, TAX_CATEGORIES, UNITS, described, gtin, ident, part, price, several, words
 
 
 class OptionSchema(Schema):
@@ -22,10 +22,16 @@ class VariantSchema(Schema):
     options = several(OptionSchema, "What tells it from the others, in the order of the shop.", most=20)
 
 
-UNITS = ("piece", "kilogram", "gram", "litre", "millilitre", "metre", "square_metre", "hour", "pack", "other")
+class ProductDetailsSchema(Schema):
+    """Facts about a product for stock and accounting, the same in every major."""
+
+    kind = Text(choices=LINE_KINDS, metadata=described("Kind of its lines; absent: goods."))
+    stocked = Flag(metadata=described("False if it is not kept in stock; absent: it is."))
+    department = words("Department for reports and accounts.")
+    cost = price("Cost of one unit without tax.")
 
 
-class ProductSchema(Schema):
+class ProductSchema(ProductDetailsSchema):
     """A product as sold: one record per stock keeping unit."""
 
     id = Text(max_length=128, required=True, metadata=described("The source's id of the product or variant."))

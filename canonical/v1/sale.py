@@ -6,6 +6,7 @@ from canonical.fields import BusinessDate, Extensions, Text, Timestamp
 from canonical.money import MoneySchema
 from canonical.v1.parts import (
     CustomerSchema,
+    ForeignMoneySchema,
     LineSchema,
     LocationSchema,
     OriginalSchema,
@@ -41,6 +42,8 @@ class TransactionSchema(Schema):
     tax = fields.Nested(MoneySchema, required=True, metadata=described("Sum of the lines' taxes, included or added."))
     taxes = several(TaxBreakdownSchema, "The tax by category and rate (EN 16931 BG-23).", most=50)
     rounding = fields.Nested(MoneySchema, metadata=described("Cash rounding (EN 16931 BT-114), may be negative."))
+    exchange_difference = price("tenders - change - total, where a payment was converted at another rate than the document.")
+    presentment = part(ForeignMoneySchema, "The total in the currency that the customer saw.")
     extensions = Extensions(metadata=described("Namespaced custom fields."))
 
 
@@ -50,7 +53,7 @@ class SaleCompletedSchema(TransactionSchema):
     order = part(ReferenceSchema, "The order it completes; then the fulfilment moves the goods, not the sale.")
     lines = fields.List(fields.Nested(LineSchema), required=True, validate=_LINES, metadata=described("Items sold."))
     tip = fields.Nested(MoneySchema, metadata=described("Tip, part of the total."))
-    service_charge = fields.Nested(MoneySchema, metadata=described("Service charge, part of the total."))
+    service_charge = fields.Nested(MoneySchema, metadata=described("Service charge without tax; a taxed one is a line."))
     total = fields.Nested(MoneySchema, required=True, metadata=described("What was to pay."))
     tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
                           metadata=described("How it was paid; tenders - change = total."))  # fmt: skip
@@ -58,11 +61,17 @@ class SaleCompletedSchema(TransactionSchema):
 
 
 class ReturnCompletedSchema(TransactionSchema):
-    """Goods came back and money was given back. Amounts are positive."""
+    """Goods came back or money was given back. Amounts are positive.
+
+    total = lines + tip + service charge + rounding - fees. Money given back without goods has lines of other kinds.
+    """
 
     original = fields.Nested(OriginalSchema, metadata=described("The sale it reverses; absent without a receipt."))
     lines = fields.List(fields.Nested(ReturnLineSchema), required=True, validate=_LINES,
-                        metadata=described("Items that came back."))  # fmt: skip
+                        metadata=described("Items that came back, and charges that are given back."))  # fmt: skip
+    fees = several(LineSchema, "Kept by the shop, e.g. a restocking fee (kind fee); they lower the total.", most=100)
+    tip = price("Tip given back.")
+    service_charge = price("Service charge given back, without tax; a taxed one is a line.")
     total = fields.Nested(MoneySchema, required=True, metadata=described("What was given back."))
     tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
                           metadata=described("How it was given back (positive)."))  # fmt: skip
@@ -75,6 +84,8 @@ class ExchangeCompletedSchema(TransactionSchema):
     returned = fields.List(fields.Nested(ReturnLineSchema), required=True, validate=_LINES,
                            metadata=described("Items that came back."))  # fmt: skip
     lines = fields.List(fields.Nested(LineSchema), required=True, validate=_LINES, metadata=described("Items sold."))
+    tip = price("Tip, part of the total; negative: more is given back than was added.")
+    service_charge = price("Service charge without tax; a taxed one is a line.")
     total = fields.Nested(MoneySchema, required=True, metadata=described("Sold - returned; negative: customer gets."))
     tenders = fields.List(fields.Nested(TenderSchema), required=True, validate=_TENDERS,
                           metadata=described("Signed like the total; none for an even exchange."))  # fmt: skip
@@ -91,8 +102,13 @@ class SaleVoidedSchema(Schema):
     till = part(TillSchema, "Which till.")
     occurred_at = Timestamp(required=True, metadata=described("Event time, with offset."))
     business_date = BusinessDate(required=True, metadata=described("Trading day it is booked on."))
+    order = part(ReferenceSchema, "The order that the sale completed; its goods come back with a return, not with the void.")
     lines = several(LineSchema, "The sale's lines: what comes back.", least=1)
+    tax = price("The sale's tax, as it is undone.")
+    taxes = several(TaxBreakdownSchema, "The sale's tax by category and rate.", most=50)
     total = price("The sale's total, as it is undone.", required=True)
+    tenders = several(TenderSchema, "The sale's tenders, as they are given back (positive).", most=50)
+    change = price("The sale's change.")
     operator = ident("Who did it, as the till knows them.", required=False)
     reason = words("Why.")
     extensions = extensions()

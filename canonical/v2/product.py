@@ -4,8 +4,8 @@ from marshmallow import Schema, fields, validate
 
 from canonical.fields import Flag, Percent, Text, Timestamp
 from canonical.money import MoneySchema
-from canonical.v1.parts import TAX_CATEGORIES, chosen, described, extensions, ident, part, stock_keeping_unit, words
-from canonical.v1.product import UNITS, VariantSchema
+from canonical.v1.parts import TAX_CATEGORIES, UNITS, chosen, described, extensions, ident, part, stock_keeping_unit, words
+from canonical.v1.product import ProductDetailsSchema, VariantSchema
 
 STATUSES = ("active", "draft", "withdrawn")
 _GTIN = Text(max_length=14, min_length=8, pattern="[0-9]{8}|[0-9]{12,14}", meaning="GTIN (8, 12, 13 or 14 digits)")
@@ -18,7 +18,7 @@ class ListPriceSchema(Schema):
     tax_included = Flag(metadata=described("Whether the amount contains the tax; absent: not known."))
 
 
-class ProductV2Schema(Schema):
+class ProductV2Schema(ProductDetailsSchema):
     """A product as sold: one record per stock keeping unit."""
 
     id = ident("The source's id of the product or variant.")

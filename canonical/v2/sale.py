@@ -5,8 +5,11 @@ from marshmallow import Schema, fields, validate
 from canonical.fields import Quantity, Text
 from canonical.v1.parts import (
     TENDER_TYPES,
+    LineDetailsSchema,
     LineTaxSchema,
     ReferenceSchema,
+    TenderDetailsSchema,
+    article,
     chosen,
     described,
     extensions,
@@ -15,7 +18,6 @@ from canonical.v1.parts import (
     part,
     price,
     several,
-    stock_keeping_unit,
     words,
 )
 from canonical.v1.sale import TransactionSchema
@@ -29,11 +31,11 @@ class DiscountSchema(Schema):
     code = Text(max_length=64, metadata=described("The promotion's or coupon's code."))
 
 
-class LineV2Schema(Schema):
+class LineV2Schema(LineDetailsSchema):
     """A line item: total = gross - discounts + taxes that are not included. Source: POSLog LineItem."""
 
     id = ident("Unique within the document.")
-    sku = stock_keeping_unit()
+    sku = article()
     gtin = gtin()
     description = words("As printed on the receipt.", longest=512)
     quantity = Quantity(required=True, metadata=described("Always positive; the document says the direction."))
@@ -46,7 +48,7 @@ class LineV2Schema(Schema):
     extensions = extensions()
 
 
-class TenderV2Schema(Schema):
+class TenderV2Schema(TenderDetailsSchema):
     """How it was paid. Source: POSLog Tender."""
 
     method = chosen(TENDER_TYPES, "Kind of tender.")
@@ -60,7 +62,7 @@ class SaleCompletedV2Schema(TransactionSchema):
     order = part(ReferenceSchema, "The order it completes; then the fulfilment moves the goods, not the sale.")
     lines = several(LineV2Schema, "Items sold.", least=1)
     tip = price("Tip, part of the total.")
-    service_charge = price("Service charge, part of the total.")
+    service_charge = price("Service charge without tax; a taxed one is a line.")
     total = price("What was to pay.", required=True)
     tenders = fields.List(fields.Nested(TenderV2Schema), required=True, validate=validate.Length(max=50),
                           metadata=described("How it was paid; tenders - change = total."))  # fmt: skip
