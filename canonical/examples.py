@@ -121,10 +121,29 @@ EXAMPLES: dict[str, dict[str, Any]] = {
             {"type": "card", "taken": _m("6.54"), "expected": _m("6.54"), "counted": _m("6.54"), "difference": _m("0.00")},
         ],
     },
+    "till.cash_moved.v1": {
+        "id": "T-3", "location": _LOCATION, "till": {"number": "1", "session": "2026-11-21-1"}, "operator": "E-7", **_WHEN,
+        "source": "till", "destination": "outside", "amount": _m("23.80"), "reason": "paid_out", "purpose": "cleaning",
+        "taxes": [{"name": "Sales tax", "rate": "9", "amount": _m("1.97"), "included": True}], "receipt": "4711",
+    },
+    "store_day.closed.v1": {
+        "id": "D-1", "location": _LOCATION, "business_date": "2026-11-21", "occurred_at": "2026-11-22T00:30:00-05:00",
+        "transactions": "3", "sales": _m("41.24"), "returns": _m("13.08"),
+        "tenders": [{"type": "cash", "amount": _m("21.62")}, {"type": "card", "provider": "acquirer", "amount": _m("6.54")}],
+        "deposit_bag": "B-77",
+    },
     "payment.captured.v1": {
         "id": "PE-1", "payment_id": "P-1", **_WHEN, "location": _LOCATION, "amount": _m("34.70"), "provider": "acquirer",
         "type": "card", "card": {"brand": "visa", "last_four": "1111"}, "sale": {"id": "S-1001"}, "tip": _m("2.00"),
         "fee": _m("0.62"),
+    },
+    "payment.authorized.v1": {
+        "id": "PE-0", "payment_id": "P-1", **_WHEN, "location": _LOCATION, "amount": _m("40.00"), "provider": "acquirer",
+        "type": "card", "sale": {"id": "S-1001"}, "until": "2026-11-28T10:15:00-05:00",
+    },
+    "payment.made.v1": {
+        "id": "PM-1", "payment_id": "BT-9", **_WHEN, "amount": _m("420.00"), "party_id": "ROASTERY",
+        "invoice": {"id": "I-77", "number": "77"}, "account": "checking", "text": "Invoice 77",
     },
     "payment.refunded.v1": {
         "id": "PE-2", "payment_id": "P-1", **_WHEN, "amount": _m("13.08"), "sale_return": {"id": "R-2001"}, "reason": "chipped",
@@ -147,6 +166,25 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "gift_card.redeemed.v1": {
         "id": "G-3", "gift_card": {"id": "GC-1"}, **_WHEN, "location": _LOCATION, "amount": _m("34.70"),
         "balance": _m("35.30"), "sale": {"id": "S-1003"},
+    },
+    "gift_card.adjusted.v1": {
+        "id": "G-4", "gift_card": {"id": "GC-1"}, **_WHEN, "amount": _m("12.50"), "balance": _m("0.00"), "direction": "down",
+        "reason": "expired",
+    },
+    "payout.settled.v1": {
+        "id": "PO-9-paid", "payout_id": "PO-9", "provider": "acquirer", "account": "1234", "status": "paid", **_WHEN,
+        "arrives_on": "2026-11-24",
+        "lines": [
+            {"id": "1", "type": "charge", "payment_id": "P-1", "gross": _m("34.70"), "fee": _m("0.62"), "net": _m("34.08")},
+            {"id": "2", "type": "refund", "payment_id": "P-1", "gross": _m("-13.08"), "net": _m("-13.08")},
+        ],
+        "net": _m("21.00"), "reference": "ACQ-20261124",
+    },
+    "bank.line.v1": {
+        "id": "BL-1", "account": "checking", "statement": "2026-228", "indicator": "credit", "amount": _m("21.00"),
+        "balance": _m("1021.00"), "business_date": "2026-11-24", "value_date": "2026-11-24",
+        "occurred_at": "2026-11-24T06:00:00Z", "end_to_end_id": "ACQ-20261124", "counterparty": {"name": "Acquirer Ltd"},
+        "text": "Payout PO-9",
     },
     "order.placed.v1": _ORDER,
     "order.changed.v1": _ORDER | {"revision": "2", "occurred_at": "2026-11-21T09:30:00-05:00", "reason": "address corrected"},

@@ -106,7 +106,7 @@ def allocate(value: MoneyDict, weights: Sequence[Decimal | int]) -> list[dict[st
 
 
 #: Fields whose amounts are not in the document's currency, and custom data.
-NO_MONEY = ("extensions", "foreign", "presentment")
+NO_MONEY = ("extensions", "foreign", "presentment", "settlement")
 
 
 def each_money(document: Any, pointer: str = "") -> Iterable[tuple[str, MoneyDict]]:

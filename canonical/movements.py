@@ -130,8 +130,9 @@ _MOVES: dict[str, Callable[[Document], Iterator[Movement]]] = {
 
 #: Types (without major) that move no goods. A count is compared with the sum of movements; a shipment's goods left before.
 WITHOUT_MOVEMENT = frozenset((
-    "account", "credit_note", "customer", "gift_card.issued", "gift_card.redeemed", "gift_card.reloaded", "invoice",
-    "journal_entry", "location", "order.cancelled", "order.changed", "order.placed", "payment.captured", "payment.charged_back",
-    "payment.refunded", "payment.reversed", "price", "price.changed", "product", "purchase_order", "shipment.delivered",
-    "shipment.dispatched", "stock.counted", "stock_level", "supplier", "tax_rate", "till.closed", "till.opened",
+    "account", "bank.line", "credit_note", "customer", "gift_card.adjusted", "gift_card.issued", "gift_card.redeemed",
+    "gift_card.reloaded", "invoice", "journal_entry", "location", "order.cancelled", "order.changed", "order.placed",
+    "payment.authorized", "payment.captured", "payment.charged_back", "payment.made", "payment.refunded", "payment.reversed",
+    "payout.settled", "price", "price.changed", "product", "purchase_order", "shipment.delivered", "shipment.dispatched",
+    "stock.counted", "stock_level", "store_day.closed", "supplier", "tax_rate", "till.cash_moved", "till.closed", "till.opened",
 ))  # fmt: skip

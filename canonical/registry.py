@@ -22,11 +22,14 @@ from canonical.v1.order import (
     ShipmentDispatchedSchema,
 )
 from canonical.v1.payment import (
+    GiftCardAdjustedSchema,
     GiftCardIssuedSchema,
     GiftCardRedeemedSchema,
     GiftCardReloadedSchema,
+    PaymentAuthorizedSchema,
     PaymentCapturedSchema,
     PaymentChargedBackSchema,
+    PaymentMadeSchema,
     PaymentRefundedSchema,
     PaymentReversedSchema,
 )
@@ -34,6 +37,7 @@ from canonical.v1.product import ProductSchema
 from canonical.v1.purchase import PurchaseOrderSchema, PurchaseReceivedSchema, SupplierSchema
 from canonical.v1.records import CustomerRecordSchema, PlaceSchema, PriceChangedSchema, PriceSchema
 from canonical.v1.sale import ExchangeCompletedSchema, ReturnCompletedSchema, SaleCompletedSchema, SaleVoidedSchema
+from canonical.v1.settlement import BankLineSchema, PayoutSettledSchema
 from canonical.v1.stock import (
     StockAdjustedSchema,
     StockCountedSchema,
@@ -43,7 +47,7 @@ from canonical.v1.stock import (
     TransferReceivedSchema,
     TransferSentSchema,
 )
-from canonical.v1.till import TillClosedSchema, TillOpenedSchema
+from canonical.v1.till import StoreDayClosedSchema, TillCashMovedSchema, TillClosedSchema, TillOpenedSchema
 from canonical.v2.product import ProductV2Schema
 from canonical.v2.sale import SaleCompletedV2Schema
 from canonical.v2.stock import StockAdjustedV2Schema
@@ -150,6 +154,10 @@ def _of_till(document: Document) -> str:
     return "/".join(("till", document["location"]["code"], till["number"], *([till["session"]] if "session" in till else ())))
 
 
+def _of_store_day(document: Document) -> str:
+    return f"store_day/{document['location']['code']}/{document['business_date']}"
+
+
 def _of_price(document: Document) -> str:
     place = document["location"]["code"] if "location" in document else ""
     return f"price/{document['sku']}/{document.get('price_list', '')}/{place}"
@@ -185,10 +193,14 @@ _SALES = (
                   _CUSTOMER, history=histories.return_history),
     CanonicalType("till.opened.v1", TillOpenedSchema, _of_till, rules.till_opened_rules),
     CanonicalType("till.closed.v1", TillClosedSchema, _of_till, rules.till_closed_rules),
+    CanonicalType("till.cash_moved.v1", TillCashMovedSchema, _of_till, rules.cash_moved_rules),
+    CanonicalType("store_day.closed.v1", StoreDayClosedSchema, _of_store_day, rules.store_day_rules),
 )  # fmt: skip
 
 _PAYMENTS = (
     CanonicalType("payment.captured.v1", PaymentCapturedSchema, _of("payment", "payment_id"), rules.payment_rules),
+    CanonicalType("payment.authorized.v1", PaymentAuthorizedSchema, _of("payment", "payment_id"), rules.payment_rules),
+    CanonicalType("payment.made.v1", PaymentMadeSchema, _of("payment", "payment_id"), rules.payment_rules),
     CanonicalType("payment.refunded.v1", PaymentRefundedSchema, _of("payment", "payment_id"), rules.payment_rules,
                   history=histories.refund_history),
     CanonicalType("payment.reversed.v1", PaymentReversedSchema, _of("payment", "payment_id"), rules.payment_rules,
@@ -197,6 +209,10 @@ _PAYMENTS = (
     CanonicalType("gift_card.issued.v1", GiftCardIssuedSchema, _of("gift_card", "gift_card", "id"), rules.gift_card_rules),
     CanonicalType("gift_card.reloaded.v1", GiftCardReloadedSchema, _of("gift_card", "gift_card", "id"), rules.gift_card_rules),
     CanonicalType("gift_card.redeemed.v1", GiftCardRedeemedSchema, _of("gift_card", "gift_card", "id"), rules.gift_card_rules),
+    CanonicalType("gift_card.adjusted.v1", GiftCardAdjustedSchema, _of("gift_card", "gift_card", "id"), rules.gift_card_rules),
+    CanonicalType("payout.settled.v1", PayoutSettledSchema, _of("payout", "payout_id"), rules.payout_rules),
+    CanonicalType("bank.line.v1", BankLineSchema, _of("bank_account", "account"), rules.bank_line_rules,
+                  personal=("/counterparty/name", "/counterparty/account")),
 )  # fmt: skip
 
 _ORDERS = (

@@ -294,19 +294,61 @@ def void_rules(document: Document) -> Iterator[Violation]:
 def payment_rules(document: Document) -> Iterator[Violation]:
     """A payment's facts have positive amounts."""
     yield from business_date_rules(document)
+    yield from _foreign(document, "/settlement")
     yield from not_negative(document, "amount", "tip", "fee")
 
 
 def gift_card_rules(document: Document) -> Iterator[Violation]:
     """A card's balance is never below zero, and never below what was just put on it."""
     yield from business_date_rules(document)
-    yield from not_negative(document, "amount", "balance")
+    yield from not_negative(document, "amount", "balance", "consideration")
 
 
 def till_opened_rules(document: Document) -> Iterator[Violation]:
     """One float per tender."""
     yield from business_date_rules(document)
     yield from _tender_keys(document.get("tenders", ()))
+
+
+def cash_moved_rules(document: Document) -> Iterator[Violation]:
+    """Cash goes from one place to another, in a positive amount."""
+    yield from business_date_rules(document)
+    if amount(document["amount"]) <= 0:
+        yield Violation("negative_amount", "/amount", "must be more than zero; turn source and destination round instead")
+    if document["source"] == document["destination"]:
+        yield Violation("locations_equal", "/destination", f"source and destination are both {document['source']}")
+    _, added = yield from _tax_rules(document.get("taxes", ()), amount(document["amount"]), "")
+    if added:
+        yield Violation("tax_mismatch", "/taxes", "the taxes of a cash movement are contained in its amount (included)")
+
+
+def store_day_rules(document: Document) -> Iterator[Violation]:
+    """The declared tenders hold the declared sales less returns; each tender is there once."""
+    yield from business_date_rules(document)
+    yield from not_negative(document, "returns")
+    yield from _tender_keys(document.get("tenders", ()))
+    if "sales" in document and "tenders" in document:
+        due, came = amount(document["sales"]) - amount(document.get("returns")), total(t["amount"] for t in document["tenders"])
+        if due != came:
+            yield Violation("closure_mismatch", "/tenders", f"the tenders sum to {came:f}, sales - returns is {due:f}")
+
+
+def payout_rules(document: Document) -> Iterator[Violation]:
+    """Each line's net is gross - fee - fee tax, and the payout's net is their sum."""
+    yield from business_date_rules(document)
+    yield from _unique_ids(document["lines"], "/lines")
+    for index, line in enumerate(document["lines"]):
+        net = amount(line["gross"]) - amount(line.get("fee")) - amount(line.get("fee_tax"))
+        if net != amount(line["net"]):
+            yield Violation("line_total_mismatch", f"/lines/{index}/net", f"gross - fee - fee tax is {net:f}")
+    if (net := total(line["net"] for line in document["lines"])) != amount(document["net"]):
+        yield Violation("net_mismatch", "/net", f"the lines sum to {net:f}")
+
+
+def bank_line_rules(document: Document) -> Iterator[Violation]:
+    """A bank line has a positive amount; its indicator gives the direction."""
+    if amount(document["amount"]) <= 0:
+        yield Violation("negative_amount", "/amount", "must be more than zero; the indicator gives the direction")
 
 
 def till_closed_rules(document: Document) -> Iterator[Violation]:
@@ -387,6 +429,7 @@ def purchase_order_rules(document: Document) -> Iterator[Violation]:
 def received_rules(document: Document) -> Iterator[Violation]:
     """Something came."""
     yield from business_date_rules(document)
+    yield from not_negative(document, "freight")
     for index, line in enumerate(document["lines"]):
         if Decimal(line["accepted"]) + Decimal(line.get("rejected", "0")) == 0:
             yield Violation("nothing_moved", f"/lines/{index}/accepted", "neither accepted nor rejected: leave the line out")

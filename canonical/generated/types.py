@@ -62,6 +62,8 @@ class TaxBreakdown(TypedDict):
     rate: str
     taxable: Money
     amount: Money
+    code: NotRequired[str]
+    jurisdiction: NotRequired[str]
     exemption_reason: NotRequired[str]
 
 
@@ -336,6 +338,8 @@ class OpeningTender(TypedDict):
 
     type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
     amount: Money
+    provider: NotRequired[str]
+    foreign: NotRequired[ForeignMoney]
 
 
 class TillOpened(TypedDict):
@@ -349,6 +353,7 @@ class TillOpened(TypedDict):
     business_date: str
     extensions: NotRequired[dict[str, dict[str, Any]]]
     tenders: NotRequired[list[OpeningTender]]
+    source: NotRequired[Literal["till", "safe", "previous_session", "bank", "employee", "outside"]]
 
 
 class ClosingTax(TypedDict):
@@ -363,6 +368,8 @@ class ClosingTender(TypedDict):
     """One tender of a closing till: what should be there, what was counted. Source: POSLog TenderControl."""
 
     type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
+    provider: NotRequired[str]
+    foreign: NotRequired[ForeignMoney]
     opening: NotRequired[Money]
     taken: Money
     given_back: NotRequired[Money]
@@ -389,7 +396,58 @@ class TillClosed(TypedDict):
     returns: NotRequired[Money]
     taxes: NotRequired[list[ClosingTax]]
     tenders: list[ClosingTender]
+    z_number: NotRequired[str]
+    first_receipt: NotRequired[str]
+    last_receipt: NotRequired[str]
+    gift_cards_sold: NotRequired[Money]
+    tips: NotRequired[Money]
+    discounts: NotRequired[Money]
+    rounding: NotRequired[Money]
+    closes: NotRequired[Literal["counted", "blind", "automatic"]]
     note: NotRequired[str]
+
+
+class TillCashMoved(TypedDict):
+    """Cash was moved without a sale: pickup, loan, paid in, paid out, tip payout, bank deposit (POSLog TenderControl)."""
+
+    id: str
+    location: Location
+    till: Till
+    operator: NotRequired[str]
+    occurred_at: str
+    business_date: str
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    source: Literal["till", "safe", "previous_session", "bank", "employee", "outside"]
+    destination: Literal["till", "safe", "previous_session", "bank", "employee", "outside"]
+    amount: Money
+    reason: Literal["pickup", "loan", "paid_in", "paid_out", "tip_payout", "bank_deposit", "correction"]
+    purpose: NotRequired[str]
+    taxes: NotRequired[list[LineTax]]
+    receipt: NotRequired[str]
+
+
+class DayTender(TypedDict):
+    """Declared total of one tender of a store's day."""
+
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
+    provider: NotRequired[str]
+    amount: Money
+
+
+class StoreDayClosed(TypedDict):
+    """A store ended its business day: no transaction of that day follows (POSLog BusinessEOD)."""
+
+    id: str
+    location: Location
+    business_date: str
+    occurred_at: str
+    transactions: NotRequired[str]
+    sales: NotRequired[Money]
+    returns: NotRequired[Money]
+    tenders: NotRequired[list[DayTender]]
+    deposit_bag: NotRequired[str]
+    operator: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
 
 
 class Card(TypedDict):
@@ -415,8 +473,49 @@ class PaymentCaptured(TypedDict):
     card: NotRequired[Card]
     sale: NotRequired[Reference]
     order: NotRequired[Reference]
+    invoice: NotRequired[Reference]
+    till: NotRequired[Till]
+    brand: NotRequired[str]
+    settlement: NotRequired[ForeignMoney]
     tip: NotRequired[Money]
     fee: NotRequired[Money]
+
+
+class PaymentAuthorized(TypedDict):
+    """Money was reserved on a card or an account; nothing is taken before a capture."""
+
+    id: str
+    payment_id: str
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    provider: NotRequired[str]
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    type: Literal["cash", "card", "gift_card", "bank_transfer", "wallet", "other", "store_credit", "house_account", "voucher", "check", "pay_later", "loyalty", "deposit"]
+    card: NotRequired[Card]
+    sale: NotRequired[Reference]
+    order: NotRequired[Reference]
+    until: NotRequired[str]
+
+
+class PaymentMade(TypedDict):
+    """The retailer paid somebody: a supplier's invoice, a refund by transfer, a tax."""
+
+    id: str
+    payment_id: str
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    provider: NotRequired[str]
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    party_id: NotRequired[str]
+    invoice: NotRequired[Reference]
+    account: NotRequired[str]
+    text: NotRequired[str]
 
 
 class PaymentRefunded(TypedDict):
@@ -490,6 +589,10 @@ class GiftCardIssued(TypedDict):
     balance: NotRequired[Money]
     sale: NotRequired[Reference]
     extensions: NotRequired[dict[str, dict[str, Any]]]
+    consideration: NotRequired[Money]
+    purpose: NotRequired[Literal["single", "multi"]]
+    program: NotRequired[str]
+    expires_on: NotRequired[str]
 
 
 class GiftCardReloaded(TypedDict):
@@ -517,6 +620,79 @@ class GiftCardRedeemed(TypedDict):
     amount: Money
     balance: NotRequired[Money]
     sale: NotRequired[Reference]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class GiftCardAdjusted(TypedDict):
+    """A card's balance changed without a sale: it expired, was cashed out, or was corrected."""
+
+    id: str
+    gift_card: GiftCard
+    occurred_at: str
+    business_date: str
+    location: NotRequired[Location]
+    amount: Money
+    balance: NotRequired[Money]
+    sale: NotRequired[Reference]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+    direction: Literal["up", "down"]
+    reason: Literal["expired", "cashed_out", "corrected", "blocked"]
+    text: NotRequired[str]
+
+
+class PayoutLine(TypedDict):
+    """One entry of a payout: net = gross - fee - fee tax. Amounts are signed: what the retailer gets is positive."""
+
+    id: str
+    type: Literal["charge", "refund", "fee", "dispute", "reserve", "adjustment", "advance", "transfer"]
+    payment_id: NotRequired[str]
+    gross: Money
+    fee: NotRequired[Money]
+    fee_tax: NotRequired[Money]
+    net: Money
+    occurred_at: NotRequired[str]
+    text: NotRequired[str]
+
+
+class PayoutSettled(TypedDict):
+    """A processor settled what it held: net = sum of the lines' nets; negative: the processor debits the account."""
+
+    id: str
+    payout_id: str
+    provider: str
+    account: NotRequired[str]
+    status: Literal["paid", "failed", "returned"]
+    occurred_at: str
+    business_date: str
+    arrives_on: NotRequired[str]
+    lines: list[PayoutLine]
+    net: Money
+    reference: NotRequired[str]
+    extensions: NotRequired[dict[str, dict[str, Any]]]
+
+
+class BankParty(TypedDict):
+    """The other side of a bank line."""
+
+    name: NotRequired[str]
+    account: NotRequired[str]
+
+
+class BankLine(TypedDict):
+    """An entry of a bank statement, as it was booked. Source: ISO 20022 camt.053 Ntry."""
+
+    id: str
+    account: str
+    statement: NotRequired[str]
+    indicator: Literal["credit", "debit"]
+    amount: Money
+    balance: NotRequired[Money]
+    business_date: str
+    value_date: NotRequired[str]
+    occurred_at: str
+    end_to_end_id: NotRequired[str]
+    counterparty: NotRequired[BankParty]
+    text: NotRequired[str]
     extensions: NotRequired[dict[str, dict[str, Any]]]
 
 
@@ -650,6 +826,8 @@ class StockCounted(TypedDict):
     reason: NotRequired[str]
     state: Literal["available", "reserved", "damaged", "in_transit", "unsellable"]
     quantity: str
+    scope: NotRequired[Literal["full", "cycle"]]
+    expected: NotRequired[str]
 
 
 class StockAdjusted(TypedDict):
@@ -785,6 +963,7 @@ class PurchaseReceived(TypedDict):
     occurred_at: str
     business_date: str
     lines: list[ReceivedLine]
+    freight: NotRequired[Money]
     extensions: NotRequired[dict[str, dict[str, Any]]]
 
 
@@ -919,6 +1098,8 @@ class TaxRate(TypedDict):
     name: str
     rate: str
     category: Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
+    code: NotRequired[str]
+    jurisdiction: NotRequired[str]
     country: NotRequired[str]
     region: NotRequired[str]
     included: NotRequired[bool]
@@ -974,6 +1155,9 @@ class Place(TypedDict):
     address: NotRequired[Address]
     time_zone: str
     currency: str
+    entity: NotRequired[str]
+    cutoff: NotRequired[str]
+    calendar: NotRequired[str]
     opened_on: NotRequired[str]
     closed_on: NotRequired[str]
     active: bool
@@ -1018,6 +1202,12 @@ class Account(TypedDict):
     name: str
     type: Literal["asset", "liability", "equity", "income", "expense"]
     currency: NotRequired[str]
+    entity: NotRequired[str]
+    parent: NotRequired[str]
+    postable: NotRequired[bool]
+    control: NotRequired[Literal["receivable", "payable", "bank", "inventory", "tax"]]
+    required_dimensions: NotRequired[list[str]]
+    tax_code: NotRequired[str]
     active: bool
     updated_at: str
     extensions: NotRequired[dict[str, dict[str, Any]]]
@@ -1045,6 +1235,9 @@ class InvoiceLine(TypedDict):
     net: Money
     category: Literal["S", "Z", "E", "AE", "K", "G", "O", "L", "M"]
     rate: str
+    order_line: NotRequired[str]
+    receipt_line: NotRequired[str]
+    account_hint: NotRequired[str]
 
 
 class Allowance(TypedDict):
@@ -1068,6 +1261,8 @@ class Invoice(TypedDict):
     buyer: Party
     sale: NotRequired[Reference]
     order: NotRequired[Reference]
+    direction: NotRequired[Literal["sale", "purchase"]]
+    receipts: NotRequired[list[Reference]]
     lines: list[InvoiceLine]
     allowances: NotRequired[list[Allowance]]
     taxes: list[TaxBreakdown]
@@ -1093,6 +1288,8 @@ class CreditNote(TypedDict):
     buyer: Party
     sale: NotRequired[Reference]
     order: NotRequired[Reference]
+    direction: NotRequired[Literal["sale", "purchase"]]
+    receipts: NotRequired[list[Reference]]
     lines: list[InvoiceLine]
     allowances: NotRequired[list[Allowance]]
     taxes: list[TaxBreakdown]

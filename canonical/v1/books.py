@@ -30,6 +30,14 @@ class AccountSchema(Schema):
     name = words("Name.", required=True)
     type = chosen(ACCOUNT_TYPES, "Kind; says which side makes it grow.")
     currency = Currency(metadata=described("If it is kept in one currency only."))
+    entity = Text(max_length=64, metadata=described("Legal entity whose account it is."))
+    parent = Text(max_length=64, metadata=described("Number of the account it is summed up in."))
+    postable = Flag(metadata=described("False for a heading; absent: entries may be booked on it."))
+    control = Text(choices=("receivable", "payable", "bank", "inventory", "tax"),
+                   metadata=described("Subledger that owns it; others must not book on it."))  # fmt: skip
+    required_dimensions = fields.List(Text(max_length=64), validate=validate.Length(max=20),
+                                      metadata=described("Dimensions that each of its lines must have."))  # fmt: skip
+    tax_code = Text(max_length=64, metadata=described("Tax code of its lines."))
     active = Flag(required=True, metadata=described("False when nothing may be booked on it any more."))
     updated_at = Timestamp(required=True, metadata=described("When the source last changed it."))
     extensions = extensions()
@@ -42,6 +50,8 @@ class TaxRateSchema(Schema):
     name = words("Name on receipts.", required=True)
     rate = Percent(required=True, metadata=described("Rate in percent (EN 16931 BT-119)."))
     category = chosen(TAX_CATEGORIES, "VAT category (BT-118).")
+    code = Text(max_length=64, metadata=described("Tax code at the source."))
+    jurisdiction = words("Authority that levies the tax, e.g. US-NY.")
     country = Country(metadata=described("Where it applies (ISO 3166-1)."))
     region = words("State, province or district.")
     included = Flag(metadata=described("True if prices contain it."))
@@ -84,6 +94,9 @@ class InvoiceLineSchema(Schema):
     net = price("The line without tax (BT-131).", required=True)
     category = chosen(TAX_CATEGORIES, "VAT category (BT-151).")
     rate = Percent(required=True, metadata=described("VAT rate (BT-152)."))
+    order_line = ident("Line of the order (BT-132).", required=False)
+    receipt_line = ident("Line of the goods receipt.", required=False)
+    account_hint = Text(max_length=64, metadata=described("Account or cost centre the source proposes (BT-133)."))
 
 
 class BillSchema(Schema):
@@ -97,6 +110,8 @@ class BillSchema(Schema):
     buyer = part(PartySchema, "Who is billed (BG-7).", required=True)
     sale = part(ReferenceSchema, "The sale it is for.")
     order = part(ReferenceSchema, "The order it is for (BT-13).")
+    direction = Text(choices=("sale", "purchase"), metadata=described("Sale: the retailer is the seller; purchase: the buyer."))
+    receipts = several(ReferenceSchema, "Goods receipts and despatch notes it is for (BT-15, BT-16).", most=100)
     lines = several(InvoiceLineSchema, "Lines (BG-25).", least=1)
     allowances = several(AllowanceSchema, "Discounts and charges on the document (BG-20, BG-21).", most=50)
     taxes = several(TaxBreakdownSchema, "VAT breakdown (BG-23): one entry per category and rate.", least=1, most=50)

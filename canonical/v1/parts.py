@@ -180,6 +180,8 @@ class TaxBreakdownSchema(Schema):
     rate = Percent(required=True, metadata=described("Rate in percent (BT-119)."))
     taxable = price("Sum taxed at this rate, without the tax (BT-116).", required=True)
     amount = price("The tax (BT-117).", required=True)
+    code = Text(max_length=64, metadata=described("Tax code at the source."))
+    jurisdiction = words("Authority that levies the tax, e.g. US-NY.")
     exemption_reason = words("Why no tax is due (BT-120).")
 
 

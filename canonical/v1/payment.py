@@ -8,8 +8,10 @@ from marshmallow import Schema
 from canonical.fields import BusinessDate, Text, Timestamp
 from canonical.v1.parts import (
     TENDER_TYPES,
+    ForeignMoneySchema,
     LocationSchema,
     ReferenceSchema,
+    TillSchema,
     chosen,
     described,
     extensions,
@@ -49,8 +51,31 @@ class PaymentCapturedSchema(PaymentFactSchema):
     card = part(CardSchema, "The card, if it was one.")
     sale = part(ReferenceSchema, "The sale it pays.")
     order = part(ReferenceSchema, "The order it pays.")
+    invoice = part(ReferenceSchema, "The invoice it pays.")
+    till = part(TillSchema, "Which till took it.")
+    brand = words("Card scheme or wallet, where no card is named.")
+    settlement = part(ForeignMoneySchema, "What the provider settles, where that is in another currency.")
     tip = price("Tip within the amount.")
     fee = price("What the provider keeps of it.")
+
+
+class PaymentAuthorizedSchema(PaymentFactSchema):
+    """Money was reserved on a card or an account; nothing is taken before a capture."""
+
+    type = chosen(TENDER_TYPES, "Kind of tender (POSLog).")
+    card = part(CardSchema, "The card, if it was one.")
+    sale = part(ReferenceSchema, "The sale it is for.")
+    order = part(ReferenceSchema, "The order it is for.")
+    until = Timestamp(metadata=described("When the reservation ends by itself."))
+
+
+class PaymentMadeSchema(PaymentFactSchema):
+    """The retailer paid somebody: a supplier's invoice, a refund by transfer, a tax."""
+
+    party_id = ident("Supplier or customer who was paid, as the source knows them.", required=False)
+    invoice = part(ReferenceSchema, "The invoice that was paid.")
+    account = Text(max_length=64, metadata=described("The retailer's bank account or cash box."))
+    text = words("Text of the payment.")
 
 
 class PaymentRefundedSchema(PaymentFactSchema):
@@ -112,6 +137,13 @@ class GiftCardFactSchema(Schema):
 class GiftCardIssuedSchema(GiftCardFactSchema):
     """A card was sold or given away with a balance (POSLog activation)."""
 
+    consideration = price("What was paid for it; zero for a card that was given away; absent: not known.")
+    purpose = Text(
+        choices=("single", "multi"), metadata=described("Voucher for one tax rate (single) or several (EU 2016/1065).")
+    )
+    program = words("Programme or brand of the card.")
+    expires_on = BusinessDate(metadata=described("Last day on which it is valid."))
+
 
 class GiftCardReloadedSchema(GiftCardFactSchema):
     """Money was put on a card."""
@@ -119,3 +151,11 @@ class GiftCardReloadedSchema(GiftCardFactSchema):
 
 class GiftCardRedeemedSchema(GiftCardFactSchema):
     """A card paid for something."""
+
+
+class GiftCardAdjustedSchema(GiftCardFactSchema):
+    """A card's balance changed without a sale: it expired, was cashed out, or was corrected."""
+
+    direction = chosen(("up", "down"), "Whether the balance rose or fell.")
+    reason = chosen(("expired", "cashed_out", "corrected", "blocked"), "Kind of change.")
+    text = words("Why, in the source's words.")

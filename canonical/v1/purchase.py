@@ -100,4 +100,5 @@ class PurchaseReceivedSchema(Schema):
     occurred_at = Timestamp(required=True, metadata=described("Event time, with offset."))
     business_date = BusinessDate(required=True, metadata=described("Trading day it is booked on."))
     lines = several(ReceivedLineSchema, "What arrived.", least=1)
+    freight = price("Freight that is part of the goods' cost, without tax.")
     extensions = extensions()

@@ -91,6 +91,10 @@ class PlaceSchema(Schema):
     time_zone = Text(max_length=64, pattern="[A-Za-z]+(/[A-Za-z0-9_+-]+)*", meaning="IANA time zone",
                      required=True, metadata=described("IANA time zone; says what a trading day is."))  # fmt: skip
     currency = Currency(required=True, metadata=described("ISO 4217, what its tills ring up."))
+    entity = Text(max_length=64, metadata=described("Legal entity whose place it is."))
+    cutoff = Text(max_length=5, pattern="([01][0-9]|2[0-3]):[0-5][0-9]", meaning="time of day (HH:MM)",
+                  metadata=described("Local time at which a trading day begins, e.g. 04:00; absent: midnight."))  # fmt: skip
+    calendar = words("Trading calendar it keeps.")
     opened_on = BusinessDate(metadata=described("First trading day."))
     closed_on = BusinessDate(metadata=described("Last trading day."))
     active = Flag(required=True, metadata=described("False when it is given up."))

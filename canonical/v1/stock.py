@@ -38,6 +38,8 @@ class StockCountedSchema(ReasonedSchema):
 
     state = Text(choices=STATES, required=True, metadata=described("State counted."))
     quantity = Quantity(required=True, zero=True, metadata=described("Quantity counted, zero allowed."))
+    scope = Text(choices=("full", "cycle"), metadata=described("Full inventory or cycle count of a part of it."))
+    expected = Quantity(signed=True, zero=True, metadata=described("Quantity that the counting system expected."))
 
 
 class StockAdjustedSchema(ReasonedSchema):
