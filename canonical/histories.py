@@ -12,7 +12,7 @@ from typing import Any
 
 from canonical.errors import Violation
 from canonical.money import amount, total
-from canonical.rules import signed_lines
+from canonical.totals import signed_lines
 from canonical.versions import cast
 
 Document = Mapping[str, Any]

@@ -5,9 +5,8 @@ tenders - change = total + exchange difference. Source: ARTS POSLog; EN 16931 BR
 `histories` has the rules between documents.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -15,7 +14,21 @@ from typing import Any
 from canonical.errors import Violation
 from canonical.fields import parse_timestamp
 from canonical.identifiers import valid_key
-from canonical.money import CURRENCIES, MoneyDict, amount, cash_step, each_money, scale, total
+from canonical.money import CURRENCIES, amount, each_money, scale, total
+from canonical.totals import (
+    category_rules,
+    foreign_rules,
+    not_negative,
+    once_rules,
+    rounding_rules,
+    rounds_to,
+    sum_rules,
+    tax_rules,
+    tender_keys,
+    tender_sum,
+    unique_ids,
+    unknown_currency,
+)
 
 Document = Mapping[str, Any]
 
@@ -33,11 +46,6 @@ def currency_rules(document: Document, mixed: bool = False) -> Iterator[Violatio
         places = -int(Decimal(value["amount"]).as_tuple().exponent)
         if places > scale(currency):
             yield Violation("currency_scale", pointer, f"{currency} has {scale(currency)} decimal places, not {places}")
-
-
-def unknown_currency(pointer: str, currency: str) -> Violation:
-    """The violation of a code that is no active currency of ISO 4217."""
-    return Violation("currency_unknown", f"{pointer}/currency", f"{currency} is no active currency of ISO 4217")
 
 
 def currency_field_rules(document: Document) -> Iterator[Violation]:
@@ -75,198 +83,30 @@ def business_date_rules(document: Document) -> Iterator[Violation]:
         yield Violation("business_date_implausible", "/business_date", said)
 
 
-def not_negative(document: Document, *names: str, pointer: str = "") -> Iterator[Violation]:
-    """These amounts are zero or more."""
-    for name in names:
-        if amount(document.get(name)) < 0:
-            yield Violation("negative_amount", f"{pointer}/{name}", "must not be negative; reversals have types of their own")
-
-
-@dataclass(frozen=True)
-class Sums:
-    """What lines come to together."""
-
-    tax: Decimal
-    discount: Decimal
-    due: Decimal
-
-
-def line_rules(lines: Sequence[Document], pointer: str) -> Generator[Violation, None, Sums]:
-    """Each line adds up on its own; returns their sums."""
-    tax = discounts = sum_ = zero = Decimal(0)
-    yield from _unique_ids(lines, pointer)
-    for index, line in enumerate(lines):
-        gross, price, due = (Decimal(line[name]["amount"]) for name in ("gross", "unit_price", "total"))
-        discount = Decimal(line["discount"]["amount"]) if "discount" in line else zero
-        exact = Decimal(line["quantity"]) * price
-        if exact != gross and abs(exact - gross) > Decimal("0.5").scaleb(-scale(line["gross"]["currency"])):
-            said = f"quantity x unit price is {exact.normalize():f}"
-            yield Violation("line_gross_mismatch", f"{pointer}/{index}/gross", said)
-        if line.get("taxes"):
-            taxed, added = yield from _tax_rules(line["taxes"], gross - discount, f"{pointer}/{index}")
-            tax += taxed
-        else:
-            added = zero
-        expected = gross - discount + added
-        if expected != due:
-            yield Violation("line_total_mismatch", f"{pointer}/{index}/total", f"gross - discount + added tax is {expected:f}")
-        if price < zero or gross < zero or discount < zero or due < zero:
-            said = "must not be negative; use a return instead"
-            for name, value in (("unit_price", price), ("gross", gross), ("discount", discount), ("total", due)):
-                if value < zero:
-                    yield Violation("negative_amount", f"{pointer}/{index}/{name}", said)
-        discounts += discount
-        sum_ += due
-    return Sums(tax, discounts, sum_)
-
-
-def _unique_ids(items: Sequence[Document], pointer: str) -> Iterator[Violation]:
-    if len({item["id"] for item in items}) != len(items):
-        yield from _once(items, "id", pointer)
-
-
-def _tax_rules(taxes: Sequence[Document], price: Decimal, pointer: str) -> Generator[Violation, None, tuple[Decimal, Decimal]]:
-    """Taxes of one line are not negative, and included ones are no more than its price; returns (all, added)."""
-    every = added = Decimal(0)
-    for index, tax in enumerate(taxes):
-        value = Decimal(tax["amount"]["amount"])
-        every += value
-        if not tax.get("included"):
-            added += value
-        if value < 0:
-            said = "must not be negative; what is given back has a document of its own"
-            yield Violation("negative_amount", f"{pointer}/taxes/{index}/amount", said)
-    if every - added > price:
-        said = f"included taxes of {every - added:f} are more than the price of {price:f}"
-        yield Violation("tax_exceeds_price", f"{pointer}/taxes", said)
-    return every, added
-
-
-#: Lists of lines of a transaction or an order, with the sign of their amounts in its total.
-LINE_SIGNS = {"lines": 1, "returned": -1, "fees": -1}
-
-
-def signed_lines(document: Document) -> Iterator[tuple[int, Document]]:
-    """(sign in the document's total, line) of each line of a transaction, void or order."""
-    for name, sign in LINE_SIGNS.items():
-        for line in document.get(name, ()):
-            yield sign, line
-
-
-def _sums(document: Document) -> Iterator[Violation]:
-    """Lines add up, and so do the document's totals."""
-    tax = discount = due = Decimal(0)
-    for name, sign in LINE_SIGNS.items():
-        if lines := document.get(name):
-            sums = yield from line_rules(lines, f"/{name}")
-            tax, discount, due = tax + sign * sums.tax, discount + sign * sums.discount, due + sign * sums.due
-    if tax != amount(document["tax"]):
-        yield Violation("tax_mismatch", "/tax", f"the lines' taxes sum to {tax:f}")
-    if "discount" in document and discount != amount(document["discount"]):
-        yield Violation("discount_mismatch", "/discount", f"the lines' discounts sum to {discount:f}")
-    if "taxes" in document:
-        yield from _breakdown(document)
-    due += total(document.get(name) for name in ("tip", "service_charge", "rounding", "shipping"))
-    if due != amount(document["total"]):
-        said = f"lines + tip + service charge + shipping + rounding - fees is {due:f}"
-        yield Violation("total_mismatch", "/total", said)
-    if "rounding" in document:
-        yield from _rounding(document["rounding"])
-    if "tenders" in document:
-        yield from _tender_sum(document)
-
-
-def _rounding(value: MoneyDict) -> Iterator[Violation]:
-    """Cash is rounded by less than the largest step that is usual in its currency."""
-    if abs(amount(value)) >= cash_step(value["currency"]):
-        said = f"cash in {value['currency']} is rounded by less than {cash_step(value['currency'])}; tell what this amount is"
-        yield Violation("rounding_implausible", "/rounding", said)
-
-
-#: Largest difference between a payment's rate and the document's, as a share of the foreign payments.
-MOST_EXCHANGE_DIFFERENCE = Decimal("0.1")
-
-
-def _tender_sum(document: Document) -> Iterator[Violation]:
-    """Tenders - change make the total, and the exchange difference where payments were in another currency."""
-    difference = amount(document.get("exchange_difference"))
-    paid = total(tender["amount"] for tender in document["tenders"]) - amount(document.get("change"))
-    if paid != amount(document["total"]) + difference:
-        more = " + exchange difference" if difference else ""
-        yield Violation("tenders_mismatch", "/tenders", f"tenders - change is {paid:f}, not the total{more}")
-    foreign = sum((abs(amount(item["amount"])) for item in document["tenders"] if "foreign" in item), Decimal(0))
-    if abs(difference) > foreign * MOST_EXCHANGE_DIFFERENCE:
-        said = "is more than a tenth of what was paid in another currency (tenders with `foreign`)"
-        yield Violation("exchange_difference_implausible", "/exchange_difference", said)
-    for index, tender in enumerate(document["tenders"]):
-        yield from _foreign(tender, f"/tenders/{index}/foreign")
-
-
-def _foreign(holder: Document, pointer: str) -> Iterator[Violation]:
-    """An amount in a foreign currency has a known currency and no more decimal places than that has minor units."""
-    found = holder.get(pointer.rpartition("/")[2])
-    if found is None:
-        return
-    if found["currency"] not in CURRENCIES:
-        yield unknown_currency(pointer, found["currency"])
-    places = -int(Decimal(found["amount"]).as_tuple().exponent)
-    if places > scale(found["currency"]):
-        said = f"{found['currency']} has {scale(found['currency'])} decimal places, not {places}"
-        yield Violation("currency_scale", f"{pointer}/amount", said)
-
-
-def _breakdown(document: Document) -> Iterator[Violation]:
-    """The tax by category and rate is the sum over the lines (by rate alone where a line names no category)."""
-    taxes = [(tax, sign) for sign, line in signed_lines(document) for tax in line.get("taxes", ())]
-    told = all("category" in tax for tax, _ in taxes)
-
-    def key(tax: Document) -> tuple[str, Decimal]:
-        return (tax["category"] if told else "", Decimal(tax["rate"]))
-
-    expected: defaultdict[tuple[str, Decimal], Decimal] = defaultdict(Decimal)
-    for tax, sign in taxes:
-        expected[key(tax)] += sign * amount(tax["amount"])
-    for index, tax in enumerate(document["taxes"]):
-        expected[key(tax)] -= amount(tax["amount"])
-        yield from _category(tax, f"/taxes/{index}")
-    for (category, rate), left in expected.items():
-        if left:
-            what = f"{category} {rate.normalize():f} %".strip()
-            yield Violation(
-                "tax_breakdown_mismatch", "/taxes", f"the lines' tax at {what} is {left:+f} against what is said here"
-            )
-
-
-def _category(tax: Document, pointer: str) -> Iterator[Violation]:
-    """Only standard-rated supplies (and the Canaries', Ceuta's) have a rate. Source: EN 16931 BR-Z-05, BR-E-05, BR-AE-05 …"""
-    if (Decimal(tax["rate"]) != 0) != (tax["category"] in ("S", "L", "M")) and tax["category"] not in ("L", "M"):
-        yield Violation("tax_category_rate", f"{pointer}/rate", f"category {tax['category']} does not go with {tax['rate']} %")
-
-
 def sale_rules(document: Document) -> Iterator[Violation]:
     """A sale adds up: lines, tax, discount, total, tenders; none of them is negative."""
     yield from _transaction_rules(document)
-    yield from _sums(document)
+    yield from sum_rules(document)
     yield from _positive(document)
 
 
 def return_rules(document: Document) -> Iterator[Violation]:
     """A return adds up, in positive amounts."""
     yield from _transaction_rules(document)
-    yield from _sums(document)
+    yield from sum_rules(document)
     yield from _positive(document)
 
 
 def exchange_rules(document: Document) -> Iterator[Violation]:
     """An exchange adds up: sold - returned = total = signed tenders."""
     yield from _transaction_rules(document)
-    yield from _sums(document)
+    yield from sum_rules(document)
     yield from not_negative(document, "service_charge", "change")
 
 
 def _transaction_rules(document: Document) -> Iterator[Violation]:
     yield from business_date_rules(document)
-    yield from _foreign(document, "/presentment")
+    yield from foreign_rules(document, "/presentment")
 
 
 def _positive(document: Document) -> Iterator[Violation]:
@@ -288,13 +128,13 @@ def void_rules(document: Document) -> Iterator[Violation]:
     yield from business_date_rules(document)
     yield from not_negative(document, "total", "tax", "change")
     if "tenders" in document:
-        yield from _tender_sum(document)
+        yield from tender_sum(document)
 
 
 def payment_rules(document: Document) -> Iterator[Violation]:
     """A payment's facts have positive amounts."""
     yield from business_date_rules(document)
-    yield from _foreign(document, "/settlement")
+    yield from foreign_rules(document, "/settlement")
     yield from not_negative(document, "amount", "tip", "fee")
 
 
@@ -307,7 +147,7 @@ def gift_card_rules(document: Document) -> Iterator[Violation]:
 def till_opened_rules(document: Document) -> Iterator[Violation]:
     """One float per tender."""
     yield from business_date_rules(document)
-    yield from _tender_keys(document.get("tenders", ()))
+    yield from tender_keys(document.get("tenders", ()))
 
 
 def cash_moved_rules(document: Document) -> Iterator[Violation]:
@@ -317,7 +157,7 @@ def cash_moved_rules(document: Document) -> Iterator[Violation]:
         yield Violation("negative_amount", "/amount", "must be more than zero; turn source and destination round instead")
     if document["source"] == document["destination"]:
         yield Violation("locations_equal", "/destination", f"source and destination are both {document['source']}")
-    _, added = yield from _tax_rules(document.get("taxes", ()), amount(document["amount"]), "")
+    _, added = yield from tax_rules(document.get("taxes", ()), amount(document["amount"]), "")
     if added:
         yield Violation("tax_mismatch", "/taxes", "the taxes of a cash movement are contained in its amount (included)")
 
@@ -326,7 +166,7 @@ def store_day_rules(document: Document) -> Iterator[Violation]:
     """The declared tenders hold the declared sales less returns; each tender is there once."""
     yield from business_date_rules(document)
     yield from not_negative(document, "returns")
-    yield from _tender_keys(document.get("tenders", ()))
+    yield from tender_keys(document.get("tenders", ()))
     if "sales" in document and "tenders" in document:
         due, came = amount(document["sales"]) - amount(document.get("returns")), total(t["amount"] for t in document["tenders"])
         if due != came:
@@ -336,7 +176,7 @@ def store_day_rules(document: Document) -> Iterator[Violation]:
 def payout_rules(document: Document) -> Iterator[Violation]:
     """Each line's net is gross - fee - fee tax, and the payout's net is their sum."""
     yield from business_date_rules(document)
-    yield from _unique_ids(document["lines"], "/lines")
+    yield from unique_ids(document["lines"], "/lines")
     for index, line in enumerate(document["lines"]):
         net = amount(line["gross"]) - amount(line.get("fee")) - amount(line.get("fee_tax"))
         if net != amount(line["net"]):
@@ -355,7 +195,7 @@ def till_closed_rules(document: Document) -> Iterator[Violation]:
     """Each tender's expected and difference are what they say; the tenders hold what the transactions brought."""
     yield from business_date_rules(document)
     yield from not_negative(document, "returns")
-    yield from _tender_keys(document["tenders"])
+    yield from tender_keys(document["tenders"])
     came = Decimal(0)
     for index, tender in enumerate(document["tenders"]):
         here = f"/tenders/{index}"
@@ -373,27 +213,9 @@ def till_closed_rules(document: Document) -> Iterator[Violation]:
         yield Violation("closure_mismatch", "/tenders", f"taken - given back is {came:f}, sales - returns is {due:f}")
 
 
-def tender_key(tender: Document) -> tuple[str, str, str]:
-    """The identity of a tender in a closure: type, provider and, for foreign cash, its currency."""
-    return tender["type"], tender.get("provider", ""), tender.get("foreign", {}).get("currency", "")
-
-
-def _tender_keys(tenders: Iterable[Document]) -> Iterator[Violation]:
-    for key, times in Counter(map(tender_key, tenders)).items():
-        if times > 1:
-            named = " ".join(filter(None, key))
-            yield Violation("repeated_key", "/tenders", f"{named!r} is there {times} times; sum them up in one entry")
-
-
-def _once(items: Iterable[Document], name: str, pointer: str) -> Iterator[Violation]:
-    for value, times in Counter(item[name] for item in items).items():
-        if times > 1:
-            yield Violation("repeated_key", pointer, f"{name} {value!r} is there {times} times; sum them up in one entry")
-
-
 def order_rules(document: Document) -> Iterator[Violation]:
     """An order adds up: lines, tax, discount, shipping, total."""
-    yield from _sums(document)
+    yield from sum_rules(document)
     yield from not_negative(document, "shipping", "total", "tax", "discount")
 
 
@@ -406,19 +228,14 @@ def transfer_rules(document: Document) -> Iterator[Violation]:
 
 def level_rules(document: Document) -> Iterator[Violation]:
     """Each state once."""
-    yield from _once(document["levels"], "state", "/levels")
-
-
-def _rounds_to(exact: Decimal, value: MoneyDict) -> bool:
-    """Whether an amount is the exact value, rounded either way (EN 16931: parts are rounded separately)."""
-    return abs(exact - amount(value)) <= Decimal("0.5").scaleb(-scale(value["currency"]))
+    yield from once_rules(document["levels"], "state", "/levels")
 
 
 def purchase_order_rules(document: Document) -> Iterator[Violation]:
     """Lines are quantity x cost, the total is their sum."""
     for index, line in enumerate(document["lines"]):
         exact = Decimal(line["quantity"]) * amount(line["unit_cost"])
-        if not _rounds_to(exact, line["total"]):
+        if not rounds_to(exact, line["total"]):
             said = f"quantity x unit cost is {exact.normalize():f}"
             yield Violation("line_total_mismatch", f"/lines/{index}/total", said)
     due = total(line["total"] for line in document["lines"])
@@ -441,15 +258,15 @@ def bill_rules(document: Document) -> Iterator[Violation]:
     net = Decimal(0)
     for index, line in enumerate(document["lines"]):
         exact = Decimal(line["quantity"]) * amount(line["unit_price"]) - amount(line.get("discount"))
-        if not _rounds_to(exact, line["net"]):
+        if not rounds_to(exact, line["net"]):
             said = f"quantity x unit price - discount is {exact.normalize():f}"
             yield Violation("line_total_mismatch", f"/lines/{index}/net", said)
-        yield from _category(line, f"/lines/{index}")
+        yield from category_rules(line, f"/lines/{index}")
         net += amount(line["net"])
         based[line["category"], Decimal(line["rate"])] += amount(line["net"])
     for index, allowance in enumerate(document.get("allowances", ())):
         yield from not_negative(allowance, "amount", pointer=f"/allowances/{index}")
-        yield from _category(allowance, f"/allowances/{index}")
+        yield from category_rules(allowance, f"/allowances/{index}")
         signed = amount(allowance["amount"]) if allowance["charge"] else -amount(allowance["amount"])
         net += signed
         based[allowance["category"], Decimal(allowance["rate"])] += signed
@@ -460,7 +277,7 @@ def bill_rules(document: Document) -> Iterator[Violation]:
     if gross != amount(document["gross"]):
         yield Violation("gross_mismatch", "/gross", f"net + tax is {gross:f} (BR-CO-15)")
     if "rounding" in document:
-        yield from _rounding(document["rounding"])
+        yield from rounding_rules(document["rounding"])
     payable = amount(document["gross"]) - amount(document.get("prepaid")) + amount(document.get("rounding"))
     if payable != amount(document["payable"]):
         yield Violation("payable_mismatch", "/payable", f"gross - prepaid + rounding is {payable:f} (BR-CO-16)")
@@ -476,7 +293,7 @@ def _bill_taxes(document: Document, based: Mapping[tuple[str, Decimal], Decimal]
             said = f"{found} is taxed at {tax['category']} {tax['rate']} % (one entry per category and rate)"
             yield Violation("tax_breakdown_mismatch", f"{here}/taxable", said)
         exact = amount(tax["taxable"]) * Decimal(tax["rate"]) / 100
-        if not _rounds_to(exact, tax["amount"]):
+        if not rounds_to(exact, tax["amount"]):
             yield Violation("tax_amount_mismatch", f"{here}/amount", f"taxable x rate is {exact.normalize():f} (BR-CO-17)")
     for category, rate in left:
         yield Violation("tax_breakdown_mismatch", "/taxes", f"no entry for {category} {rate.normalize():f} %")
@@ -497,7 +314,7 @@ def journal_rules(document: Document) -> Iterator[Violation]:
         if converted:
             booked[converted["amount"]["currency"]] += sign * amount(converted["amount"])
             exact = amount(line["amount"]) * Decimal(converted["rate"])
-            if not _rounds_to(exact, converted["amount"]):
+            if not rounds_to(exact, converted["amount"]):
                 said = f"amount x rate is {exact.normalize():f}"
                 yield Violation("conversion_mismatch", f"{here}/converted/amount", said)
     for found in (balance, booked):
@@ -520,7 +337,7 @@ def price_rules(document: Document) -> Iterator[Violation]:
 
 def tax_rate_rules(document: Document) -> Iterator[Violation]:
     """The rate goes with its category; its time does not run backwards."""
-    yield from _category(document, "")
+    yield from category_rules(document, "")
     yield from _period(document, "valid_from", "valid_until", date.fromisoformat)
 
 

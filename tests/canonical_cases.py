@@ -10,10 +10,11 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
 from canonical.money import scale
+from canonical.v1.parts import LINE_KINDS
 
 TIMES = int(os.environ.get("CASES_TIMES", "1"))
 CURRENCIES = ("USD", "EUR", "JPY", "KWD", "CLF")
-TENDERS = ("cash", "card", "gift_card", "wallet")
+TENDERS = ("cash", "card", "gift_card", "wallet", "store_credit", "voucher")
 
 
 def seeds(count: int) -> Iterator[random.Random]:
@@ -59,7 +60,9 @@ class Maker:
         line: dict[str, Any] = {
             "id": self.next("L"), "sku": f"SKU-{chance.randint(1, 20)}", "quantity": f"{quantity.normalize():f}",
             "unit_price": self.money(price), "gross": self.money(gross),
-            **self.maybe(description="Something", gtin=chance.choice(("4006381333931", "96385074"))), **self.extensions(),
+            **self.maybe(description="Something", gtin=chance.choice(("4006381333931", "96385074")), unit="piece",
+                         kind=chance.choice(LINE_KINDS), department="Bar", stocked=chance.random() < 0.5,
+                         unit_cost=self.money(price)), **self.extensions(),
         }  # fmt: skip
         parts = [self.amount(int(gross / self.minor)) for _ in range(chance.randint(0, 3))]
         parts = [part for part in parts if part <= gross / 4]
@@ -74,6 +77,7 @@ class Maker:
             tax = self.rounded(base * rate / (100 + rate if included else 100))
             added = Decimal(0) if included else tax
             line["taxes"] = [{"name": "VAT", "rate": f"{rate}", "amount": self.money(tax), **self.maybe(category="S"),
+                              **self.maybe(base=self.money(base), code="T1", jurisdiction="US-NY"),
                               **({"included": True} if included else self.maybe(included=False))}]  # fmt: skip
         return {**line, "total": self.money(base + added)}
 
@@ -84,9 +88,10 @@ class Maker:
         tip = self.amount(500) if prefix == "S" and chance.random() < 0.3 else None
         due += tip or 0
         taxes = [tax for line in lines for tax in line.get("taxes", ())]
-        kind, reference = ("type", "reference") if major == 1 else ("method", "payment_id")
+        kind, references = ("type", {"reference": number}) if major == 1 else ("method", {})
         cut = self.amount(int(due / self.minor))
-        tenders = [{kind: chance.choice(TENDERS), "amount": self.money(part), **self.maybe(**{reference: number})}
+        tenders = [{kind: chance.choice(TENDERS), "amount": self.money(part), **self.maybe(**references, payment_id=number),
+                    **self.maybe(provider="acquirer", brand="visa", foreign={"amount": "1", "currency": "JPY"})}
                    for part in (cut, due - cut) if part]  # fmt: skip
         change = self.amount(300) if prefix == "S" and tenders and tenders[0][kind] == "cash" else Decimal(0)
         if change:
@@ -98,6 +103,7 @@ class Maker:
             **({"tip": self.money(tip)} if tip is not None else {}), "total": self.money(due), "tenders": tenders,
             **({"change": self.money(change)} if change else {}),
             **self.maybe(till={"number": "1"}, customer={"id": "C-1", "name": "Ada"}), **self.extensions(),
+            **self.maybe(presentment={"amount": "100", "currency": "JPY", "rate": "0.0066"}),
         }  # fmt: skip
 
     def exchange(self, original: Mapping[str, Any]) -> dict[str, Any]:
