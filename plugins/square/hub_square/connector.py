@@ -11,6 +11,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from hub.sdk import (
+    AuthenticationError,
     Change,
     Connector,
     ConnectorError,
@@ -19,6 +20,7 @@ from hub.sdk import (
     Ignored,
     Page,
     Refused,
+    RejectedByTargetError,
     Request,
     Steps,
     UntranslatableError,
@@ -202,8 +204,12 @@ class Square(Connector):
         """Records by id, one request each; one that is gone is absent."""
         found: dict[str, JSON] = {}
         for each in sorted(ids):
-            answer = yield Request("GET", f"{path}/{quote(each, safe='')}", expect=(404,))
-            if answer.status == 200:
+            try:
+                answer = yield Request("GET", f"{path}/{quote(each, safe='')}")
+            except RejectedByTargetError as error:
+                if error.code != "not_found":
+                    raise
+            else:
                 found[each] = answer.json().get(key) or {}
         return found
 
@@ -239,7 +245,7 @@ class Square(Connector):
             articles=articles, rivals=rivals, is_restocked_by_inventory=self._is_restocked_by_inventory,
             location=self._location, business_date=self.business_date,
         )  # fmt: skip
-        return [stock_item(record, counting) for record in records]
+        return [_alone(record, counting) for record in records]
 
     @property
     def _is_restocked_by_inventory(self) -> bool:
@@ -283,8 +289,12 @@ class Square(Connector):
         """Read the time zones of Square's locations, once, and again when a location is new."""
         if location_id in self._zones or location_id in self.settings["timezones"]:
             return
-        answer = yield Request("GET", "/v2/locations", expect=(403,))
-        listed = answer.json().get("locations") or [] if answer.status == 200 else []
+        listed: Sequence[JSON] = []
+        try:
+            listed = (yield Request("GET", "/v2/locations")).json().get("locations") or []
+        except AuthenticationError as error:
+            if error.code != "insufficient_scope":  # of a token without MERCHANT_PROFILE_READ
+                raise
         self._zones |= {str(item["id"]): str(item.get("timezone") or "") for item in listed}
         self._zones.setdefault(location_id, "")
 
@@ -294,6 +304,17 @@ class Square(Connector):
         zone = self.settings["timezones"].get(location_id) or self._zones.get(location_id) or self.settings["timezone"]
         local = datetime.fromisoformat(occurred_at).astimezone(ZoneInfo(str(zone)))
         return (local - timedelta(hours=int(hours), minutes=int(minutes))).date().isoformat()
+
+
+def _alone(record: JSON, counting: Counting) -> Document | Ignored | Refused:
+    """What one inventory change tells; a malformed one that has an id is refused alone."""
+    try:
+        return stock_item(record, counting)
+    except _MALFORMED as error:
+        if not fact_of(record).get("id"):
+            raise
+        found = _malformed("record", error)
+        return Refused(f"inventory:{fact_of(record)['id']}", found.code, found.message)
 
 
 def _with_status(order: JSON, detail: JSON) -> JSON:
