@@ -42,6 +42,7 @@ _VALUES = {
         steps.Gone,
         steps.Ignored,
         steps.Page,
+        steps.Refused,
         steps.Skipped,
         steps.Subscription,
         steps.Written,
@@ -173,7 +174,8 @@ def _marked(value: Any) -> Any:
 
 _FIELDS: dict[str, dict[str, type]] = {
     "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str},
-    "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str}, "Skipped": {"reason": str},
+    "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str},
+    "Refused": {"source_id": str, "code": str, "message": str}, "Skipped": {"reason": str},
     "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},
     "Subscription": {"id": str, "topic": str, "url": str, "active": bool, "expires_at": str},
     "Page": {"records": list, "cursor": dict, "more": bool}, "Written": {"external_id": str, "detail": dict},
