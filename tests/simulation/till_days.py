@@ -107,8 +107,11 @@ class Till(Protocol):
     def handle(self, request: Request) -> Response:
         """The simulator's answer."""
 
+    def untold(self, cause: str) -> str:
+        """The reference of the fact that a quarantined input is about; asserts that the cause names its figures."""
+
     def books(self, untold: set[str]) -> Books:
-        """Its own books, without the facts in ``untold`` (references of inputs that wait in quarantine)."""
+        """Its own books, without the facts in ``untold``."""
 
 
 @dataclass
