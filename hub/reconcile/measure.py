@@ -171,10 +171,17 @@ def _facts(type_name: str, document: Document) -> Iterable[_Fact]:
 
 
 def documents_of(store: Store, tenant_id: str, types: Sequence[str]) -> list[tuple[str, dict[str, Any]]]:
-    """(type, document) of every message of ``types`` that was not dropped as a duplicate."""
+    """(type, document) of every message of ``types`` that was not dropped as a duplicate; corrected where a person did so."""
     with store.read() as uow:
         rows = uow.messages.each(tenant_id, types)
-    return [(row["type"], orjson.loads(row["body"])["data"]) for row in rows if row["state"] not in ("held", "dropped")]
+        corrected = uow.corrections.newest(tenant_id)
+    return [
+        (found["type"], orjson.loads(found["after"]))
+        if (found := corrected.get(f"message/{row['id']}"))
+        else (row["type"], orjson.loads(row["body"])["data"])
+        for row in rows
+        if row["state"] not in ("held", "dropped")
+    ]
 
 
 def documents_open(store: Store, tenant_id: str, connection_id: str) -> list[tuple[str, dict[str, Any]]]:
@@ -182,4 +189,10 @@ def documents_open(store: Store, tenant_id: str, connection_id: str) -> list[tup
     states = ("pending", "claimed", "sending", "ambiguous", "dead", "discarded", "held")
     with store.read() as uow:
         rows = uow.deliveries.with_bodies(tenant_id, connection_id, states)
-    return [(row["type"], orjson.loads(row["body"])["data"]) for row in rows]
+        corrected = uow.corrections.newest(tenant_id)
+    return [
+        (found["type"], orjson.loads(found["after"]))
+        if (found := corrected.get(f"message/{row['message_id']}"))
+        else (row["type"], orjson.loads(row["body"])["data"])
+        for row in rows
+    ]
