@@ -9,7 +9,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import takewhile
@@ -37,27 +37,55 @@ class RabbitMQ:
         self._nodes = [_parameters(part) for part in url.split(";")]
         self._prefix, self._confirm_seconds = prefix, confirm_seconds
         self._topology = Topology((), ())
+        self._refused: dict[str, str] = {}
         self._publisher: _Publisher | None = None
         self._lock = threading.Lock()
         random.shuffle(self._nodes)
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """See `Broker.refused`."""
+        return self._refused
+
     def declare(self, topology: Topology) -> None:
-        """See `Broker.declare`. Raises BrokerUnavailableError naming an exchange or queue that exists with other arguments."""
+        """See `Broker.declare`."""
         self._topology = topology
         try:
             with self._blocking() as connection:
-                self._declare_on(connection.channel(), topology)
-        except ChannelClosedByBroker as error:
-            raise BrokerUnavailableError(f"the topology cannot be declared: {error.reply_text}") from error
+                refused = self._declare_on(connection, topology)
         except (AMQPError, OSError) as error:
             raise BrokerUnavailableError(f"{self._where()}: {_said(error)}") from error
+        for name in sorted(refused.keys() - self._refused.keys()):
+            log.error("%s", refused[name])
+        for name in sorted(self._refused.keys() - refused.keys()):
+            log.warning("%s is as declared again", self._named(name))
+        self._refused = refused
 
-    def _declare_on(self, channel: Any, topology: Topology) -> None:
-        for exchange in topology.exchanges:
-            channel.exchange_declare(**self._exchange(exchange))
-        for queue in topology.queues:
-            channel.queue_declare(**self._queue(queue))
-            channel.queue_bind(self._named(queue.name), self._named(queue.exchange), self._named(queue.routing_key))
+    def _declare_on(self, connection: Any, topology: Topology) -> dict[str, str]:
+        """By name, what the broker refused and why: a refusal closes the channel, so the next has a new one."""
+        refused: dict[str, str] = {}
+        channel = connection.channel()
+        wanted: list[tuple[str, Any]] = [("exchange", item) for item in topology.exchanges]
+        for kind, item in wanted + [("queue", item) for item in topology.queues]:
+            if not channel.is_open:
+                channel = connection.channel()
+            try:
+                if kind == "exchange":
+                    channel.exchange_declare(**self._exchange(item))
+                else:
+                    channel.queue_declare(**self._queue(item))
+                    channel.queue_bind(self._named(item.name), self._named(item.exchange), self._named(item.routing_key))
+            except ChannelClosedByBroker as error:
+                refused[item.name] = self._differs(kind, self._named(item.name), error)
+        return refused
+
+    @staticmethod
+    def _differs(kind: str, name: str, error: Any) -> str:
+        """Why an exchange or queue cannot be used, with the remedy."""
+        return (
+            f"{kind} {name} differs: {error.reply_text}; delete this {kind} at the broker, and the hub declares it anew within "
+            "seconds. What waits for it is in the hub's database: nothing is lost"
+        )
 
     def _exchange(self, exchange: Any) -> dict[str, Any]:
         arguments = {"alternate-exchange": self._named(exchange.alternate)} if exchange.alternate else None
@@ -97,14 +125,28 @@ class RabbitMQ:
     def consume(
         self, queues: Sequence[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 200, drain_seconds: float = 0
     ) -> None:
-        """See `Broker.consume`. A queue that somebody deleted is declared again."""
-        names, backoff, turn = [self._named(name) for name in queues], _Backoff(), 0
+        """See `Broker.consume`. A deleted queue is declared again; a refused one is taken up when it is mended."""
+        names: list[str] = []
+
+        def usable() -> list[str]:
+            return [self._named(name) for name in queues if name not in self._refused]
+
+        def is_outdated() -> bool:
+            return usable() != names
+
+        backoff, turn = _Backoff(), 0
         while not stop.is_set():
-            session = _Consumer(self._nodes[turn % len(self._nodes)], names, on_message, stop, prefetch, drain_seconds)
+            if not (names := usable()):
+                stop.wait(_LOOK_SECONDS)
+                continue
+            node = self._nodes[turn % len(self._nodes)]
+            session = _Consumer(node, names, on_message, stop, prefetch, drain_seconds, is_outdated)
             started = time.monotonic()
             why = session.run()
             if stop.is_set():
                 return
+            if is_outdated():
+                continue
             turn += 1
             log.warning("consumer of %s lost its connection: %s", self._where(), why)
             if time.monotonic() - started > 10:
@@ -148,7 +190,7 @@ class RabbitMQ:
         try:
             answer = declare(connection.channel(), wanted)
         except ChannelClosedByBroker as error:
-            return [f"{kind} {name} differs: {error.reply_text}"]
+            return [self._differs(kind, name, error)]
         waiting = answer.method.message_count if kind == "queue" else 0
         net = name.rpartition("hub.")[2] in ("unrouted", "dead")
         return [f"queue {name} holds {waiting} message(s) that no worker took"] if net and waiting else []
@@ -346,8 +388,10 @@ class _Consumer:
     """One consuming connection, on the thread that calls `run`."""
 
     def __init__(
-        self, node: Any, queues: list[str], on_message: OnMessage, stop: threading.Event, prefetch: int, drain_seconds: float
-    ) -> None:
+        self, node: Any, queues: list[str], on_message: OnMessage, stop: threading.Event, prefetch: int, drain_seconds: float,
+        is_outdated: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._is_outdated = is_outdated
         self._node, self._queues, self._on_message = node, queues, on_message
         self._stop, self._prefetch, self._drain_seconds = stop, prefetch, drain_seconds
         self._connection: Any = None
@@ -422,7 +466,7 @@ class _Consumer:
             self._channel.basic_ack(tag)
 
     def _look(self) -> None:
-        """Now and then: whether to stop, and whether what is in hand is done."""
+        """Now and then: whether to stop, whether what is in hand is done, and whether a queue was mended."""
         if self._stop.is_set() and self._draining_until is None:
             self._draining_until = time.monotonic() + self._drain_seconds
             if self._channel is not None and self._channel.is_open:
@@ -433,6 +477,9 @@ class _Consumer:
             self._close("stopped")
             if not self._connection.is_closing:
                 self._connection.ioloop.stop()
+            return
+        if self._draining_until is None and self._is_outdated():  # what is in hand comes again: a claim decides
+            self._close("other queues are to be consumed")
             return
         self._connection.ioloop.call_later(_LOOK_SECONDS if self._draining_until is None else _DRAINED_SECONDS, self._look)
 

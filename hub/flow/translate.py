@@ -31,6 +31,7 @@ from hub.flow.share import Share
 from hub.identity.connections import pause
 from hub.policies import audit, redaction, schema_version, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
+from hub.policies.text import clean
 from hub.runtime.performer import Run
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
@@ -242,7 +243,12 @@ class Translator:
 
     def _postpone(self, uow: UnitOfWork, row: Row, seconds: float, code: str, cause: str) -> None:
         later = self._ctx.clock() + timedelta(seconds=seconds)
-        values = {"available_at": later, "cause_code": code, "cause": cause, "attempts": row["attempts"]}
+        values = {
+            "available_at": later,
+            "cause_code": clean(code, 64),
+            "cause": clean(cause, 4000),
+            "attempts": row["attempts"],
+        }
         uow.raws.settle(row["tenant_id"], row["id"], self._ctx.instance, values)
 
 
@@ -334,7 +340,12 @@ def _settled(error: Exception) -> bool:
 
 
 def describe(error: Exception) -> tuple[str, str, str]:
-    """(code, cause, remedy if the error carries one) for people; a stranger's error keeps its traceback."""
+    """(code, cause, remedy if the error carries one) for people, storable; a stranger's error keeps its traceback."""
+    code, cause, remedy = _described(error)
+    return clean(str(code), 64), clean(str(cause), 4000), clean(str(remedy), 1000)
+
+
+def _described(error: Exception) -> tuple[str, str, str]:
     if isinstance(error, ConnectorError):
         return error.code, error.message, error.remedy
     if isinstance(error, InvalidDocumentError):

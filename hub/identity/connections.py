@@ -9,6 +9,7 @@ from hub.errors import HubError
 from hub.identity.sessions import current_version
 from hub.identity.vault import Vault, save_credentials
 from hub.policies import audit
+from hub.policies.text import clean
 from hub.runtime.loop import Loop
 from hub.runtime.performer import NoBoundary, Run
 from hub.runtime.plugins import Plugins
@@ -44,6 +45,7 @@ def missing_credentials(uow: UnitOfWork, plugins: Plugins, connection: Row) -> l
 
 def pause(uow: UnitOfWork, session: Session, reason: str, now: datetime, actor: str) -> bool:
     """Stop a connection whose credentials were refused; False if they (or the connection) have changed since."""
+    reason = clean(reason, 1000)
     row = uow.connections.get(session.tenant_id, session.connection_id)
     if row is None or current_version(uow, row) != session.version:
         return False

@@ -13,6 +13,10 @@ REMEDIES: Mapping[str, str] = {
     "connector_bug": "Report it to the connector's maintainers with the trace id; replay after an upgrade.",
     "version_refused": "Install a connector version that speaks this major version, then replay.",
     "undecidable": "The target can neither dedupe nor be searched: look there yourself, then replay or discard.",
+    "outcome_unknown": "It may have been applied: look in the target. Once look-ups work, replay (it looks first), or discard.",
+    "outcome_not_stored": "It may have been applied: look in the target. Replay looks first; discard if it is there.",
+    "request_invalid": "Correct the field that the cause names (correct and replay), or the map or connector that makes it; "
+    "nothing was sent.",
     "map_failed": "Correct the map in the integration file, apply it, then replay.",
     "untranslatable": "Correct the input and replay, or discard it.",
     "malformed_json": "Correct the input and replay, or discard it.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, TypeVar
 
+from hub.sdk.encoding import encoded
 from hub.sdk.errors import ConnectorError
 from hub.sdk.xml import parse_xml
 
@@ -50,16 +51,10 @@ class Request:
         return self.method.upper() not in ("GET", "HEAD", "OPTIONS") if self.effect is None else self.effect
 
     def body(self) -> bytes | None:
-        """The bytes that are sent."""
+        """The bytes that are sent. Raises PermanentError (`request_invalid`) naming the field that cannot be encoded."""
         if self.content is not None or self.json is None:
             return self.content
-        return json.dumps(self.json, default=_exact, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    raise TypeError(f"{type(value).__name__} cannot be sent as JSON; turn it into a string or number first")
+        return encoded(self.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +69,7 @@ class Response:
         """The parsed body; numbers with a fraction arrive as Decimal, never as float. Raises ConnectorError if not JSON."""
         try:
             return json.loads(self.content, parse_float=Decimal)
-        except ValueError as error:
+        except (ValueError, ArithmeticError, RecursionError) as error:  # an absurd exponent, absurd nesting
             start = self.content[:80].decode("utf-8", "replace")
             raise ConnectorError(f"answer {self.status} is not JSON: {start!r}", code="unreadable_answer") from error
 
@@ -84,7 +79,7 @@ class Response:
             return self.json()
         try:
             return parse_xml(self.content)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ConnectorError(f"answer {self.status}: {error}", code="unreadable_answer") from error
 
 
