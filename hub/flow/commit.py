@@ -21,6 +21,7 @@ from hub.policies.dead_letter import remedy_for
 from hub.runtime.session import Session
 from hub.sdk.steps import Document, Gone, Ignored, Refused
 from hub.store import UnitOfWork
+from hub.store.ids import bounded
 from hub.store.rows import Row
 
 Item = Document | Gone | Ignored | Refused
@@ -216,7 +217,7 @@ def _message(read: Read, document: Document) -> NewMessage:
     occurred = document.data.get("occurred_at") or document.data.get("updated_at")
     read_at = origin.read_at if origin else row["received_at"] if row["kind"] == "poll" else None
     return NewMessage(
-        row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
+        row["tenant_id"], document.type, f"connection/{session.connection_id}", bounded(document.source_id),
         document.data, parse_timestamp(occurred) if occurred else row["received_at"], read.traceparent,
         f"connection/{session.connection_id}", session.connection_id, origin.input_id if origin else row["id"],
         lane=row["lane"], read_at=read_at, causation_id=origin.causation_id if origin else None,

@@ -24,10 +24,12 @@ from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.api_keys import Client
 from hub.identity.vault import load_credentials
 from hub.policies import audit, redaction, schema_version, tracing
+from hub.policies.text import clean
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.sdk.webhook import body_digest, verify
 from hub.store import UnitOfWork, new_id
+from hub.store.ids import bounded
 from hub.telemetry import SpanKind, fail, incoming, traceparent_of
 
 _ENVELOPE = EnvelopeSchema()
@@ -139,7 +141,7 @@ def _identify(declared: Mapping[str, Any], headers: Mapping[str, str], body: byt
         event_type = evaluate(declared["event_type"], parsed) if declared["event_type"] else event_type
     except (orjson.JSONDecodeError, UntranslatableError):
         return body_digest(body), ""
-    return str(event_id or body_digest(body))[:255], str(event_type or "")[:128]
+    return bounded(str(event_id or body_digest(body))), clean(str(event_type or ""), 128)
 
 
 def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | None:
