@@ -16,6 +16,7 @@ from hub.flow.changed import ChangedFactError
 from hub.flow.ingest import received
 from hub.policies import audit
 from hub.policies.dead_letter import remedy_for
+from hub.policies.text import clean
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.steps import Document, Refused
 from hub.store import UnitOfWork, new_id
@@ -76,7 +77,7 @@ class Waiting:
 def refusal(index: int, item: Document | Refused, error: Exception | None = None) -> Refusal:
     """Why an item is not admitted: by the error that says so, or by the connector's own word."""
     if isinstance(item, Refused):
-        return Refusal(index=index, item=item, code=item.code[:64], cause=item.message)
+        return Refusal(index=index, item=item, code=clean(item.code, 64), cause=clean(item.message))
     assert error is not None
     code, cause, remedy = describe(error)
     found = tuple(entry.as_dict() for entry in getattr(error, "violations", ()))
@@ -88,10 +89,10 @@ def set_aside(uow: UnitOfWork, row: Row, origin: Origin | None, refused: Refusal
     """Put one document of the input ``row`` in quarantine. The same one again is counted, and stays as a person left it."""
     input_id = origin.input_id if origin else str(row["id"])
     item = refused.item
-    type_name = item.type[:128] if isinstance(item, Document) else ""
+    type_name = clean(item.type, 128) if isinstance(item, Document) else ""
     raw_id, created = uow.raws.add({
         "tenant_id": row["tenant_id"], "id": new_id(), "connection_id": row["connection_id"], "kind": KIND,
-        "object": (item.object if isinstance(item, Document) else "") or row["object"],
+        "object": clean((item.object if isinstance(item, Document) else "") or row["object"], 64),
         "source_event_id": _key(input_id, item), "event_type": type_name,
         "headers": {}, "body": _body(row, input_id, refused), "traceparent": row["traceparent"], **received(now),
         "state": "quarantined", "cause_code": refused.code, "cause": refused.cause,
@@ -100,7 +101,7 @@ def set_aside(uow: UnitOfWork, row: Row, origin: Origin | None, refused: Refusal
     if created:
         audit.record(
             uow, row["tenant_id"], now, "translate", "raw.quarantined", f"raw/{raw_id}", code=refused.code, cause=refused.cause,
-            input=input_id, index=refused.index, source_id=item.source_id, type=type_name,
+            input=input_id, index=refused.index, source_id=clean(str(item.source_id)), type=type_name,
         )  # fmt: skip
         if (changed := refused.changed) is not None:
             audit.record(

@@ -287,7 +287,7 @@ def _overtaken(ctx: Context, uow: UnitOfWork, item: _Arriving, at_once: bool) ->
 def _known(
     uow: UnitOfWork, known: Mapping[str, Any], item: _Arriving, corrected: Mapping[str, Any] | None = None
 ) -> Admitted | HubError | ChangedFactError:
-    """The known message, if it is the same fact. ``corrected``: the message that this document became by a person's decision."""
+    """The known message, if it is the same fact. ``corrected``: the message that a person admitted this document as."""
     message = item.message
     if known["digest"] != item.digest and message.connection_id is None:
         return HubError(

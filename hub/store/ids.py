@@ -29,7 +29,7 @@ def first_id(at: datetime) -> str:
 def bounded(text: str, longest: int = 255) -> str:
     """A foreign id as a column of ``longest`` characters keeps it: as it is if it fits, else its beginning and its SHA-256.
 
-    It is never cut alone: two ids that begin alike stay two.
+    It is never cut alone: two ids that begin alike stay two. ``longest`` is more than a digest has (65).
     """
     if len(text) <= longest and not _UNSTORABLE.search(text):
         return text

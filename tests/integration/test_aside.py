@@ -282,3 +282,58 @@ def test_source_ids_longer_than_the_column_stay_two(told: Told) -> None:
 
     assert len(told.messages()) == 2
     assert all(len(message["source_id"]) <= 255 for message in told.messages())
+
+
+def test_text_for_people_is_cut_and_cleaned_when_it_cannot_be_kept(told: Told) -> None:
+    lines = [{**line, "description": "R" * 559 + "\ud83d"} for line in sale("S1").data["lines"]]
+    told.tell(sale("S1", lines=lines, customer={"id": "C1", "name": "a\0b\ud83d"}, extensions={"acme": {"note": "x\0y"}}))
+
+    (message,) = told.messages()
+    with told.shop.hub.ctx.store.read() as uow:
+        stored = uow.messages.get("acme", message["id"])
+    assert stored is not None
+    data = json.loads(stored["body"])["data"]
+    assert data["lines"][0]["description"] == "R" * 511 + "…"
+    assert data["customer"]["name"] == "a\ufffdb\ufffd"
+    assert data["extensions"] == {"acme": {"note": "x\ufffdy"}}
+    assert told.waiting() == []
+
+
+@pytest.mark.parametrize("odd", ["a\0b", "a\ud83db"])
+def test_identifier_that_is_no_text_waits_alone(told: Told, odd: str) -> None:
+    told.tell(
+        sale("S1"), sale("S2", lines=[{**sale("S2").data["lines"][0], "sku": odd}]), replace_id(sale("S3"), odd),
+        Refused(odd, "odd_one", f"cannot say {odd}"), Ignored(f"nothing {odd}"),
+    )  # fmt: skip
+
+    assert [message["source_id"] for message in told.messages()] == ["S1"]
+    causes = sorted(item["cause"] for item in told.waiting())
+    assert len(causes) == 3
+    assert any("/lines/0/sku" in cause and "[not_text]" in cause for cause in causes)
+    assert any("/source_id" in cause for cause in causes)
+
+
+def test_event_with_nul_is_refused_by_field_and_the_others_of_its_batch_are_accepted(told: Told) -> None:
+    from support import envelope
+
+    web = told.shop.serve()
+    good = envelope(sale("S1").data)
+    odd_sku = envelope(product("a\0b").data, "product.v1", "e2")
+    odd_id = {**envelope(sale("S3").data), "id": "e\0"}
+    odd_name = envelope(product("P1", name="a\0b").data, "product.v1", "e4")
+    for event, field in ((odd_sku, "/data/sku"), (odd_id, "/id"), (odd_name, "/data/name")):
+        status, problem, _ = web.call("POST", "/v1/events", event)
+        assert (status, problem["code"]) == (422, "invalid_document")
+        assert field in {entry["field"] for entry in problem["errors"]}
+        assert {entry["code"] for entry in problem["errors"]} == {"not_text"}
+    status, body, _ = web.call("POST", "/v1/events/batch", {"events": [odd_sku, good, odd_id]})
+    assert (status, [item["status"] for item in body["results"]]) == (200, ["rejected", "accepted", "rejected"])
+
+
+def test_nul_is_refused_wherever_a_caller_may_send_it(told: Told) -> None:
+    web = told.shop.serve()
+
+    assert web.call("GET", "/v1/messages?type=%00")[0] == 400
+    assert web.call("GET", "/v1/quarantine/%00")[0] == 400
+    status, problem, _ = web.call("POST", "/v1/quarantine/x/discard", {"reason": "a\0b"})
+    assert (status, problem["errors"][0]["field"]) == (422, "/reason")

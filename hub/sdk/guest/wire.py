@@ -72,7 +72,8 @@ class BadValueError(BugError, ValueError):
 def pack(message: list[Any], blob: bytes = b"") -> bytes:
     """A frame; raises WireError if it is larger than a frame may be."""
     try:
-        text = json.dumps(message, default=_marked, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        said = json.dumps(message, default=_marked, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = said.encode("utf-8", "surrogatepass")  # what a vendor's JSON may say; the hub cleans it
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"cannot be carried to the hub: {error}") from error
     if len(text) + len(blob) > MAX_FRAME_BYTES:
