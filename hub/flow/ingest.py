@@ -4,6 +4,7 @@ A webhook is verified over its raw bytes by the scheme its manifest declares (no
 A canonical event from the API is validated on the spot and becomes a message at once.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -24,10 +25,12 @@ from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.api_keys import Client
 from hub.identity.vault import load_credentials
 from hub.policies import audit, redaction, schema_version, tracing
+from hub.policies.text import clean
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.sdk.webhook import body_digest, verify
 from hub.store import UnitOfWork, new_id
+from hub.store.ids import bounded
 from hub.telemetry import SpanKind, fail, incoming, traceparent_of
 
 _ENVELOPE = EnvelopeSchema()
@@ -134,12 +137,20 @@ def _identify(declared: Mapping[str, Any], headers: Mapping[str, str], body: byt
     """(event id, event type) by the manifest's headers or expressions; a body that cannot be read is known by its digest."""
     event_id, event_type = (headers.get(declared[name], "") for name in ("event_id_header", "event_type_header"))
     try:
-        parsed = orjson.loads(body) if declared["event_id"] or declared["event_type"] else None
+        parsed = _parsed(body) if declared["event_id"] or declared["event_type"] else None
         event_id = evaluate(declared["event_id"], parsed) if declared["event_id"] else event_id
         event_type = evaluate(declared["event_type"], parsed) if declared["event_type"] else event_type
-    except (orjson.JSONDecodeError, UntranslatableError):
+    except (ValueError, RecursionError, UntranslatableError):
         return body_digest(body), ""
-    return str(event_id or body_digest(body))[:255], str(event_type or "")[:128]
+    return bounded(str(event_id or body_digest(body))), clean(str(event_type or ""), 128)
+
+
+def _parsed(body: bytes) -> Any:
+    """A webhook's JSON as a connector reads it: a byte order mark and lone surrogates are no reason to lose its id."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return json.loads(body)
 
 
 def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | None:
@@ -239,6 +250,9 @@ def check_envelope(envelope: Any) -> None:
     if not isinstance(envelope, dict):
         message = "must be an object: a CloudEvents envelope"
         raise HubError("invalid_document", message, [Violation("invalid_field", "", message).as_dict()])
+    told = {name: value for name, value in envelope.items() if name != "data"}
+    if found := schema_version.text_violations(told):
+        raise HubError("invalid_document", "the envelope is not valid", [item.as_dict() for item in found])
     if not _compiled_envelope().is_valid(envelope) and (found := shape_violations(_ENVELOPE, envelope)):
         raise HubError("invalid_document", "the envelope is not valid", [item.as_dict() for item in found])
     schema_version.require_valid(envelope["type"], envelope["data"], "/data")

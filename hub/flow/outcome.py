@@ -19,8 +19,8 @@ from typing import Any
 
 from hub.errors import LeaseLostError, ThrottledError
 from hub.flow import entities, names
+from hub.flow.causes import describe
 from hub.flow.context import Context
-from hub.flow.translate import describe
 from hub.identity.connections import pause
 from hub.policies import audit
 from hub.policies.dead_letter import backoff_seconds, remedy_for

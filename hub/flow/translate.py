@@ -8,51 +8,43 @@ import asyncio
 import logging
 import math
 import random
-import traceback
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import orjson
 
 from canonical.errors import InvalidDocumentError
-from canonical.fields import parse_timestamp
-from canonical.registry import type_named
 from hub.broker import LANES
 from hub.errors import HubError, LeaseLostError, ThrottledError
-from hub.flow import withdraw
+from hub.flow import aside, withdraw
 from hub.flow.budget import ReadBoundary
+from hub.flow.causes import describe
+from hub.flow.commit import EarlierFirstError, Read
+from hub.flow.commit import commit as _commit
 from hub.flow.context import Context
-from hub.flow.recipients import NewMessage
-from hub.flow.route import Admitted, admit_many, tell_relay
+from hub.flow.route import tell_relay
 from hub.flow.share import Share
 from hub.identity.connections import pause
-from hub.policies import audit, redaction, schema_version, tracing
+from hub.policies import audit, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
 from hub.policies.text import clean
 from hub.runtime.performer import Run
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
-from hub.sdk.errors import AuthenticationError, ConnectorError, PermanentError, RetryableError
-from hub.sdk.steps import Document, Gone, Ignored, Request, Webhook
+from hub.sdk.errors import AuthenticationError, PermanentError, RetryableError, UntranslatableError
+from hub.sdk.steps import Document, Gone, Ignored, Refused, Request, Webhook
 from hub.store import StoreUnavailableError, UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
 
 log = logging.getLogger(__name__)
-#: A return waits this long for its sale, if the source sent something before it that is not translated yet.
-_SALE_FIRST = timedelta(seconds=60)
 #: Raw inputs of a tenant in hand at a time, and bulk ones claimed at a time: small pieces beside live work, so that it meets a
 #: little of a history always and never a lot of it.
 _MOST, _MOST_BULK, _MOST_BESIDE = 60, 16, 4
 #: The loop's timers may ring so much before their time.
 _EARLY_SECONDS = 0.002
-
-
-class _EarlierFirstError(Exception):
-    """What this document refers to may be among what arrived before it."""
 
 
 class _RawBoundary(ReadBoundary):
@@ -73,17 +65,6 @@ class _RawBoundary(ReadBoundary):
 def _lease(ctx: Context) -> timedelta:
     """Longer than one read may take; each read renews it."""
     return timedelta(seconds=2 * ctx.settings.lease_seconds)
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A raw input that has become documents; they are committed with what else is at hand, in the order of receipt."""
-
-    ctx: Context
-    row: Row
-    session: Session
-    documents: Sequence[Document | Gone | Ignored]
-    traceparent: str
 
 
 class Translator:
@@ -180,7 +161,8 @@ class Translator:
                     if turn is not None:
                         await turn.wait()
                     with ctx.telemetry.span(tracing.ROUTE, traceparent_of(span), hub_tenant=row["tenant_id"]):
-                        read = _Read(ctx, row, session, documents, traceparent_of(span))
+                        origin = aside.origin_of(_body(row)) if row["kind"] == aside.KIND else None
+                        read = Read(ctx, row, session, documents, traceparent_of(span), origin)
                         committed = asyncio.ensure_future(ctx.commit_each(_commit, read))
                         await asyncio.sleep(0)  # it is in the queue: the next may follow it
                         done.set()
@@ -198,13 +180,27 @@ class Translator:
             if self._turns.get(key) is done:
                 del self._turns[key]
 
-    async def _documents(self, row: Row, session: Session, parent: str) -> Sequence[Document | Gone | Ignored]:
+    async def _documents(self, claimed: Row, session: Session, parent: str) -> Sequence[Document | Gone | Ignored | Refused]:
+        row = claimed
         if row["event_type"] == withdraw.GONE and row["kind"] == "poll":
             return [Gone(row["object"], orjson.loads(row["body"])["gone"])]
-        boundary = _RawBoundary(self._ctx, session, row)
-        body = row["body"] if row["corrected"] is None else row["corrected"]
+        if row["kind"] == aside.KIND:
+            origin = aside.origin_of(_body(row))
+            if origin.document is not None:
+                return [origin.document]
+            row = await self._ctx.loop.in_store(self._input, row, origin.input_id)
+        boundary = _RawBoundary(self._ctx, session, claimed)
+        body = _body(row)
         steps = session.connector.interpret(Webhook(body, row["headers"]), row["object"] if row["kind"] == "poll" else "")
         return await self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)
+
+    def _input(self, row: Row, input_id: str) -> Row:
+        """The input that a refused document was part of: it is translated again, and what is admitted already is known."""
+        with self._ctx.store.read() as uow:
+            found = uow.raws.get(row["tenant_id"], input_id)
+        if found is None:
+            raise UntranslatableError(f"input {input_id} is not kept any more", code="input_forgotten")
+        return found
 
     def _failed(self, row: Row, session: Session | None, error: Exception) -> None:
         """Later, or quarantine: by what kind of error it was."""
@@ -212,7 +208,7 @@ class Translator:
         if isinstance(error, LeaseLostError):
             return
         with ctx.store.begin() as uow:
-            if isinstance(error, _EarlierFirstError):
+            if isinstance(error, EarlierFirstError):
                 self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 0.2, "earlier_first", "waits for its sale")
             elif isinstance(error, StoreUnavailableError):  # a deadlock, a restart: nothing is wrong with what was said
                 self._postpone(uow, {**row, "attempts": row["attempts"] - 1}, 0.2, error.code, "the store was away")
@@ -252,82 +248,10 @@ class Translator:
         uow.raws.settle(row["tenant_id"], row["id"], self._ctx.instance, values)
 
 
-def _commit(uow: UnitOfWork, reads: Sequence[_Read]) -> list[list[Admitted]]:
-    """Messages, deliveries, audit and the inputs' ends, of inputs that came together. Raises what is wrong with one of them."""
-    ctx, now = reads[0].ctx, reads[0].ctx.clock()
-    admitted: list[list[Admitted]] = [[] for _ in reads]
-    waiting: list[tuple[int, Document]] = []
-
-    def admit_waiting() -> None:
-        messages = [_message(reads[place], item) for place, item in waiting]
-        written = []
-        for (place, item), result in zip(waiting, admit_many(ctx, uow, messages, at_once=True), strict=True):
-            if isinstance(result, Exception):
-                raise result
-            admitted[place].append(result)
-            written.append((reads[place].row, item, result.message_id))
-        withdraw.note(uow, written)
-        waiting.clear()
-
-    ends = []
-    gone = withdraw.gone_before(uow, [(read.row, read.documents) for read in reads])
-    for place, read in enumerate(reads):
-        row = read.row
-        if ending := any(isinstance(item, Gone) for item in read.documents):
-            admit_waiting()  # what was said of a record before comes before its end
-        documents = withdraw.told(uow, row, read.documents, gone)
-        ignored = [item.reason for item in documents if isinstance(item, Ignored)]
-        real = [item for item in documents if isinstance(item, Document)]
-        for document in real:
-            if found := schema_version.violations(document.type, document.data):
-                raise InvalidDocumentError(document.type, found)
-        if any(document.data.get("original") for document in real):
-            admit_waiting()
-            _require_sale_first(uow, now, row, real, {item.row["id"] for item in reads[:place]})
-        waiting += [(place, item) for item in real]
-        if ending:  # and what comes after it sees it
-            admit_waiting()
-            gone = withdraw.gone_before(uow, [(item.row, item.documents) for item in reads[place + 1 :]])
-        ends.append({
-            "tenant_id": row["tenant_id"], "id": row["id"], "lease_owner": ctx.instance, "ignored": ignored,
-            "state": "translated" if real else "ignored", "settled_at": now,
-        })  # fmt: skip
-    admit_waiting()
-    if len(uow.raws.end(ends)) < len(ends):
-        raise LeaseLostError
-    for read, end, items in zip(reads, ends, admitted, strict=True):
-        audit.record(
-            uow, read.row["tenant_id"], now, "translate", f"raw.{end['state']}", f"raw/{read.row['id']}",
-            ignored=end["ignored"], messages=[item.message_id for item in items],
-            known=sum(item.duplicate for item in items),
-        )  # fmt: skip
-    return admitted
-
-
-def _require_sale_first(
-    uow: UnitOfWork, now: datetime, row: Row, documents: Sequence[Document], committed_with: set[str]
-) -> None:
-    """Workers translate side by side: a return may be read before the sale that arrived first."""
-    if now - row["received_at"] > _SALE_FIRST:
-        return
-    for document in documents:
-        if not document.data.get("original"):
-            continue
-        subject = type_named(document.type).subject(document.data)
-        known = any(item["type"].startswith("sale.") for item in uow.messages.about(row["tenant_id"], subject))
-        if not known and uow.raws.unfinished_before(row["tenant_id"], row["connection_id"], row["id"], committed_with):
-            raise _EarlierFirstError
-
-
-def _message(read: _Read, document: Document) -> NewMessage:
-    row, session = read.row, read.session
-    occurred = document.data.get("occurred_at") or document.data.get("updated_at")
-    return NewMessage(
-        row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
-        document.data, parse_timestamp(occurred) if occurred else row["received_at"], read.traceparent,
-        f"connection/{session.connection_id}", session.connection_id, row["id"], lane=row["lane"],
-        read_at=row["received_at"] if row["kind"] == "poll" else None,
-    )  # fmt: skip
+def _body(row: Row) -> bytes:
+    """What is translated: the bytes that arrived, or what a person put in their place."""
+    body: bytes = row["body"] if row["corrected"] is None else row["corrected"]
+    return body
 
 
 def _holds_bulk(rows: Sequence[Row]) -> bool:
@@ -337,26 +261,6 @@ def _holds_bulk(rows: Sequence[Row]) -> bool:
 def _settled(error: Exception) -> bool:
     """Whether trying again cannot change the answer."""
     return isinstance(error, PermanentError | InvalidDocumentError | ValueError | LookupError | TypeError | HubError)
-
-
-def describe(error: Exception) -> tuple[str, str, str]:
-    """(code, cause, remedy if the error carries one) for people, storable; a stranger's error keeps its traceback."""
-    code, cause, remedy = _described(error)
-    return clean(str(code), 64), clean(str(cause), 4000), clean(str(remedy), 1000)
-
-
-def _described(error: Exception) -> tuple[str, str, str]:
-    if isinstance(error, ConnectorError):
-        return error.code, error.message, error.remedy
-    if isinstance(error, InvalidDocumentError):
-        listed = "; ".join(f"{item.field or '/'}: {item.message} [{item.code}]" for item in error.violations[:10])
-        return "invalid_document", f"{error.type_name}: {listed}", ""
-    if isinstance(error, HubError):
-        return error.code, error.detail, ""
-    if isinstance(error, ValueError) and "JSON" in type(error).__name__:
-        return "malformed_json", f"the body is not JSON: {error}", ""
-    trace = "".join(traceback.format_exception(error)[-3:])
-    return "connector_bug", redaction.text(f"{type(error).__name__}: {error}\n{trace}")[:4000], ""
 
 
 def envelope_data(body: bytes) -> Any:

@@ -19,6 +19,7 @@ from hub.errors import HubError
 from hub.flow.context import Context
 from hub.flow.ingest import stored, webhook_work
 from hub.gateway import fast_lane, strict_json
+from hub.policies.schema_version import text_violations
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -63,6 +64,8 @@ class Gateway:
         path, settings = scope["path"], self._ctx.settings
         if "\n" in path:  # the routers behind do not agree about it
             raise HubError("not_found", "no path has a line break")
+        if "\0" in path or b"%00" in (scope.get("query_string") or b""):
+            raise HubError("invalid_request", "NUL is no text: leave %00 out of the path and the query")
         match = _WEBHOOK.fullmatch(path)
         if match is not None:
             if scope["method"] != "POST":
@@ -91,6 +94,8 @@ class Gateway:
                     if answer is not None:
                         await _send(send, self._events[path].status, {"Content-Type": "application/json"}, answer)
                         return
+                if path not in self._events and b"\\u0000" in body and (found := text_violations(value)):
+                    raise HubError("invalid_document", "the body holds NUL", [item.as_dict() for item in found])
             await self._api(scope, _replay(body, receive), send)
         else:
             await self._api(scope, receive, send)

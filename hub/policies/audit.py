@@ -10,7 +10,7 @@ from hub.store import UnitOfWork
 #: Actions that are recorded; an unknown one is a bug and raises.
 ACTIONS = frozenset({
     "webhook.refused", "raw.repeated", "raw.translated", "raw.quarantined", "raw.ignored", "raw.discarded", "raw.replayed",
-    "message.accepted", "message.suspected", "message.released", "message.dropped",
+    "message.accepted", "message.changed", "message.suspected", "message.released", "message.dropped",
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
     "plugin.rolled_back", "webhook.challenged", "connection.authorized", "connection.authorization_refused",

@@ -21,6 +21,11 @@ REMEDIES: Mapping[str, str] = {
     "untranslatable": "Correct the input and replay, or discard it.",
     "malformed_json": "Correct the input and replay, or discard it.",
     "invalid_document": "Correct the input or the connector's map, then replay.",
+    "partly_quarantined": "Decide about each quarantined document of this input; the others are admitted.",
+    "behind_quarantined": "Correct and replay the earlier document of the same input first, then replay this one.",
+    "changed_fact": "Compare both. Discard this one to keep the known fact; replay it to admit it as a correction, which is "
+    "a message of its own, delivered beside the first one.",
+    "input_forgotten": "Correct it with a document of your own (body: input, document), or discard it.",
     "egress_refused": "Allow the host in HUB_EGRESS_PRIVATE_HOSTS or correct the connection's base_url, then replay.",
 }
 

@@ -24,6 +24,7 @@ from hub.sdk.steps import (
     Gone,
     Ignored,
     Page,
+    Refused,
     Request,
     Response,
     Skipped,
@@ -81,7 +82,7 @@ class IsolatedConnector(Connector):
     #: Whose it is (tenant, connection); set by whoever makes the session.
     owner: tuple[str, str] = ("", "")
 
-    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Gone | Ignored]]:
+    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Gone | Ignored | Refused]]:
         return RemoteSteps(self, "interpret", [dict(raw.headers), object_name], raw.body)
 
     def read(self, object_name: str, cursor: JSON) -> Steps[Page]:

@@ -21,6 +21,7 @@ from hub.sdk.steps import (
     Gone,
     Ignored,
     Page,
+    Refused,
     Request,
     Response,
     Skipped,
@@ -50,7 +51,7 @@ class Connector:
 
     # -- inbound ------------------------------------------------------------------------------------------------
 
-    def receive(self, webhook: Webhook) -> Iterable[Change | Gone | Ignored]:
+    def receive(self, webhook: Webhook) -> Iterable[Change | Gone | Ignored | Refused]:
         """What a verified webhook says happened. Pure: no requests. Raise UntranslatableError for what makes no sense."""
         raise UntranslatableError(f"{self.manifest.connector} declares no webhooks")
 
@@ -107,10 +108,10 @@ class Connector:
             raise UntranslatableError(f"{object_name}: record without an id", code="record_without_id")
         return Change(object_name, str(ref), record)
 
-    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Gone | Ignored]]:
+    def interpret(self, raw: Webhook, object_name: str = "") -> Steps[list[Document | Gone | Ignored | Refused]]:
         """Canonical documents of raw input: of a webhook, or (with ``object_name``) of one record that `read` returned."""
         changes = [self.change_of(object_name, raw.json())] if object_name else self.receive(raw)
-        documents: list[Document | Gone | Ignored] = []
+        documents: list[Document | Gone | Ignored | Refused] = []
         for change in changes:
             if isinstance(change, Change):
                 for item in (yield from self.translate(change)):
@@ -121,7 +122,7 @@ class Connector:
                 documents.append(change)
         return documents
 
-    def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored]]:
+    def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored | Refused]]:
         """Canonical documents of a change; fetches the record first if the change is thin. `Gone`: there is no record."""
         record = change.record
         if record is None:
@@ -138,7 +139,7 @@ class Connector:
         record: JSON = evaluate(declared["record"], response.data())
         return record
 
-    def to_canonical(self, object_name: str, record: JSON) -> Iterable[Document | Ignored]:
+    def to_canonical(self, object_name: str, record: JSON) -> Iterable[Document | Ignored | Refused]:
         """Canonical documents of a full record, by the manifest's ``map``. Pure."""
         declared = self.manifest.objects[object_name]["map"]
         if declared is None:

@@ -142,6 +142,23 @@ class Ignored:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """One document that cannot be made of a change, while its siblings can. It alone waits in quarantine under ``code``.
+
+    Raise `UntranslatableError` instead if nothing can be said of the whole input.
+
+    Attributes:
+        source_id: the source id that the document would have.
+        code: stable code of the reason, for example ``edited_sale``.
+        message: the reason for a person, with the values that matter.
+    """
+
+    source_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
     """One page of a read: raw records and the cursor to continue from (None: no more for now).
 
@@ -226,6 +243,7 @@ __all__ = [
     "Gone",
     "Ignored",
     "Page",
+    "Refused",
     "Request",
     "Response",
     "Skipped",

@@ -7,6 +7,7 @@ period that was (a backfill), which goes on where a crash or a pause left it and
 
 import contextlib
 import hashlib
+import json
 import logging
 import math
 import time
@@ -336,7 +337,7 @@ class Poller:
         """Of one record, the last state counts."""
         found = {}
         for item in records:
-            body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
+            body = _body(item)
             digest = hashlib.sha256(body).hexdigest()
             found[_ref(session, stream.object, item) or f"?{digest}"] = (digest, body)
         return found
@@ -379,6 +380,14 @@ class Poller:
         uow.runs.abandon(stream.tenant_id, stream.connection_id, stream.object, now)
         key = (stream.tenant_id, stream.connection_id, stream.object)
         read.run_id = add_run(uow, *key, "poll", now, actor="poll")["id"]
+
+
+def _body(record: Any) -> bytes:
+    """A record as JSON, sorted; what orjson has no form for (lone surrogates, long integers) is written in ASCII."""
+    try:
+        return orjson.dumps(record, default=str, option=orjson.OPT_SORT_KEYS)
+    except TypeError:
+        return json.dumps(record, default=str, sort_keys=True).encode()
 
 
 def _ref(session: Session, name: str, record: Any) -> str:

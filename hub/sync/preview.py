@@ -12,14 +12,14 @@ import orjson
 
 from hub.errors import HubError, NotFoundError, ThrottledError
 from hub.flow.budget import ReadBoundary
+from hub.flow.causes import describe
 from hub.flow.context import Context
 from hub.flow.forecast import intended
-from hub.flow.translate import describe
 from hub.integrations.routes import InForce
 from hub.policies import schema_version
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
-from hub.sdk.steps import Document, Gone, Ignored, Steps, Webhook
+from hub.sdk.steps import Document, Gone, Ignored, Refused, Steps, Webhook
 
 T = TypeVar("T")
 _MOST_UNMAPPED, _MOST_PAGES = 200, 5
@@ -97,6 +97,9 @@ def _shown(asking: _Asking, name: str, record: Any, routes: Sequence[InForce]) -
             continue
         if isinstance(item, Gone):
             shown["documents"].append({"ignored": "the record is not there any more: what it last said is withdrawn"})
+            continue
+        if isinstance(item, Refused):
+            shown["problem"] = shown["problem"] or f"{item.code}: {item.message}"
             continue
         data = json.loads(json.dumps(item.data, default=str))
         problems = [f"{wrong.field or '/'}: {wrong.message}" for wrong in schema_version.violations(item.type, item.data)]

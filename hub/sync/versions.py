@@ -20,11 +20,11 @@ import orjson
 from yarl import URL
 
 from hub.errors import HubError, NotFoundError, ThrottledError
-from hub.flow import recording, withdraw
+from hub.flow import aside, recording, withdraw
 from hub.flow.budget import ReadBoundary
+from hub.flow.causes import describe
 from hub.flow.claim import Claim, claims_of, effective, linked
 from hub.flow.context import Context
-from hub.flow.translate import describe
 from hub.integrations.plan import differences
 from hub.policies import redaction, schema_version
 from hub.runtime.isolation import IsolatedConnector
@@ -33,7 +33,7 @@ from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.sdk.connector import Connector
 from hub.sdk.errors import PermanentError
-from hub.sdk.steps import Document, Gone, Ignored, Request, Response, Skipped, Webhook
+from hub.sdk.steps import Document, Gone, Ignored, Refused, Request, Response, Skipped, Webhook
 from hub.store.ids import first_id
 from hub.store.rows import Row
 
@@ -125,7 +125,8 @@ def compare(
         messages = uow.messages.many(tenant_id, [row["message_id"] for row in rows])
         claims = claims_of(ctx, uow, session, rows, messages, ctx.routes.in_force(uow, tenant_id), ctx.clock())
         inputs = [row for row in uow.raws.page(tenant_id, last, limit, connection_id=connection_id)[:limit]
-                  if row["id"] >= first and row["state"] != "received" and row["event_type"] != withdraw.GONE]  # fmt: skip
+                  if row["id"] >= first and row["state"] != "received" and row["event_type"] != withdraw.GONE
+                  and row["kind"] != aside.KIND]  # fmt: skip
     second = _session_of(session, other)
     by_id = {claim.row["id"]: claim for claim in claims}
     counts, whole, items = Counter[str](), 0, []
@@ -244,7 +245,7 @@ def _understood(ctx: Context, row: Row, session: Session) -> tuple[Mapping[str, 
         return _wrong(error, session)
 
 
-def _told(document: Document | Gone | Ignored) -> dict[str, Any]:
+def _told(document: Document | Gone | Ignored | Refused) -> dict[str, Any]:
     match document:
         case Document():
             return {
@@ -254,6 +255,8 @@ def _told(document: Document | Gone | Ignored) -> dict[str, Any]:
             }
         case Gone():
             return {"gone": document.object, "ref": document.ref}
+        case Refused():
+            return {"refused": document.code, "source_id": document.source_id}
     return {"ignored": document.reason}
 
 

@@ -42,6 +42,7 @@ _VALUES = {
         steps.Gone,
         steps.Ignored,
         steps.Page,
+        steps.Refused,
         steps.Skipped,
         steps.Subscription,
         steps.Written,
@@ -71,7 +72,8 @@ class BadValueError(BugError, ValueError):
 def pack(message: list[Any], blob: bytes = b"") -> bytes:
     """A frame; raises WireError if it is larger than a frame may be."""
     try:
-        text = json.dumps(message, default=_marked, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        said = json.dumps(message, default=_marked, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = said.encode("utf-8", "surrogatepass")  # what a vendor's JSON may say; the hub cleans it
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"cannot be carried to the hub: {error}") from error
     if len(text) + len(blob) > MAX_FRAME_BYTES:
@@ -173,7 +175,8 @@ def _marked(value: Any) -> Any:
 
 _FIELDS: dict[str, dict[str, type]] = {
     "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str},
-    "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str}, "Skipped": {"reason": str},
+    "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str},
+    "Refused": {"source_id": str, "code": str, "message": str}, "Skipped": {"reason": str},
     "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},
     "Subscription": {"id": str, "topic": str, "url": str, "active": bool, "expires_at": str},
     "Page": {"records": list, "cursor": dict, "more": bool}, "Written": {"external_id": str, "detail": dict},

@@ -10,7 +10,7 @@ from canonical.registry import type_named, validate
 from hub.sdk.errors import ConnectorError, UntranslatableError
 from hub.sdk.kit.rules import GOLD, PLATINUM, InapplicableError, rule
 from hub.sdk.kit.subject import JSON, Subject, Trial, crash_of
-from hub.sdk.steps import Change, Document, Gone, Ignored, Webhook
+from hub.sdk.steps import Change, Document, Gone, Ignored, Refused, Webhook
 
 _MOST_PAGES, _MOST_CURSOR = 200, 4096
 _JUNK: tuple[Any, ...] = (None, [], {}, "", "x", -1, [None], {"x": []})
@@ -152,11 +152,11 @@ def _changes(trial: Trial) -> Sequence[Change]:
     return trial.system.changes
 
 
-def _translated(trial: Trial, change: Change | Gone) -> Sequence[Document | Gone | Ignored]:
+def _translated(trial: Trial, change: Change | Gone) -> Sequence[Document | Gone | Ignored | Refused]:
     return [change] if isinstance(change, Gone) else trial.perform(trial.connector.translate(change))
 
 
-def _received(trial: Trial, body: bytes) -> list[Change | Gone | Ignored]:
+def _received(trial: Trial, body: bytes) -> list[Change | Gone | Ignored | Refused]:
     return list(trial.connector.receive(Webhook(body)))
 
 

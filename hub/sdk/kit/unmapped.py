@@ -10,7 +10,7 @@ from canonical.errors import InvalidDocumentError
 from canonical.registry import validate
 from hub.sdk.connector import Connector
 from hub.sdk.errors import ConnectorError
-from hub.sdk.steps import Document, Ignored
+from hub.sdk.steps import Document, Ignored, Refused
 
 JSON = Mapping[str, Any]
 
@@ -19,7 +19,7 @@ JSON = Mapping[str, Any]
 class Mapped:
     """``unmapped``: JSON pointers of the record's values without which the result is the same."""
 
-    documents: list[Document | Ignored]
+    documents: list[Document | Ignored | Refused]
     problems: list[str]
     unmapped: list[str]
 
@@ -46,14 +46,16 @@ def _same(connector: Connector, object_name: str, record: JSON, told: str) -> bo
         return False  # it could not do without
 
 
-def _told(documents: list[Document | Ignored]) -> str:
+def _told(documents: list[Document | Ignored | Refused]) -> str:
     return json.dumps([vars_of(document) for document in documents], default=str, sort_keys=True)
 
 
-def vars_of(document: Document | Ignored) -> dict[str, Any]:
+def vars_of(document: Document | Ignored | Refused) -> dict[str, Any]:
     """A result as JSON shows it."""
     if isinstance(document, Ignored):
         return {"ignored": document.reason}
+    if isinstance(document, Refused):
+        return {"refused": document.code, "source_id": document.source_id, "message": document.message}
     return {"type": document.type, "source_id": document.source_id, "data": dict(document.data)}
 
 

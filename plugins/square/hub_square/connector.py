@@ -19,6 +19,7 @@ from hub.sdk import (
     Gone,
     Ignored,
     Page,
+    Refused,
     Request,
     Steps,
     UntranslatableError,
@@ -87,13 +88,13 @@ class Square(Connector):
             raise UntranslatableError("the event names no order", code="malformed_event")
         return Change("order", str(order_id))
 
-    def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored]]:
+    def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored | Refused]]:
         try:
             return (yield from self._translated(change))
         except _MALFORMED as error:
             raise _malformed("record", error) from error
 
-    def _translated(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored]]:
+    def _translated(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored | Refused]]:
         if change.object == "inventory_count":
             return (yield from self._changes_behind_count(change))
         if change.object == "inventory_change" and change.record is not None:
