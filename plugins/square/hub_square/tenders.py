@@ -24,7 +24,7 @@ _PROCESSED = ("CARD", "SQUARE_GIFT_CARD", "BANK_ACCOUNT", "WALLET", "BUY_NOW_PAY
 TOLD_BY_PAYMENT = ("OTHER", "EXTERNAL", "WALLET")
 #: Brands that say nothing.
 _NO_BRAND = ("", "OTHER_BRAND", "UNKNOWN", "SQUARE_GIFT_CARD")
-_NOT_TAKEN = ("VOIDED", "FAILED")
+_NOT_TAKEN = {"VOIDED", "FAILED"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +46,8 @@ class Refund:
 
 def is_taken(tender: JSON) -> bool:
     """Whether a tender brought money: not the opening of the drawer, nor a card that was voided or failed."""
-    details: JSON = next((tender[name] for name in tender if name.endswith("_details") and name != "cash_details"), None) or {}
-    return tender["type"] != "NO_SALE" and details.get("status") not in _NOT_TAKEN
+    statuses = {(tender[name] or {}).get("status") for name in tender if name.endswith("_details")}
+    return tender["type"] != "NO_SALE" and not statuses & _NOT_TAKEN
 
 
 def taken(
