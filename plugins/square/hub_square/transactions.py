@@ -187,8 +187,8 @@ def _returns(
     shares, left = tenders.shared(_refunds(order, known), [(part.original, part.total) for part in parts])
     over = sum(refund.amount for refund in left)
     for part, share in zip(parts, shares, strict=True):
-        given = over + sum(refund.amount for refund in share)
-        tenders.require_sum("refunds come to", given, part.total, currency, of=f"return {part.id}")
+        sum_ = over + sum(refund.amount for refund in share)
+        tenders.require_sum("refunds come to", sum_, part.total, currency, of=f"return {part.id}")
     found: list[Item] = []
     for part, share in zip(parts, shares, strict=True):
         moment = max((refund.created_at for refund in share), default="") if is_later else ""
