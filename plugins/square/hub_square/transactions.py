@@ -76,7 +76,8 @@ def documents(order: JSON, known: Known) -> list[Item]:
     if later:
         found += [waiting] if (waiting := _no_return_yet(order)) else _later(order, later, known)
     if later or with_it:
-        found += [item for refund in tenders.failed(order) for item in _reversed(order, refund, known)]
+        first = f"order:{order['id']}" if with_it else f"order:{order['id']}:return:{later[0].get('uid') or 1}"
+        found += [item for refund in tenders.failed(order) for item in _reversed(order, refund, known, first)]
     return found
 
 
@@ -322,8 +323,11 @@ def _credit(order: JSON, amount: int, currency: str) -> list[dict[str, Any]]:
     return [credit] if amount else []
 
 
-def _reversed(order: JSON, refund: JSON, known: Known) -> Iterable[Item]:
-    """A refund that failed after it was told: its money was not given back, the return itself stands."""
+def _reversed(order: JSON, refund: JSON, known: Known, told_as: str) -> Iterable[Item]:
+    """A refund that failed: if its return was told, its money was not given back; the return itself stands.
+
+    ``told_as``: source id of the return. One that failed while it was pending was never told, and is no news.
+    """
     record = known.refunds.get(str(refund["id"])) or {}
     currency = str(refund["amount_money"]["currency"])
     found = next(item for item in tenders.given_back({"refunds": [refund]}, known.sources, known.payments, known.refunds))
@@ -335,7 +339,7 @@ def _reversed(order: JSON, refund: JSON, known: Known) -> Iterable[Item]:
         "provider": "square", "fact": {"id": found.id}, "fact_type": "payment.refunded",
         "sale_return": {"id": str(order["id"])}, "reason": reason[:255],
     }  # fmt: skip
-    yield Document("payment.reversed.v1", f"refund:{found.id}:failed", data)
+    yield Document("payment.reversed.v1", f"refund:{found.id}:failed", data, follows=told_as)
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------

@@ -239,6 +239,7 @@ def test_refund_that_fails_after_it_was_told_is_reversed(shop: Any) -> None:
     assert {item.type for item in told} == {"payment.reversed.v1"}
     assert all(item.data == told[0].data and item.source_id == f"refund:{refund}:failed" for item in told)
     assert told[0].data["fact"] == {"id": refund}
+    assert told[0].follows == f"order:{order['id']}"
     assert told[0].data["payment_id"] == sale["tenders"][0]["payment_id"]
     assert (told[0].data["sale_return"], shop.amount(told[0].data["amount"])) == ({"id": order["id"]}, "10.90")
 
