@@ -84,6 +84,7 @@ def commit(uow: UnitOfWork, reads: Sequence[Read]) -> list[list[Admitted]]:
         if ending := any(isinstance(item, Gone) for _, item in items):
             admit_waiting()  # what was said of a record before comes before its end
         documents = [(index, told) for index, item in items for told in withdraw.told(uow, row, [item], gone)]
+        documents = _with_their_facts(uow, read, documents, {_source(reads[of], item) for of, _, item in waiting})
         result.ignored += [clean(item.reason) for _, item in documents if isinstance(item, Ignored)]
         real = [(place, index, item) for index, item in documents if isinstance(item, Document)]
         result.documents = len(real) + len(result.refused)
@@ -99,6 +100,27 @@ def commit(uow: UnitOfWork, reads: Sequence[Read]) -> list[list[Admitted]]:
     admit_waiting()
     _end(uow, reads, results, now)
     return [result.admitted for result in results]
+
+
+def _source(read: Read, document: Document) -> tuple[str, str, str]:
+    return read.row["tenant_id"], f"connection/{read.session.connection_id}", document.source_id
+
+
+def _with_their_facts(
+    uow: UnitOfWork, read: Read, items: Sequence[tuple[int, Document | Ignored]], waiting: set[tuple[str, str, str]]
+) -> list[tuple[int, Document | Ignored]]:
+    """Items with each document ignored that follows a fact which is neither known nor about to be admitted."""
+    found: list[tuple[int, Document | Ignored]] = []
+    told = set(waiting)
+    for index, item in items:
+        if isinstance(item, Document):
+            fact = (*_source(read, item)[:2], item.follows)
+            if item.follows and fact not in told and not uow.messages.by_source([fact]):
+                found.append((index, Ignored(f"{item.source_id} is about {item.follows}, which was not told")))
+                continue
+            told.add(_source(read, item))
+        found.append((index, item))
+    return found
 
 
 def _items(items: Sequence[tuple[int, Document | Gone | Ignored]]) -> list[Document | Gone | Ignored]:

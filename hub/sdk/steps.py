@@ -112,6 +112,8 @@ class Document:
         source_id: stable id of the fact at the source; the same fact seen twice (webhook and poll) has the same one.
         data: the document (see `canonical.generated.types`).
         object, ref: the record that it was made of; set by `Connector.interpret`.
+        follows: source id of the fact that this one is about, for example that it proved false. If the hub does not know that
+            fact, it ignores this document.
     """
 
     type: str
@@ -119,6 +121,7 @@ class Document:
     data: Mapping[str, Any]
     object: str = ""
     ref: str = ""
+    follows: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def _marked(value: Any) -> Any:
 
 
 _FIELDS: dict[str, dict[str, type]] = {
-    "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str},
+    "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str, "follows": str},
     "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str},
     "Refused": {"source_id": str, "code": str, "message": str}, "Skipped": {"reason": str},
     "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},

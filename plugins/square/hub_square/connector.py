@@ -6,12 +6,12 @@ name (for the SKU) and, for a return, the original order (for how it was paid).
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
-from canonical.money import from_minor
 from hub.sdk import (
+    AuthenticationError,
     Change,
     Connector,
     ConnectorError,
@@ -20,25 +20,21 @@ from hub.sdk import (
     Ignored,
     Page,
     Refused,
+    RejectedByTargetError,
     Request,
     Steps,
     UntranslatableError,
     Webhook,
     load_manifest,
 )
+from hub_square.lines import Article, Shelf
+from hub_square.stock import Counting, fact_of, stock_item
+from hub_square.tenders import TOLD_BY_PAYMENT
+from hub_square.transactions import Known, documents
 
 JSON = Mapping[str, Any]
+Items = list[Document | Gone | Ignored | Refused]
 
-#: Square's InventoryState → canonical stock state. What is missing here is caused by sales and comes with the order.
-_STATES = {
-    "IN_STOCK": "available", "RESERVED_FOR_SALE": "reserved", "WASTE": "unsellable", "IN_TRANSIT": "in_transit",
-    "IN_TRANSIT_TO": "in_transit", "NONE": "none", "ORDERED_FROM_VENDOR": "none", "RECEIVED_FROM_VENDOR": "none",
-}  # fmt: skip
-_BY_SALE = ("SOLD", "SOLD_ONLINE", "RETURNED_BY_CUSTOMER", "UNLINKED_RETURN")
-_TENDERS = {
-    "CASH": "cash", "CARD": "card", "THIRD_PARTY_CARD": "card", "SQUARE_GIFT_CARD": "gift_card",
-    "BANK_ACCOUNT": "bank_transfer", "WALLET": "wallet",
-}  # fmt: skip
 #: SearchOrders takes so many locations at most.
 _LOCATIONS = 10
 #: What reading a body raises that is not as documented.
@@ -49,6 +45,11 @@ class Square(Connector):
     """Tills, payments and inventory of one Square seller."""
 
     manifest = load_manifest("hub_square")
+
+    def __init__(self, settings: JSON) -> None:
+        super().__init__(settings)
+        #: Time zones of Square's locations by id, as they were read; empty: Square does not say.
+        self._zones: dict[str, str] = {}
 
     def receive(self, webhook: Webhook) -> Iterable[Change | Ignored]:
         event = webhook.json()
@@ -74,19 +75,20 @@ class Square(Connector):
                 return [self._order(payment.get("order_id"))]
             case "refund.created" | "refund.updated":
                 refund = content.get("refund", {})
-                if refund.get("status") != "COMPLETED":
+                if refund.get("status") not in ("COMPLETED", "FAILED"):
                     return [Ignored(f"refund is {refund.get('status')}, not yet COMPLETED")]
-                return [self._order(refund.get("order_id"))]
+                # The order may still say what the refund was before.
+                return [self._order(refund.get("order_id"), {"refund": refund.get("id"), "status": refund["status"]})]
             case "inventory.count.updated":
                 counts = content.get("inventory_counts", [])
                 return [Change("inventory_count", str(c["catalog_object_id"]), detail=_since(c)) for c in counts]
         return [Ignored(f"event type {kind} means nothing to the hub")]
 
     @staticmethod
-    def _order(order_id: Any) -> Change:
+    def _order(order_id: Any, detail: JSON | None = None) -> Change:
         if not order_id:
             raise UntranslatableError("the event names no order", code="malformed_event")
-        return Change("order", str(order_id))
+        return Change("order", str(order_id), detail=detail or {})
 
     def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored | Refused]]:
         try:
@@ -98,11 +100,10 @@ class Square(Connector):
         if change.object == "inventory_count":
             return (yield from self._changes_behind_count(change))
         if change.object == "inventory_change" and change.record is not None:
-            skus = yield from self._skus([_fact(change.record).get("catalog_object_id")])
-            return [self._stock(change.record, skus)]
+            return (yield from self._stock([change.record]))
         if change.object == "order":
             order = change.record if change.record is not None else (yield from self.fetch(change))
-            return [(yield from self._transaction(order))]
+            return (yield from self._transactions(_with_status(order, change.detail)))
         return (yield from super().translate(change))
 
     def read(self, object_name: str, cursor: JSON) -> Steps[Page]:
@@ -150,175 +151,193 @@ class Square(Connector):
 
     # -- transactions -------------------------------------------------------------------------------------------
 
-    def _transaction(self, order: JSON) -> Steps[Document | Ignored]:
+    def _transactions(self, order: JSON) -> Steps[Items]:
+        """The documents of an order, with all that it only names: articles, original orders, payments, refunds, time zone."""
         if order.get("state") != "COMPLETED":
-            return Ignored(f"order is {order.get('state')}, not yet COMPLETED")
+            return [Ignored(f"order is {order.get('state')}, not yet COMPLETED")]
+        yield from self._learn_zone(str(order["location_id"]))
         returns = order.get("returns") or []
         named = [line.get("catalog_object_id") for line in order.get("line_items") or []]
-        named += [line.get("catalog_object_id") for item in returns for line in item.get("return_line_items", [])]
-        skus = yield from self._skus(named)
-        source: JSON = {}
-        if returns and returns[0].get("source_order_id"):
-            original = yield Request("GET", f"/v2/orders/{returns[0]['source_order_id']}", expect=(404,))
-            source = original.json().get("order", {}) if original.status == 200 else {}
-        return self.transaction(order, source, skus)
+        named += [line.get("catalog_object_id") for item in returns for line in item.get("return_line_items") or []]
+        articles = yield from self._articles(named)
+        sources = yield from self._sources(order)
+        wanted = {
+            str(tender["payment_id"])
+            for each in (order, *sources.values())
+            for tender in each.get("tenders") or []
+            if tender["type"] in TOLD_BY_PAYMENT and tender.get("payment_id")
+        }
+        payments = yield from self._each("/v2/payments", wanted, "payment")
+        refunds = yield from self._each("/v2/refunds", _refunds_to_read(order, sources), "refund")
+        return list(documents(order, self._known(articles, sources, payments, refunds)))
+
+    def _known(
+        self, articles: Mapping[str, Article], sources: Mapping[str, JSON], payments: Mapping[str, JSON],
+        refunds: Mapping[str, JSON],
+    ) -> Known:  # fmt: skip
+        shelf = Shelf(
+            articles=articles, bare_sku=str(self.settings["custom_amount_sku"]),
+            is_restocked_by_inventory=self._is_restocked_by_inventory,
+        )  # fmt: skip
+        return Known(
+            shelf=shelf, sources=sources, payments=payments, refunds=refunds, location=self._location,
+            business_date=self.business_date,
+        )  # fmt: skip
 
     def transaction(self, order: JSON, source: JSON, skus: Mapping[str, str]) -> Document:
-        """The canonical document of a completed order. ``source``: the original order of a return ({} if unknown)."""
-        lines = [self._line(line, order.get("taxes") or [], skus) for line in order.get("line_items") or []]
-        returned = [
-            self._return_line(line, item.get("return_taxes") or [], skus)
-            for item in order.get("returns") or []
-            for line in item.get("return_line_items", [])
-        ]
-        head = self._head(order)
-        currency = _currency(order)
-        if not returned:
-            if not lines:
-                raise UntranslatableError(f"order {order['id']} has neither lines nor returns", code="empty_order")
-            tenders, change = _tenders(order.get("tenders") or [], currency)
-            data = {
-                **head, "lines": lines, "discount": _money(order.get("total_discount_money"), currency),
-                "tax": _money(order.get("total_tax_money"), currency), "total": _money(order["total_money"], currency),
-                "tip": _money(order.get("total_tip_money"), currency), "tenders": tenders, "change": change,
-                "service_charge": _money(order.get("total_service_charge_money"), currency),
-            }  # fmt: skip
-            return Document("sale.completed.v1", f"order:{order['id']}", data)
-        original = order["returns"][0].get("source_order_id")
-        linked = {"original": {"id": original}} if original else {}
-        refunds = _refunds(order.get("refunds") or [], source, currency)
-        if not lines:
-            amounts = order.get("return_amounts") or {}
-            data = {
-                **head, **linked, "lines": returned, "discount": _money(amounts.get("discount_money"), currency),
-                "tax": _money(amounts.get("tax_money"), currency),
-                "total": _money(amounts.get("total_money"), currency), "tenders": refunds,
-            }  # fmt: skip
-            return Document("return.completed.v1", f"order:{order['id']}", data)
-        net = order["net_amounts"]
-        tenders, change = _tenders(order.get("tenders") or [], currency)
-        tenders += [{**item, "amount": _negative(item["amount"])} for item in refunds]
-        data = {
-            **head, **linked, "returned": returned, "lines": lines, "tax": _money(net.get("tax_money"), currency),
-            "discount": _money(net.get("discount_money"), currency), "total": _money(net["total_money"], currency),
-            "tenders": tenders, "change": change,
-        }  # fmt: skip
-        return Document("exchange.completed.v1", f"order:{order['id']}", data)
+        """The first canonical document of an order. ``source``: the original order of a return ({} if unknown). Pure."""
+        articles = {key: Article(sku=sku) for key, sku in skus.items()}
+        sources = {str(source["id"]): source} if source else {}
+        item = documents({**order, "state": "COMPLETED"}, self._known(articles, sources, {}, {}))[0]
+        if isinstance(item, Document):
+            return item
+        said = (item.message, item.code) if isinstance(item, Refused) else (item.reason, "nothing_to_tell")
+        raise UntranslatableError(said[0], code=said[1])
 
-    def _head(self, order: JSON) -> dict[str, Any]:
-        occurred = str(order.get("closed_at") or order.get("updated_at") or order["created_at"])
-        customer = {"customer": {"id": order["customer_id"]}} if order.get("customer_id") else {}
-        rounding = (order.get("rounding_adjustment") or {}).get("amount_money")
-        return {
-            "id": order["id"], "number": str(order.get("ticket_name") or order.get("reference_id") or order["id"])[:64],
-            "location": self._location(order["location_id"]), "occurred_at": occurred,
-            "business_date": self.business_date(occurred), **customer,
-            **({"rounding": _money(rounding, rounding["currency"])} if rounding else {}),
-        }  # fmt: skip
+    def _sources(self, order: JSON) -> Steps[dict[str, JSON]]:
+        """The orders that goods come back from, by id; one that is gone is absent."""
+        wanted = {str(item["source_order_id"]) for item in order.get("returns") or [] if item.get("source_order_id")}
+        return (yield from self._each("/v2/orders", wanted - {str(order["id"])}, "order"))
 
-    def _line(self, line: JSON, taxes: Iterable[JSON], skus: Mapping[str, str]) -> dict[str, Any]:
-        modifiers = line.get("modifiers") or []
-        unit = line["base_price_money"]["amount"] + sum(
-            item.get("base_price_money", {}).get("amount", 0) * int(Decimal(str(item.get("quantity", "1"))))
-            for item in modifiers
-        )
-        return self._any_line(line, line["gross_sales_money"], unit, taxes, skus)
-
-    def _return_line(self, line: JSON, taxes: Iterable[JSON], skus: Mapping[str, str]) -> dict[str, Any]:
-        modifiers = line.get("return_modifiers") or []
-        unit = line["base_price_money"]["amount"] + sum(m.get("base_price_money", {}).get("amount", 0) for m in modifiers)
-        converted = self._any_line(line, line["gross_return_money"], unit, taxes, skus)
-        if line.get("source_line_item_uid"):
-            converted["original_line_id"] = line["source_line_item_uid"]
-        return converted
-
-    def _any_line(self, line: JSON, gross: JSON, unit: int, taxes: Iterable[JSON], skus: Mapping[str, str]) -> dict[str, Any]:
-        currency = gross["currency"]
-        declared = {tax.get("uid"): tax for tax in taxes}
-        applied = []
-        for item in line.get("applied_taxes") or []:
-            tax = declared.get(item["tax_uid"], {})
-            included = {"included": True} if tax.get("type") == "INCLUSIVE" else {}
-            applied.append({
-                "name": tax.get("name") or "Tax", "rate": str(tax.get("percentage") or "0"),
-                "amount": _money(item.get("applied_money"), currency), **included,
-            })  # fmt: skip
-        name = " ".join(filter(None, (line.get("name"), line.get("variation_name"))))
-        return {
-            "id": line["uid"], "sku": self._sku(line.get("catalog_object_id"), skus), "description": name or "Item",
-            "quantity": str(line["quantity"]), "unit_price": from_minor(unit, currency),
-            "gross": _money(gross, currency), "discount": _money(line.get("total_discount_money"), currency),
-            "taxes": applied, "total": _money(line["total_money"], currency),
-        }  # fmt: skip
+    @staticmethod
+    def _each(path: str, ids: Iterable[str], key: str) -> Steps[dict[str, JSON]]:
+        """Records by id, one request each; one that is gone is absent."""
+        found: dict[str, JSON] = {}
+        for each in sorted(ids):
+            try:
+                answer = yield Request("GET", f"{path}/{quote(each, safe='')}")
+            except RejectedByTargetError as error:
+                if error.code != "not_found":
+                    raise
+            else:
+                found[each] = answer.json().get(key) or {}
+        return found
 
     # -- stock --------------------------------------------------------------------------------------------------
 
-    def _changes_behind_count(self, change: Change) -> Steps[list[Document | Ignored]]:
+    def _changes_behind_count(self, change: Change) -> Steps[Items]:
         """`inventory.count.updated` tells a computed level, not what happened; the changes behind it are read."""
         body = {
             "catalog_object_ids": [change.ref], "types": ["PHYSICAL_COUNT", "ADJUSTMENT"],
             "updated_after": change.detail["since"], "limit": 100,
         }  # fmt: skip
-        response = yield Request("POST", "/v2/inventory/changes/batch-retrieve", json=body, effect=False)
-        found = response.json().get("changes") or []
-        skus = yield from self._skus([change.ref])
+        found: list[JSON] = []
+        while True:
+            answer = (yield Request("POST", "/v2/inventory/changes/batch-retrieve", json=body, effect=False)).json()
+            found += answer.get("changes") or []
+            if not answer.get("cursor"):
+                break
+            body = {**body, "cursor": answer["cursor"]}
         if not found:
             return [Ignored("no inventory change behind this count")]
-        return [self._stock(item, skus) for item in found]
+        return (yield from self._stock(found))
 
-    def _stock(self, record: JSON, skus: Mapping[str, str]) -> Document | Ignored:
-        fact, kind = _fact(record), record.get("type")
-        head = {
-            "id": fact["id"], "location": self._location(fact["location_id"]),
-            "sku": self._sku(fact.get("catalog_object_id"), skus), "occurred_at": fact["occurred_at"],
-            "business_date": self.business_date(fact["occurred_at"]),
-        }  # fmt: skip
-        if kind == "PHYSICAL_COUNT":
-            data = {**head, "state": self._state(fact["state"]), "quantity": fact["quantity"]}
-            return Document("stock.counted.v1", f"inventory:{fact['id']}", data)
-        if kind == "ADJUSTMENT":
-            if fact["from_state"] in _BY_SALE or fact["to_state"] in _BY_SALE:
-                return Ignored(f"{fact['from_state']} to {fact['to_state']} is part of a sale and comes with its order")
-            data = {
-                **head, "from_state": self._state(fact["from_state"]), "to_state": self._state(fact["to_state"]),
-                "quantity": fact["quantity"], "reason": f"{fact['from_state']} to {fact['to_state']}",
-            }  # fmt: skip
-            return Document("stock.adjusted.v1", f"inventory:{fact['id']}", data)
-        return Ignored(f"inventory change of type {kind} is not carried")
+    def _stock(self, records: Sequence[JSON]) -> Steps[Items]:
+        articles = yield from self._articles(fact_of(record).get("catalog_object_id") for record in records)
+        counted = {
+            str(fact_of(record).get("catalog_object_id")) for record in records if record.get("type") == "PHYSICAL_COUNT"
+        }
+        rivals = yield from self._rivals({key: item.sku for key, item in articles.items() if key in counted and item.sku})
+        for record in records:
+            if place := fact_of(record).get("location_id"):
+                yield from self._learn_zone(str(place))
+        counting = Counting(
+            articles=articles, rivals=rivals, is_restocked_by_inventory=self._is_restocked_by_inventory,
+            location=self._location, business_date=self.business_date,
+        )  # fmt: skip
+        return [_alone(record, counting) for record in records]
 
-    @staticmethod
-    def _state(state: str) -> str:
-        if state not in _STATES:
-            raise UntranslatableError(f"inventory state {state} has no canonical state", code="unknown_state")
-        return _STATES[state]
+    @property
+    def _is_restocked_by_inventory(self) -> bool:
+        return bool(self.settings["restocked_by"] == "inventory")
 
     # -- shared -------------------------------------------------------------------------------------------------
 
-    def _skus(self, variation_ids: Iterable[Any]) -> Steps[dict[str, str]]:
-        """SKU by catalogue object id, one request; an object that is gone or has no SKU is absent."""
+    def _articles(self, variation_ids: Iterable[Any]) -> Steps[dict[str, Article]]:
+        """Articles by catalogue object id, one request; an object that is gone is absent, as is an SKU that it has not."""
         wanted = sorted({str(item) for item in variation_ids if item})
         if not wanted:
             return {}
-        body = {"object_ids": wanted, "include_deleted_objects": True}
-        response = yield Request("POST", "/v2/catalog/batch-retrieve", json=body, effect=False)
-        objects = response.json().get("objects") or []
-        found = {item["id"]: item.get("item_variation_data", {}).get("sku") for item in objects}
-        return {key: sku for key, sku in found.items() if sku}
+        body = {"object_ids": wanted, "include_deleted_objects": True, "include_related_objects": True}
+        answer = (yield Request("POST", "/v2/catalog/batch-retrieve", json=body, effect=False)).json()
+        items = {item["id"]: item.get("item_data") or {} for item in answer.get("related_objects") or []}
+        found = {}
+        for each in answer.get("objects") or []:
+            data = each.get("item_variation_data") or {}
+            product_type = (items.get(data.get("item_id")) or {}).get("product_type")
+            found[str(each["id"])] = Article(sku=str(data.get("sku") or ""), product_type=str(product_type or ""))
+        return found
 
-    def _sku(self, variation_id: Any, skus: Mapping[str, str]) -> str:
-        """An item without an SKU goes by its Square id: it is then unknown to the target, and said so."""
-        if not variation_id:
-            return str(self.settings["custom_amount_sku"])
-        return skus.get(variation_id, str(variation_id))
+    @staticmethod
+    def _rivals(skus: Mapping[str, str]) -> Steps[dict[str, list[JSON]]]:
+        """Other live variations with the same SKU, by the id of a variation that has one."""
+        found: dict[str, list[JSON]] = {}
+        for object_id, sku in sorted(skus.items()):
+            query = {"exact_query": {"attribute_name": "sku", "attribute_value": sku}}
+            body = {"object_types": ["ITEM_VARIATION"], "query": query}
+            answer = (yield Request("POST", "/v2/catalog/search", json=body, effect=False)).json()
+            # The value may match in part, and without regard to case.
+            same = [item for item in answer.get("objects") or [] if (item.get("item_variation_data") or {}).get("sku") == sku]
+            if object_id in {item["id"] for item in same}:
+                found[object_id] = [item for item in same if item["id"] != object_id]
+        return found
 
     def _location(self, location_id: str) -> dict[str, str]:
         return {"code": str(self.settings["locations"].get(location_id, location_id))}
 
-    def business_date(self, occurred_at: str) -> str:
-        """The trading day of an instant, by the stores' zone and the hour their day begins."""
+    def _learn_zone(self, location_id: str) -> Steps[None]:
+        """Read the time zones of Square's locations, once, and again when a location is new."""
+        if location_id in self._zones or location_id in self.settings["timezones"]:
+            return
+        listed: Sequence[JSON] = []
+        try:
+            listed = (yield Request("GET", "/v2/locations")).json().get("locations") or []
+        except AuthenticationError as error:
+            if error.code != "insufficient_scope":  # of a token without MERCHANT_PROFILE_READ
+                raise
+        self._zones |= {str(item["id"]): str(item.get("timezone") or "") for item in listed}
+        self._zones.setdefault(location_id, "")
+
+    def business_date(self, occurred_at: str, location_id: str = "") -> str:
+        """The trading day of an instant at a location, by its time zone and the hour that the stores' day begins."""
         hours, minutes = str(self.settings["business_day_start"]).split(":")
-        local = datetime.fromisoformat(occurred_at).astimezone(ZoneInfo(str(self.settings["timezone"])))
+        zone = self.settings["timezones"].get(location_id) or self._zones.get(location_id) or self.settings["timezone"]
+        local = datetime.fromisoformat(occurred_at).astimezone(ZoneInfo(str(zone)))
         return (local - timedelta(hours=int(hours), minutes=int(minutes))).date().isoformat()
+
+
+def _alone(record: JSON, counting: Counting) -> Document | Ignored | Refused:
+    """What one inventory change tells; a malformed one that has an id is refused alone."""
+    try:
+        return stock_item(record, counting)
+    except _MALFORMED as error:
+        if not fact_of(record).get("id"):
+            raise
+        found = _malformed("record", error)
+        return Refused(f"inventory:{fact_of(record)['id']}", found.code, found.message)
+
+
+def _with_status(order: JSON, detail: JSON) -> JSON:
+    """An order with the refund's status that a webhook told, which may be newer than the order's own."""
+    if not detail.get("refund"):
+        return order
+    refunds = [
+        {**refund, "status": detail["status"]} if refund.get("id") == detail["refund"] else refund
+        for refund in order.get("refunds") or []
+    ]
+    return {**order, "refunds": refunds}
+
+
+def _refunds_to_read(order: JSON, sources: Mapping[str, JSON]) -> set[str]:
+    """Refunds of a return that the order says too little of: they failed, or their tender is on no known order."""
+    if not order.get("returns"):
+        return set()
+    tenders = {str(tender["id"]) for each in (order, *sources.values()) for tender in each.get("tenders") or []}
+    return {
+        str(refund["id"])
+        for refund in order.get("refunds") or []
+        if refund["status"] == "FAILED" or str(refund.get("tender_id")) not in tenders
+    }
 
 
 def _malformed(what: str, error: Exception) -> UntranslatableError:
@@ -326,55 +345,7 @@ def _malformed(what: str, error: Exception) -> UntranslatableError:
     return UntranslatableError(said, code=f"malformed_{what}")
 
 
-def _fact(record: JSON) -> JSON:
-    fact: JSON = record.get("physical_count") or record.get("adjustment") or record.get("transfer") or {}
-    return fact
-
-
 def _since(count: JSON) -> dict[str, str]:
     """A minute before the count was computed: the bound is inclusive and clocks differ; repeats are deduped."""
     moment = datetime.fromisoformat(str(count["calculated_at"])) - timedelta(minutes=1)
     return {"since": moment.isoformat().replace("+00:00", "Z")}
-
-
-def _currency(order: JSON) -> str:
-    for name in ("total_money", "net_amount_due_money"):
-        if order.get(name):
-            return str(order[name]["currency"])
-    return str(order["net_amounts"]["total_money"]["currency"])
-
-
-def _money(value: JSON | None, currency: str) -> dict[str, str]:
-    return from_minor(value["amount"], value["currency"]) if value else from_minor(0, currency)
-
-
-def _negative(value: Mapping[str, str]) -> dict[str, str]:
-    return {"amount": format(-Decimal(value["amount"]), "f"), "currency": value["currency"]}
-
-
-def _tenders(tenders: Iterable[JSON], currency: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    """(tenders, change): cash is what was handed over, change what came back."""
-    converted, change = [], 0
-    for tender in tenders:
-        given = tender["amount_money"]
-        details = tender.get("cash_details")
-        if details and details.get("buyer_tendered_money"):
-            given = details["buyer_tendered_money"]
-            change += (details.get("change_back_money") or {}).get("amount", 0)
-        kind = _TENDERS.get(tender["type"], "other")
-        reference = {"reference": tender["payment_id"]} if tender.get("payment_id") else {}
-        converted.append({"type": kind, "amount": _money(given, currency), **reference})
-    return converted, from_minor(change, currency)
-
-
-def _refunds(refunds: Iterable[JSON], source: JSON, currency: str) -> list[dict[str, Any]]:
-    """Money given back, by the kind of tender it was paid with (a refund names its tender on the original order)."""
-    kinds = {tender["id"]: _TENDERS.get(tender["type"], "other") for tender in source.get("tenders") or []}
-    return [
-        {
-            "type": kinds.get(refund.get("tender_id"), "other"), "amount": _money(refund["amount_money"], currency),
-            "reference": refund["id"],
-        }
-        for refund in refunds
-        if refund["status"] in ("APPROVED", "PENDING")
-    ]  # fmt: skip

@@ -1,11 +1,10 @@
-"""Square's wire shapes for the simulator: ids, money, totals, pages, errors."""
+"""Square's wire shapes for the simulator: ids, money, pages, errors."""
 
 import copy
 import hashlib
 import json
 import secrets
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
 from hub.sdk.steps import Response
@@ -22,37 +21,9 @@ def new_id(length: int) -> str:
     return "".join(secrets.choice(alphabet) for _ in range(length))
 
 
-def money(amount: int) -> Json:
+def money(amount: int, currency: str = CURRENCY) -> Json:
     """Money as Square writes it: minor units and currency."""
-    return {"amount": amount, "currency": CURRENCY}
-
-
-def percent(amount: int) -> int:
-    """Tax in minor units, bankers' rounding as Square documents it."""
-    return int((Decimal(amount) * Decimal(str(TAX["percentage"])) / 100).quantize(Decimal(1), ROUND_HALF_EVEN))
-
-
-def totals(order: Json, lines: list[Json], tip: int) -> None:
-    """Fill in an order's totals from its lines."""
-    sums = amounts(lines)
-    whole = money(sums["total_money"]["amount"] + tip)
-    order |= {
-        "total_money": whole, "total_tax_money": sums["tax_money"], "total_discount_money": sums["discount_money"],
-        "total_tip_money": money(tip), "total_service_charge_money": money(0),
-        "net_amounts": {**sums, "total_money": whole, "tip_money": money(tip)},
-    }  # fmt: skip
-
-
-def amounts(lines: list[Json]) -> Json:
-    """OrderMoneyAmounts of lines."""
-
-    def total(name: str) -> Json:
-        return money(sum(line[name]["amount"] for line in lines))
-
-    return {
-        "total_money": total("total_money"), "tax_money": total("total_tax_money"),
-        "discount_money": total("total_discount_money"), "tip_money": money(0), "service_charge_money": money(0),
-    }  # fmt: skip
+    return {"amount": amount, "currency": currency}
 
 
 def body(change: Json) -> Json:
