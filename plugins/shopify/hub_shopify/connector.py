@@ -2,7 +2,7 @@
 does not matter which of them came first, or how often.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -14,6 +14,7 @@ from hub.sdk import (
     Gone,
     Ignored,
     Page,
+    Refused,
     Steps,
     Subscription,
     UntranslatableError,
@@ -21,7 +22,8 @@ from hub.sdk import (
     load_manifest,
 )
 from hub_shopify import queries
-from hub_shopify.mapping import JSON, Json, Mapper, tail
+from hub_shopify.mapping import Mapper
+from hub_shopify.shapes import JSON, Json, tail
 from hub_shopify.writes import MALFORMED, MOST_PAGES, Writes
 
 #: Kinds of Shopify ids → objects of the manifest.
@@ -110,17 +112,17 @@ class Shopify(Writes):
         except MALFORMED as error:
             raise _malformed("record", error) from error
 
-    def translate(self, change: Change) -> Steps[list[Document | Gone | Ignored]]:
+    def translate(self, change: Change) -> Steps[list[Document | Gone | Ignored | Refused]]:
         try:
             return (yield from self._translated(change))
         except MALFORMED as error:
             raise _malformed("record", error) from error
 
-    def _translated(self, change: Change) -> Steps[list[Document | Gone | Ignored]]:
-        gone: list[Document | Gone | Ignored] = [Gone(change.object, change.ref)]
+    def _translated(self, change: Change) -> Steps[list[Document | Gone | Ignored | Refused]]:
+        gone: list[Document | Gone | Ignored | Refused] = [Gone(change.object, change.ref)]
         match change.object:
             case "order":
-                order = yield from self._whole(queries.ORDER, change.ref, "order", "lineItems")
+                order = yield from self._order(change.ref)
                 return [*self.mapper.order(order)] if order else gone
             case "product":
                 product = yield from self._whole(queries.PRODUCT, change.ref, "product", "variants")
@@ -132,6 +134,37 @@ class Shopify(Writes):
                 item = (yield from self.ask(queries.LEVEL, dict(change.detail)))["inventoryItem"]
                 return [self.mapper.level(item)] if item else gone
         raise UntranslatableError(f"{change.object} is no object of this connector", code="no_map")
+
+    def _order(self, ref: str) -> Steps[Json | None]:
+        """An order with all of its lists; raises UntranslatableError if one of them has no known end."""
+        order = yield from self._whole(queries.ORDER, ref, "order", "lineItems")
+        if order is None:
+            return None
+        for name, longest in queries.LONGEST.items():
+            if len(order[name]) >= longest:
+                raise _too_large(order, name, longest)
+        for name, query, below in (("refunds", queries.REFUND, "refundLineItems"),
+                                   ("fulfillments", queries.FULFILLMENT, "fulfillmentLineItems")):  # fmt: skip
+            for item in order[name]:
+                yield from self._rest(query, item, below)
+        order["lineItems"]["pageInfo"] = {"hasNextPage": False}
+        order["agreements"] = {"nodes": [], "pageInfo": {"hasNextPage": False}}
+        if order["edited"]:
+            known = yield from self._whole(queries.AGREEMENTS, ref, "order", "agreements")
+            order["agreements"] = {**order["agreements"], "nodes": known["agreements"]["nodes"] if known else []}
+        for name, found in _lists(order):
+            if found["pageInfo"]["hasNextPage"]:
+                raise _too_large(order, name, len(found["nodes"]))
+        return order
+
+    def _rest(self, query: str, item: Json, below: str) -> Steps[None]:
+        """The further pages of the list ``below`` an item of an order."""
+        for _ in range(MOST_PAGES):
+            if not item[below]["pageInfo"]["hasNextPage"]:
+                return
+            asked = {"id": item["id"], "after": item[below]["pageInfo"]["endCursor"]}
+            (record,) = (yield from self.ask(query, asked)).values()
+            item[below] = {**record[below], "nodes": [*item[below]["nodes"], *record[below]["nodes"]]}
 
     def _whole(self, query: str, ref: str, name: str, below: str) -> Steps[Json | None]:
         """A record with all pages of what is below it; None if it is gone."""
@@ -171,6 +204,23 @@ class Shopify(Writes):
 
     def unsubscribe(self, subscription_id: str) -> Steps[None]:
         yield from self.effect(queries.UNSUBSCRIBE, {"id": subscription_id}, "webhookSubscriptionDelete", ("",))
+
+
+def _lists(value: Any, name: str = "order") -> Iterator[tuple[str, Json]]:
+    """The connections in a record, by name."""
+    if isinstance(value, dict):
+        if "pageInfo" in value:
+            yield name, value
+        for key, item in value.items():
+            yield from _lists(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _lists(item, name)
+
+
+def _too_large(order: JSON, name: str, count: int) -> UntranslatableError:
+    said = f"order {order['name']} has {count} or more {name}, and the rest of them is not known"
+    return UntranslatableError(said, code="too_large")
 
 
 def _malformed(what: str, error: Exception) -> UntranslatableError:

@@ -1,12 +1,15 @@
 """What the conformance kit needs to judge this connector."""
 
+from decimal import Decimal
+
 from canonical.examples import EXAMPLES
 from hub.sdk.kit import Subject, System
 from hub.sdk.steps import Change
 from hub_shopify.connector import Shopify
 from hub_shopify.simulator import ShopifySimulator
 
-_MOVES = ("sale.completed.v1", "return.completed.v1", "exchange.completed.v1", "stock.adjusted.v1", "stock.counted.v1")
+_MOVES = ("sale.completed.v1", "return.completed.v1", "exchange.completed.v1", "fulfillment.completed.v1", "stock.adjusted.v1",
+          "stock.counted.v1")  # fmt: skip
 _SETTINGS = {
     "timezone": "America/New_York", "business_day_start": "04:00",
     "locations": {"905684977": "HARBOUR-ST", "487838322": "MILL-LANE"},
@@ -34,6 +37,15 @@ def system() -> System:
     simulator.refund(simulator.ring_sale([("SKU-0002", 2)], given="50.00"), {"SKU-0002": 1}, kept="1.00")
     simulator.cancel(simulator.place_order([("SHIRT-M", 2)], paid=False))
     simulator.edit(simulator.place_order([("SKU-0003", 3)], paid=False), "SKU-0003", 2)
+    simulator.add_product("Gift card", ["GIFT-50"], "50.00", gift_card=True)
+    simulator.place_order([("GIFT-50", 1), ("SKU-0004", 1)], duties="2.50", fee="1.00", abroad=("EUR", Decimal("0.5")))
+    simulator.exchange(simulator.ring_sale([("SKU-0005", 1)], tip="2.00"), {"SKU-0005": 1}, [("SKU-0006", 2)])
+    failed = simulator.ring_sale([("SKU-0007", 1)])
+    simulator.settle(failed, simulator.refund(failed, {"SKU-0007": 1}, restock="NO_RESTOCK"), "FAILURE")
+    part = simulator.place_order([("SKU-0008", 2)], paid=False)
+    simulator.pay(part, "5.00", kind="CAPTURE")
+    simulator.cancel(part)
+    simulator.refund(part, {"SKU-0008": 2}, given="5.00", restock="CANCEL")
     simulator.delete_product(simulator.add_product("Withdrawn", ["SKU-OLD"], "1.00"))
     return System(
         handle=simulator.handle,

@@ -1,53 +1,121 @@
 """What is asked of Shopify, in GraphQL: Admin API 2025-01. Every document here is checked against Shopify's own schema."""
 
-_MONEY = "{ shopMoney { amount currencyCode } }"
+_MONEY = "{ shopMoney { amount currencyCode } presentmentMoney { amount currencyCode } }"
+_MORE = "pageInfo { hasNextPage endCursor }"
 _TAXES = f"taxLines {{ title rate ratePercentage priceSet {_MONEY} }}"
+#: Lists without pages: one that is full may have been cut, and is refused (see `connector`).
+LONGEST = {"transactions": 100, "refunds": 100, "fulfillments": 100}
 _LINES = f"""lineItems(first: 100, after: $after) {{
-    pageInfo {{ hasNextPage endCursor }}
+    {_MORE}
     nodes {{
       id name sku quantity currentQuantity isGiftCard
+      variant {{ id inventoryItem {{ tracked }} }}
       originalUnitPriceSet {_MONEY}
       discountAllocations {{ allocatedAmountSet {_MONEY} }}
+      duties {{ id price {_MONEY} {_TAXES} }}
       {_TAXES}
     }}
   }}"""
+_TRANSACTION = f"""id kind status gateway processedAt amountSet {_MONEY} amountRoundingSet {_MONEY}
+      parentTransaction {{ id kind gateway }}"""
+_REFUND_LINES = f"""{_MORE}
+        nodes {{ quantity restockType location {{ id }} lineItem {{ id }} subtotalSet {_MONEY} totalTaxSet {_MONEY} }}"""
+_FULFILLMENT_LINES = f"{_MORE} nodes {{ quantity lineItem {{ id }} }}"
 
 ORDER = f"""query Order($id: ID!, $after: String) {{
   order(id: $id) {{
-    id name createdAt processedAt updatedAt cancelledAt cancelReason edited test note sourceName taxesIncluded currencyCode
-    customer {{ id displayName email }}
+    id name createdAt processedAt updatedAt cancelledAt cancelReason edited test sourceName taxesIncluded dutiesIncluded
+    currencyCode presentmentCurrencyCode
+    customer {{ id }}
     retailLocation {{ id name }}
     shippingAddress {{ address1 address2 city zip provinceCode countryCodeV2 }}
     totalPriceSet {_MONEY}
+    originalTotalPriceSet {_MONEY}
+    totalTaxSet {_MONEY}
     totalTipReceivedSet {_MONEY}
-    totalCashRoundingAdjustment {{ paymentSet {_MONEY} }}
-    shippingLines(first: 20) {{ nodes {{ title discountedPriceSet {_MONEY} {_TAXES} }} }}
-    transactions(first: 50) {{ id kind status gateway processedAt amountSet {_MONEY} parentTransaction {{ id gateway }} }}
-    refunds(first: 50) {{
-      id createdAt note
-      totalRefundedSet {_MONEY}
-      refundLineItems(first: 100) {{
-        nodes {{ quantity restockType location {{ id }} lineItem {{ id }} subtotalSet {_MONEY} totalTaxSet {_MONEY} }}
-      }}
-      transactions(first: 20) {{ nodes {{ id kind status gateway processedAt amountSet {_MONEY} parentTransaction {{ id }} }} }}
+    originalTotalDutiesSet {_MONEY}
+    additionalFees {{ id name price {_MONEY} {_TAXES} }}
+    shippingLines(first: 50, includeRemovals: true) {{
+      {_MORE}
+      nodes {{ id title isRemoved discountedPriceSet {_MONEY} {_TAXES} }}
     }}
-    fulfillments(first: 50) {{
+    transactions(first: {LONGEST["transactions"]}) {{ {_TRANSACTION} }}
+    refunds(first: {LONGEST["refunds"]}) {{
+      id createdAt
+      return {{ id }}
+      totalRefundedSet {_MONEY}
+      duties {{ amountSet {_MONEY} originalDuty {{ id }} }}
+      refundLineItems(first: 20) {{ {_REFUND_LINES} }}
+      refundShippingLines(first: 10) {{
+        {_MORE}
+        nodes {{ shippingLine {{ id }} subtotalAmountSet {_MONEY} taxAmountSet {_MONEY} }}
+      }}
+      orderAdjustments(first: 10) {{ {_MORE} nodes {{ id reason amountSet {_MONEY} taxAmountSet {_MONEY} }} }}
+      transactions(first: 20) {{ {_MORE} nodes {{ {_TRANSACTION} }} }}
+    }}
+    returns(first: 20) {{
+      {_MORE}
+      nodes {{
+        id status
+        exchangeLineItems(first: 20) {{ {_MORE} nodes {{ lineItem {{ id }} }} }}
+        returnLineItems(first: 20) {{
+          {_MORE}
+          nodes {{ __typename id ... on ReturnLineItem {{ restockingFee {{ id amountSet {_MONEY} }} }} }}
+        }}
+        returnShippingFees {{ id amountSet {_MONEY} }}
+      }}
+    }}
+    exchangeV2s(first: 20) {{
+      {_MORE}
+      nodes {{ id refunds {{ id }} additions {{ lineItems {{ lineItem {{ id }} }} }} }}
+    }}
+    fulfillments(first: {LONGEST["fulfillments"]}) {{
       id status createdAt deliveredAt
       location {{ id }}
       trackingInfo(first: 1) {{ company number }}
-      fulfillmentLineItems(first: 100) {{ nodes {{ quantity lineItem {{ id sku }} }} }}
+      fulfillmentLineItems(first: 20) {{ {_FULFILLMENT_LINES} }}
     }}
     {_LINES}
   }}
 }}"""
 
+#: What was agreed when an order was made and edited; asked for edited orders alone.
+AGREEMENTS = f"""query Agreements($id: ID!, $after: String) {{
+  order(id: $id) {{
+    agreements(first: 10, after: $after) {{
+      {_MORE}
+      nodes {{
+        __typename happenedAt reason
+        sales(first: 50) {{
+          {_MORE}
+          nodes {{
+            __typename actionType
+            ... on ProductSale {{ lineItem {{ id }} }}
+            ... on GiftCardSale {{ lineItem {{ id }} }}
+            ... on TipSale {{ lineItem {{ id }} }}
+          }}
+        }}
+      }}
+    }}
+  }}
+}}"""
+
+#: Further pages of a refund's and a fulfilment's lines.
+REFUND = f"""query Refund($id: ID!, $after: String) {{
+  refund(id: $id) {{ refundLineItems(first: 100, after: $after) {{ {_REFUND_LINES} }} }}
+}}"""
+
+FULFILLMENT = f"""query Fulfillment($id: ID!, $after: String) {{
+  fulfillment(id: $id) {{ fulfillmentLineItems(first: 100, after: $after) {{ {_FULFILLMENT_LINES} }} }}
+}}"""
+
 PRODUCT = """query Product($id: ID!, $after: String) {
   shop { currencyCode }
   product(id: $id) {
-    id title vendor productType status updatedAt hasOnlyDefaultVariant
+    id title vendor productType status updatedAt hasOnlyDefaultVariant isGiftCard
     variants(first: 100, after: $after) {
       pageInfo { hasNextPage endCursor }
-      nodes { id sku barcode price updatedAt selectedOptions { name value } }
+      nodes { id sku barcode price updatedAt selectedOptions { name value } inventoryItem { tracked updatedAt } }
     }
   }
 }"""

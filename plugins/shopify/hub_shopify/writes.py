@@ -3,12 +3,13 @@ once, never to what somebody believes to be there.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from canonical.movements import movements
 from hub.sdk import (
     AmbiguousWriteError,
     Connector,
@@ -22,7 +23,7 @@ from hub.sdk import (
     linked_id,
 )
 from hub_shopify import queries
-from hub_shopify.mapping import JSON, Json, tail
+from hub_shopify.shapes import JSON, Json, tail
 
 #: What reading a body raises that is not as documented.
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
@@ -207,27 +208,26 @@ class Writes(Asking):
     # -- stock --------------------------------------------------------------------------------------------------
 
     def write_sale_completed(self, document: JSON, key: str) -> Steps[Written | Skipped]:
-        return (yield from self._move(document, _sums(document["lines"], -1), "other", key))
+        return (yield from self._move("sale.completed.v1", document, "other", key))
 
     def write_return_completed(self, document: JSON, key: str) -> Steps[Written | Skipped]:
-        return (yield from self._move(document, _sums(document["lines"], 1), "restock", key))
+        return (yield from self._move("return.completed.v1", document, "restock", key))
 
     def write_exchange_completed(self, document: JSON, key: str) -> Steps[Written | Skipped]:
-        moved = _sums(document["lines"], -1)
-        for sku, quantity in _sums(document["returned"], 1).items():
-            moved[sku] = moved.get(sku, Decimal(0)) + quantity
-        return (yield from self._move(document, moved, "other", key))
+        return (yield from self._move("exchange.completed.v1", document, "other", key))
+
+    def write_fulfillment_completed(self, document: JSON, key: str) -> Steps[Written | Skipped]:
+        return (yield from self._move("fulfillment.completed.v1", document, "other", key))
 
     def write_stock_adjusted(self, document: JSON, key: str) -> Steps[Written | Skipped]:
-        sign = (document["to_state"] == "available") - (document["from_state"] == "available")
-        moved = {document["sku"]: sign * Decimal(document["quantity"])}
-        return (yield from self._move(document, moved, "correction", key))
+        return (yield from self._move("stock.adjusted.v1", document, "correction", key))
 
     def write_stock_counted(self, document: JSON, key: str) -> Steps[Written | Skipped]:
         """Sets what is available, if nothing has moved since it was counted: Shopify does not tell what has."""
         if document["state"] != "available":
             return Skipped(f"only available stock is counted in Shopify, not {document['state']}")
-        counted, location = _whole_number(Decimal(document["quantity"]), "/quantity"), self._location(document)
+        counted = _whole_number(Decimal(document["quantity"]), "/quantity")
+        location = self._location(document["location"]["code"])
         for _ in range(_MOST_STALE):
             stock = (yield from self._stock(document, [document["sku"]], location))[document["sku"]]
             if stock.available == counted:
@@ -249,18 +249,21 @@ class Writes(Asking):
                 return Written(stock.level, {"group": asked["inventoryAdjustmentGroup"]["id"]})
         raise TargetUnavailableError(f"{document['sku']} moves faster than it can be set")
 
-    def _move(self, document: JSON, moved: Mapping[str, Decimal], reason: str, key: str) -> Steps[Written | Skipped]:
+    def _move(self, type_name: str, document: JSON, reason: str, key: str) -> Steps[Written | Skipped]:
         """All of a document's movements in one request: they are applied together or not at all."""
-        moving = {sku: quantity for sku, quantity in moved.items() if quantity}
+        moving = {where: quantity for where, quantity in _available(type_name, document).items() if quantity}
         if not moving:
             return Skipped("nothing of it changes what is available")
-        location = self._location(document)
-        stock = yield from self._stock(document, sorted(moving), location)
-        changes = [
-            {"inventoryItemId": stock[sku].item, "locationId": location,
-             "delta": _whole_number(quantity, _pointer(document, sku, "quantity"))}
-            for sku, quantity in moving.items()
-        ]  # fmt: skip
+        changes = []
+        for code in dict.fromkeys(code for code, _ in moving):
+            location = self._location(code)
+            here = {sku: quantity for (place, sku), quantity in moving.items() if place == code}
+            stock = yield from self._stock(document, sorted(here), location)
+            changes += [
+                {"inventoryItemId": stock[sku].item, "locationId": location,
+                 "delta": _whole_number(quantity, _pointer(document, sku, "quantity"))}
+                for sku, quantity in here.items()
+            ]  # fmt: skip
         change = {"name": "available", "reason": reason, "referenceDocumentUri": _reference(key), "changes": changes}
         done = yield from self.effect(queries.ADJUST, {"input": change}, "inventoryAdjustQuantities")
         return Written(str(done["inventoryAdjustmentGroup"]["id"]))
@@ -289,8 +292,7 @@ class Writes(Asking):
             )  # fmt: skip
         return found
 
-    def _location(self, document: JSON) -> str:
-        code = document["location"]["code"]
+    def _location(self, code: str) -> str:
         known = {name: place for place, name in self.settings["locations"].items()}
         place = known.get(code, code)
         if not str(place).isdigit():
@@ -324,11 +326,14 @@ def _reference(key: str) -> str:
     return f"crossdock://delivery/{key}"
 
 
-def _sums(lines: Iterable[JSON], sign: int) -> dict[str, Decimal]:
-    sums: dict[str, Decimal] = {}
-    for line in lines:
-        sums[line["sku"]] = sums.get(line["sku"], Decimal(0)) + sign * Decimal(line["quantity"])
-    return sums
+def _available(type_name: str, document: JSON) -> dict[tuple[str, str], Decimal]:
+    """By (place, SKU): how a document changes what is available."""
+    moved: dict[tuple[str, str], Decimal] = {}
+    for item in movements(type_name, document):
+        sign = (item.to_state == "available") - (item.from_state == "available")
+        where = (item.place, item.sku)
+        moved[where] = moved.get(where, Decimal(0)) + sign * item.quantity
+    return moved
 
 
 def _whole_number(quantity: Decimal, pointer: str) -> int:
@@ -348,7 +353,7 @@ def _ambiguous_sku(sku: str, pointer: str) -> RejectedByTargetError:
 
 
 def _pointer(document: JSON, sku: str, name: str) -> str:
-    for part in ("lines", "returned"):
+    for part in ("lines", "returned", "goods"):
         for index, line in enumerate(document.get(part, ())):
             if line["sku"] == sku:
                 return f"/{part}/{index}/{name}"

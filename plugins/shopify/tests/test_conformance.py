@@ -65,7 +65,8 @@ def schema() -> Any:
 
 
 def _documents() -> Iterator[str]:
-    yield from (text for name, text in vars(queries).items() if name.isupper() and not name.startswith("_"))
+    yield from (text for name, text in vars(queries).items()
+                if name.isupper() and not name.startswith("_") and isinstance(text, str))  # fmt: skip
     for declared in Shopify.manifest.objects.values():
         if declared["read"] and declared["read"]["request"]["json"]:
             yield declared["read"]["request"]["json"]["query"]

@@ -5,7 +5,6 @@ schema 2025-01 (whose types its answers keep, see the tests) and its SDK's fixtu
 import copy
 import re
 import secrets
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qsl
@@ -13,11 +12,12 @@ from urllib.parse import parse_qsl
 from hub.sdk.steps import Response
 from hub.sdk.testing import SimRequest, answer, route
 from hub_shopify.simulator.graphql import GraphQLError, execute
-from hub_shopify.simulator.shop import VERSION, Shop
+from hub_shopify.simulator.orders import Orders
+from hub_shopify.simulator.shop import VERSION
 from hub_shopify.simulator.wire import Json, page, refusal
 
 
-class ShopifySimulator(Shop):
+class ShopifySimulator(Orders):
     """The API of one shop."""
 
     # -- the API ------------------------------------------------------------------------------------------------
@@ -67,6 +67,8 @@ class ShopifySimulator(Shop):
         return {
             "shop": {"currencyCode": self.currency},
             "order": lambda id: self.orders.get(id) and self._shown_order(self.orders[id]),
+            "refund": lambda id: self._shown_refund(self._found("refunds", id)),
+            "fulfillment": lambda id: self._shown_fulfillment(self._found("fulfillments", id)),
             "orders": lambda **asked: page(self.orders.values(), **asked),
             "product": lambda id: self.products.get(id) and self._shown_product(self.products[id]),
             "products": lambda **asked: page(self.products.values(), **asked),
@@ -218,32 +220,18 @@ class ShopifySimulator(Shop):
 
     # -- what is shown ------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _shown_order(order: Json) -> Json:
-        def nodes(found: Json) -> Callable[..., Json]:
-            return lambda **asked: page(found["nodes"], **asked)
-
-        refunds = [{**refund, "refundLineItems": nodes(refund["refundLineItems"]),
-                    "transactions": nodes(refund["transactions"])} for refund in order["refunds"]]  # fmt: skip
-        return {**order, "lineItems": nodes(order["lineItems"]), "shippingLines": nodes(order["shippingLines"]),
-                "transactions": lambda first: order["transactions"][:first],
-                "refunds": lambda first: refunds[:first],
-                "fulfillments": lambda first: [
-                    {**item, "trackingInfo": lambda first, item=item: item["trackingInfo"][:first],
-                     "fulfillmentLineItems": nodes(item["fulfillmentLineItems"])} for item in order["fulfillments"][:first]
-                ]}  # fmt: skip
-
-    @staticmethod
-    def _shown_product(product: Json) -> Json:
+    def _shown_product(self, product: Json) -> Json:
         fields = [{"namespace": space, "key": key, "value": value} for (space, key), value in product["metafields"].items()]
-        return {**product, "variants": lambda **asked: page(product["variants"], **asked),
+        variants = [{**variant, "inventoryItem": self._shown_item(self.items[variant["item"]])}
+                    for variant in product["variants"]]  # fmt: skip
+        return {**product, "variants": lambda **asked: page(variants, **asked),
                 "metafields": lambda **asked: page(fields, **asked)}  # fmt: skip
 
     def _shown_item(self, item: Json) -> Json:
         def level(locationId: str) -> Json | None:  # noqa: N803 - Shopify's name
             return self._shown_level(item, locationId) if locationId in item["levels"] else None
 
-        return {"id": item["id"], "sku": item["sku"], "inventoryLevel": level}
+        return {**{name: item[name] for name in ("id", "sku", "tracked", "updatedAt")}, "inventoryLevel": level}
 
     def _shown_level(self, item: Json, location: str) -> Json:
         level = item["levels"][location]

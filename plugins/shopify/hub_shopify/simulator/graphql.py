@@ -1,4 +1,5 @@
-"""As much of GraphQL as the simulator needs: one operation, arguments, variables, aliases. Not for the connector.
+"""As much of GraphQL as the simulator needs: one operation, arguments, variables, aliases, inline fragments.
+Not for the connector.
 
 Source: GraphQL specification, October 2021, sections 2 and 6. What the connector asks is checked against Shopify's own schema,
 by a library, in this plugin's tests; this only runs it.
@@ -67,6 +68,10 @@ class _Reader:
         found = []
         while not self.at("}"):
             key = name = self.take()
+            if name == "...":  # an inline fragment: `... on Type { … }`
+                self.take("on")
+                found.append(_Field(name, self.take(), {}, self.selections()))
+                continue
             if self.at(":"):
                 self.take()
                 name = self.take()
@@ -114,8 +119,12 @@ def execute(text: str, variables: Mapping[str, Any], roots: Mapping[str, Mapping
 
 
 def _selected(fields: list[_Field], value: Mapping[str, Any], variables: Mapping[str, Any], path: str) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for field in fields:
+        if field.key == "...":
+            if value.get("__typename") == field.name:
+                found |= _selected(field.below or [], value, variables, path)
+            continue
         if field.name not in value:
             raise GraphQLError(f"Field '{field.name}' doesn't exist on {path}")
         inner = value[field.name]

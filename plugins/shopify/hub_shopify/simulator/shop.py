@@ -4,14 +4,13 @@ import itertools
 import json
 import secrets
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from decimal import Decimal
 from importlib import resources
 
 from hub.sdk.testing import Simulator
 from hub.sdk.webhook import SignatureScheme, sign
-from hub_shopify.simulator.wire import Json, cents, money, number
+from hub_shopify.simulator.wire import Json, number
 
 #: shopify.dev, "Verify webhook deliveries"; header as in Shopify's own libraries.
 SIGNATURE = SignatureScheme("x-shopify-hmac-sha256")
@@ -52,95 +51,23 @@ class Shop(Simulator):
 
     # -- what happens in the shop -------------------------------------------------------------------------------
 
-    def add_product(self, title: str, skus: Sequence[str], price: str, opening: int = 0, barcode: str | None = None) -> str:
+    def add_product(
+        self, title: str, skus: Sequence[str], price: str, opening: int = 0, barcode: str | None = None, *,
+        gift_card: bool = False, tracked: bool = True,
+    ) -> str:  # fmt: skip
         """A product with one variant per SKU, stocked at every location; returns its id."""
         alone = len(skus) == 1
         variants = [self._variant(sku, price, opening, "Default Title" if alone else f"Size {place}", barcode)
                     for place, sku in enumerate(skus)]  # fmt: skip
-        return self._new_product({"title": title, "vendor": "Acme", "productType": "Goods", "status": "ACTIVE",
-                                  "handle": title.lower().replace(" ", "-")}, variants, alone)  # fmt: skip
+        for variant in variants:
+            self.items[variant["item"]]["tracked"] = tracked and not gift_card
+        return self._new_product({"title": title, "isGiftCard": gift_card, "vendor": "Acme", "productType": "Goods",
+                                  "status": "ACTIVE", "handle": title.lower().replace(" ", "-")}, variants, alone)  # fmt: skip
 
     def add_customer(self, name: str, email: str | None, phone: str | None = None) -> str:
         """A customer; returns its id."""
         first, _, last = name.rpartition(" ")
         return self._new_customer({"firstName": first, "lastName": last, "email": email, "phone": phone})
-
-    def place_order(
-        self, bought: Sequence[tuple[str, int]], paid: bool = True, discount: str = "0.00", shipping: str = "10.00",
-        customer: str | None = None,
-    ) -> Json:  # fmt: skip
-        """An order of the online shop: SKUs with quantities, 8 % tax on top."""
-        return self._order(bought, "web", discount, shipping, "shopify_payments" if paid else None, None, customer)
-
-    def ring_sale(self, bought: Sequence[tuple[str, int]], gateway: str = "cash", given: str | None = None) -> Json:
-        """A sale at a Shopify POS till at the first location."""
-        return self._order(bought, "pos", "0.00", None, gateway, next(iter(self.locations)), None, given)
-
-    def refund(self, order: Json, lines: Mapping[str, int], shipping: str = "0.00", kept: str = "0.00") -> Json:
-        """Give back lines (by SKU) with their tax, and ``shipping``; ``kept`` is not given back."""
-        now, nodes, whole = self._now(), [], Decimal(shipping) - Decimal(kept)
-        for line in order["lineItems"]["nodes"]:
-            if count := lines.get(line["sku"], 0):
-                line["currentQuantity"] -= count
-                off = sum((Decimal(item["allocatedAmountSet"]["shopMoney"]["amount"])
-                           for item in line["discountAllocations"]), Decimal(0)) * count / line["quantity"]  # fmt: skip
-                each = Decimal(line["originalUnitPriceSet"]["shopMoney"]["amount"])
-                subtotal = each * count - cents(off)
-                tax = cents(subtotal * Decimal("0.08"))
-                whole += subtotal + tax
-                nodes.append({
-                    "quantity": count, "restockType": "RETURN", "lineItem": line, "subtotalSet": self._money(subtotal),
-                    "totalTaxSet": self._money(tax), "location": {"id": next(iter(self.locations))},
-                })  # fmt: skip
-        payment = order["transactions"][0]
-        given = self._transaction("REFUND", whole, payment["gateway"], now, payment)
-        refund: Json = {
-            "id": self._gid("Refund"), "createdAt": now, "note": None, "refundLineItems": {"nodes": nodes},
-            "totalRefundedSet": self._money(whole), "transactions": {"nodes": [given]},
-        }  # fmt: skip
-        order["refunds"].append(refund)
-        order["updatedAt"] = now
-        body = {"id": number(refund["id"]), "order_id": number(order["id"]), "created_at": now,
-                "admin_graphql_api_id": refund["id"]}  # fmt: skip
-        self._announce("REFUNDS_CREATE", {**sample("refund")["refund"], **body})
-        self._announce_order("ORDERS_UPDATED", order)
-        return refund
-
-    def cancel(self, order: Json) -> None:
-        """Cancel an order that nobody has paid."""
-        order |= {"cancelledAt": self._now(), "cancelReason": "CUSTOMER", "updatedAt": self._now()}
-        self._announce_order("ORDERS_UPDATED", order)
-
-    def pay(self, order: Json) -> None:
-        """Pay what is open."""
-        whole = Decimal(order["totalPriceSet"]["shopMoney"]["amount"])
-        order["transactions"].append(self._transaction("SALE", whole, "shopify_payments", self._now()))
-        order["updatedAt"] = self._now()
-        self._announce_order("ORDERS_UPDATED", order)
-
-    def fulfil(self, order: Json, lines: Mapping[str, int], number: str = "") -> Json:
-        """Hand goods of an order over (by SKU), with a parcel's ``number`` if they are sent."""
-        taken = [line for line in order["lineItems"]["nodes"] if line["sku"] in lines]
-        fulfillment: Json = {
-            "id": self._gid("Fulfillment"), "status": "SUCCESS", "createdAt": self._now(), "deliveredAt": None,
-            "location": {"id": next(iter(self.locations))},
-            "trackingInfo": [{"company": "UPS", "number": number}] if number else [],
-            "fulfillmentLineItems": {"nodes": [{"quantity": lines[line["sku"]], "lineItem": line} for line in taken]},
-        }  # fmt: skip
-        order["fulfillments"].append(fulfillment)
-        self._announce_fulfillment("FULFILLMENTS_CREATE", order, fulfillment)
-        return fulfillment
-
-    def deliver(self, order: Json, fulfillment: Json) -> None:
-        """A parcel arrives."""
-        fulfillment["deliveredAt"] = self._now()
-        self._announce_fulfillment("FULFILLMENTS_UPDATE", order, fulfillment)
-
-    def _announce_fulfillment(self, topic: str, order: Json, fulfillment: Json) -> None:
-        order["updatedAt"] = self._now()
-        self._announce(topic, {"id": number(fulfillment["id"]), "order_id": number(order["id"]), "status": "success",
-                               "admin_graphql_api_id": fulfillment["id"]})  # fmt: skip
-        self._announce_order("ORDERS_UPDATED", order)
 
     def delete_product(self, product_id: str) -> None:
         """Somebody deletes a product in the admin: its number is all that is told."""
@@ -152,13 +79,6 @@ class Shop(Simulator):
         """Somebody deletes a customer in the admin."""
         del self.customers[customer_id]
         self._announce("CUSTOMERS_DELETE", {"id": number(customer_id)})
-
-    def edit(self, order: Json, sku: str, quantity: int) -> None:
-        """Reduce a line of an order."""
-        line = next(line for line in order["lineItems"]["nodes"] if line["sku"] == sku)
-        line["currentQuantity"] = quantity
-        order |= {"edited": True, "updatedAt": self._now()}
-        self._announce_order("ORDERS_UPDATED", order)
 
     def change_price(self, product_id: str, price: str) -> str:
         """Somebody changes all prices of a product in the admin."""
@@ -209,7 +129,7 @@ class Shop(Simulator):
     def _new_product(self, fields: Json, variants: list[Json], alone: bool) -> str:
         gid = self._gid("Product")
         self.products[gid] = {"id": gid, "updatedAt": self._now(), "variants": variants, "metafields": {},
-                              "hasOnlyDefaultVariant": alone, **fields}  # fmt: skip
+                              "hasOnlyDefaultVariant": alone, "isGiftCard": False, **fields}  # fmt: skip
         self._announce("PRODUCTS_CREATE", {"id": number(gid), "admin_graphql_api_id": gid, "title": fields["title"]})
         return gid
 
@@ -233,7 +153,7 @@ class Shop(Simulator):
             }
             for place in self.locations
         }  # fmt: skip
-        self.items[gid] = {"id": gid, "sku": sku, "levels": levels}
+        self.items[gid] = {"id": gid, "sku": sku, "levels": levels, "tracked": True, "updatedAt": now}
         return {"id": self._gid("ProductVariant"), "sku": sku, "barcode": barcode, "price": price, "updatedAt": now,
                 "selectedOptions": [{"name": "Title", "value": option}], "item": gid}  # fmt: skip
 
@@ -262,71 +182,6 @@ class Shop(Simulator):
     def _announce(self, topic: str, body: Json) -> None:
         urls = [item["callbackUrl"] for item in self.subscriptions.values() if item["topic"] == topic]
         self.webhooks += [(topic, body, url) for url in urls]
-
-    def _announce_order(self, topic: str, order: Json) -> None:
-        body = {
-            **sample("order")["order"], "id": number(order["id"]), "admin_graphql_api_id": order["id"], "name": order["name"],
-            "created_at": order["createdAt"], "updated_at": order["updatedAt"], "source_name": order["sourceName"],
-            "total_price": order["totalPriceSet"]["shopMoney"]["amount"], "currency": self.currency,
-        }  # fmt: skip
-        self._announce(topic, body)
-
-    def _order(
-        self, bought: Sequence[tuple[str, int]], source: str, discount: str, shipping: str | None, gateway: str | None,
-        location: str | None, customer: str | None, given: str | None = None,
-    ) -> Json:  # fmt: skip
-        now, gid, lines, whole = self._now(), self._gid("Order"), [], Decimal(0)
-        for place, (sku, quantity) in enumerate(bought):
-            product, variant = next((product, variant) for product in self.products.values()
-                                    for variant in product["variants"] if variant["sku"] == sku)  # fmt: skip
-            off = Decimal(discount) if place == 0 else Decimal(0)
-            net = Decimal(variant["price"]) * quantity - off
-            tax = cents(net * Decimal("0.08"))
-            whole += net + tax
-            lines.append({
-                "id": self._gid("LineItem"), "name": product["title"], "sku": sku, "quantity": quantity,
-                "currentQuantity": quantity, "isGiftCard": False, "originalUnitPriceSet": self._money(variant["price"]),
-                "discountAllocations": [{"allocatedAmountSet": self._money(off)}] if off else [],
-                "taxLines": [self._tax(tax)],
-            })  # fmt: skip
-            self._add(self.items[variant["item"]], location or next(iter(self.locations)), -quantity)
-        delivery = []
-        if shipping is not None:
-            tax = cents(Decimal(shipping) * Decimal("0.08"))
-            whole += Decimal(shipping) + tax
-            delivery = [{"title": "Standard", "discountedPriceSet": self._money(shipping), "taxLines": [self._tax(tax)]}]
-        transactions = [self._transaction("SALE", Decimal(given or whole), gateway, now)] if gateway else []
-        if given:
-            transactions.append(self._transaction("CHANGE", Decimal(given) - whole, gateway or "", now))
-        order = {
-            "id": gid, "name": f"#{1000 + len(self.orders) + 1}", "createdAt": now, "processedAt": now, "updatedAt": now,
-            "cancelledAt": None, "cancelReason": None, "edited": False, "test": False, "note": None, "sourceName": source,
-            "taxesIncluded": False, "currencyCode": self.currency, "customer": self.customers.get(customer or ""),
-            "retailLocation": {"id": location, "name": self.locations[location]} if location else None,
-            "shippingAddress": None if location else {
-                "address1": "Chestnut Street 92", "address2": "", "city": "Louisville", "zip": "40202", "provinceCode": "KY",
-                "countryCodeV2": "US",
-            },
-            "totalPriceSet": self._money(whole), "totalTipReceivedSet": self._money(0),
-            "totalCashRoundingAdjustment": {"paymentSet": self._money(0)}, "shippingLines": {"nodes": delivery},
-            "transactions": transactions, "refunds": [], "fulfillments": [], "lineItems": {"nodes": lines},
-        }  # fmt: skip
-        self.orders[gid] = order
-        self._announce_order("ORDERS_CREATE", order)
-        return order
-
-    def _transaction(self, kind: str, amount: Decimal, gateway: str, at: str, parent: Json | None = None) -> Json:
-        return {
-            "id": self._gid("OrderTransaction"), "kind": kind, "status": "SUCCESS", "gateway": gateway, "processedAt": at,
-            "amountSet": self._money(amount), "parentTransaction": parent,
-        }  # fmt: skip
-
-    def _tax(self, amount: Decimal) -> Json:
-        return {"title": "State Tax", "rate": Decimal("0.08"), "ratePercentage": Decimal("8.0"),
-                "priceSet": self._money(amount)}  # fmt: skip
-
-    def _money(self, amount: Decimal | str | int) -> Json:
-        return money(amount, self.currency)
 
     def _gid(self, kind: str) -> str:
         return f"gid://shopify/{kind}/{next(self._ids)}"

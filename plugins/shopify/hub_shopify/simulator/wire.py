@@ -1,6 +1,7 @@
 """Shopify's wire shapes for the simulator: ids, money, pages, refusals."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -40,7 +41,23 @@ def cents(amount: Decimal) -> Decimal:
     return amount.quantize(Decimal("0.01"))
 
 
-def money(amount: Decimal | str | int, currency: str) -> Json:
-    """A MoneyBag; Shopify writes 10.00 as "10.0"."""
-    text = format(Decimal(amount).normalize(), "f")
-    return {"shopMoney": {"amount": text if "." in text else f"{text}.0", "currencyCode": currency}}
+def money(amount: Decimal | str | int, currency: str, abroad: tuple[str, Decimal] | None = None) -> Json:
+    """A MoneyBag; Shopify writes 10.00 as "10.0". ``abroad``: the customer's currency, and how much of it one unit is."""
+    shown, worth = (abroad[0], cents(Decimal(amount) * abroad[1])) if abroad else (currency, Decimal(amount))
+    return {"shopMoney": _written(Decimal(amount), currency), "presentmentMoney": _written(worth, shown)}
+
+
+def _written(amount: Decimal, currency: str) -> Json:
+    text = format(amount.normalize() + 0, "f")
+    return {"amount": text if "." in text else f"{text}.0", "currencyCode": currency}
+
+
+def shop_amount(bag: Json) -> Decimal:
+    """A MoneyBag's amount in the shop's currency."""
+    return Decimal(bag["shopMoney"]["amount"])
+
+
+def summed(bags: Sequence[Json]) -> Json:
+    """The sum of MoneyBags, each side on its own."""
+    sides = {side: sum((Decimal(bag[side]["amount"]) for bag in bags), Decimal(0)) for side in bags[0]}
+    return {side: _written(value, bags[0][side]["currencyCode"]) for side, value in sides.items()}
