@@ -330,7 +330,17 @@ def _holds_bulk(rows: Sequence[Row]) -> bool:
 
 def _settled(error: Exception) -> bool:
     """Whether trying again cannot change the answer."""
-    return isinstance(error, PermanentError | InvalidDocumentError | ValueError | LookupError | TypeError | HubError)
+    settled = (
+        PermanentError,
+        InvalidDocumentError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        HubError,
+    )
+    return isinstance(error, settled)
 
 
 def describe(error: Exception) -> tuple[str, str, str]:

@@ -15,6 +15,7 @@ REMEDIES: Mapping[str, str] = {
     "undecidable": "The target can neither dedupe nor be searched: look there yourself, then replay or discard.",
     "map_failed": "Correct the map in the integration file, apply it, then replay.",
     "untranslatable": "Correct the input and replay, or discard it.",
+    "unreadable_record": "Correct the record in its system: it is read again. Or correct its body and replay, or discard it.",
     "malformed_json": "Correct the input and replay, or discard it.",
     "invalid_document": "Correct the input or the connector's map, then replay.",
     "egress_refused": "Allow the host in HUB_EGRESS_PRIVATE_HOSTS or correct the connection's base_url, then replay.",

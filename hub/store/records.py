@@ -1,6 +1,7 @@
 """What was read: how each record looked last, when it was seen, and which messages say what it is."""
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -20,7 +21,13 @@ _GONE = ""
 
 
 def known_as(ref: str) -> str:
-    """A record's id as it is kept."""
+    """A record's id as it is kept. What PostgreSQL does not take in a text (NUL, half of a surrogate pair) is escaped."""
+    if not ref.isascii() or "\0" in ref:
+        try:
+            ref.encode()
+            ref = json.dumps(ref)[1:-1] if "\0" in ref else ref
+        except UnicodeEncodeError:
+            ref = json.dumps(ref)[1:-1]
     return ref if len(ref) <= _MOST_REF else f"{ref[:150]}#{hashlib.sha256(ref.encode()).hexdigest()}"
 
 
