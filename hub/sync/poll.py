@@ -216,7 +216,7 @@ class Poller:
                 uow.runs.save(row["tenant_id"], row["id"], ["running"], again)
             return {"state": "waits"}
         report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
-        whole = full.Turn(row, began) if row["kind"] == full.KIND else None
+        whole = full.Turn(row, began, ctx.settings.full_read_ask_share) if row["kind"] == full.KIND else None
         read = _Read(stream, "bulk", report, row["id"], polled=False, since=whole.since if whole else None)
         until, beside = moment(row["until"]), self._share.beside()
 
