@@ -260,7 +260,17 @@ def _holds_bulk(rows: Sequence[Row]) -> bool:
 
 def _settled(error: Exception) -> bool:
     """Whether trying again cannot change the answer."""
-    return isinstance(error, PermanentError | InvalidDocumentError | ValueError | LookupError | TypeError | HubError)
+    settled = (
+        PermanentError,
+        InvalidDocumentError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        HubError,
+    )
+    return isinstance(error, settled)
 
 
 def envelope_data(body: bytes) -> Any:

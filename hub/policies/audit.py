@@ -20,7 +20,7 @@ ACTIONS = frozenset({
     "gap.found", "gap.accepted", "alias.linked", "alias.imported", "alias.merged", "alias.split",
     "entity.conflict", "entity.tripped", "entity.resolved",
     "integration.applied", "integration.shadowed", "integration.unshadowed", "tenant.created", "key.created", "key.revoked",
-    "history.forgotten", "cursor.set",
+    "history.forgotten", "cursor.set", "read.begun_again",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",
 })  # fmt: skip
 

@@ -19,6 +19,7 @@ REMEDIES: Mapping[str, str] = {
     "nothing was sent.",
     "map_failed": "Correct the map in the integration file, apply it, then replay.",
     "untranslatable": "Correct the input and replay, or discard it.",
+    "unreadable_record": "Correct the record in its system: it is read again. Or correct its body and replay, or discard it.",
     "malformed_json": "Correct the input and replay, or discard it.",
     "invalid_document": "Correct the input or the connector's map, then replay.",
     "partly_quarantined": "Decide about each quarantined document of this input; the others are admitted.",

@@ -6,9 +6,10 @@ and no readable answer came, the write is ambiguous.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.cookies import SimpleCookie
 from typing import Any, Protocol, TypeVar
 
@@ -37,6 +38,18 @@ from hub.telemetry import SpanKind, Telemetry, fail, traceparent_of
 T = TypeVar("T")
 #: A credential shorter than this is not looked for in answers: it would be found everywhere.
 _SECRET_LENGTH = 8
+#: Fields that hold one value, and whose value may have a comma in it.
+_SINGLE = (
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "retry-after",
+    "set-cookie",
+)
 
 
 class Boundary(Protocol):
@@ -151,7 +164,7 @@ class Performer:
         }  # fmt: skip
         with self._telemetry.span(tracing.STEP, parent, SpanKind.CLIENT, **attributes) as span:
             try:
-                response = await self._send(outgoing, session, boundary, run, traceparent_of(span))
+                response = self._dated(await self._send(outgoing, session, boundary, run, traceparent_of(span)))
                 record["status"] = response.status
                 if run.exchanges is not None:
                     run.exchanges.append((request, response))
@@ -183,15 +196,22 @@ class Performer:
         headers = dict(request.headers)
         if body is not None:
             headers.setdefault("Content-Type", "application/json")
-        params = {key: _text(value) for key, value in request.params.items() if value is not None}
-        for key, value in params.items():
-            if not is_text(f"{key}{value}"):
+        given = {key: value for key, value in request.params.items() if value is not None}
+        params = {key: [*map(_text, v)] if isinstance(v, list | tuple) else _text(v) for key, v in given.items()}
+        for key, text in params.items():
+            if not is_text(f"{key}{''.join(text)}"):
                 raise refused(f"parameter {key!a}", "holds half a character (a lone surrogate)")
         try:
             target = URL(url, encoded=True).update_query(params) if params else URL(url, encoded=True)
         except (ValueError, TypeError) as error:
             raise refused("the address", str(error)[:200]) from error
         return Outgoing(request=request, target=target, body=body, headers=headers)
+
+    def _dated(self, response: Response) -> Response:
+        """The answer with the time at which it came, if it says none itself (RFC 9110 6.6.1)."""
+        if "date" in response.headers:
+            return response
+        return replace(response, headers={**response.headers, "date": format_datetime(self._clock(), usegmt=True)})
 
     async def _send(
         self, outgoing: Outgoing, session: Session, boundary: Boundary, run: Run, traceparent: str
@@ -302,7 +322,7 @@ class Performer:
                 request.method, target, data=outgoing.body, headers=sent, timeout=timeout, allow_redirects=False
             ) as answer:
                 content = await _bounded(answer, int(session.limits["max_response_bytes"]))
-                answered = {name.lower(): _header(value) for name, value in answer.headers.items()}
+                answered = _headers(answer.headers.items())
                 if answer.cookies:  # each came in a header of its own
                     answered["set-cookie"] = "; ".join(f"{item.key}={item.value}" for item in answer.cookies.values())
                 return Response(answer.status, answered, content)
@@ -348,6 +368,15 @@ def without_secrets(response: Response, session: Session) -> Response:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _headers(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By lower-case name. Lines of one name are one list (RFC 9110 5.3); of a field that is no list, the last one counts."""
+    found: dict[str, str] = {}
+    for name, value in items:
+        key = name.lower()
+        found[key] = f"{found[key]}, {_header(value)}" if key in found and key not in _SINGLE else _header(value)
+    return found
 
 
 def _header(value: str) -> str:

@@ -35,6 +35,17 @@ def bounded_wait(seconds: object) -> float | None:
     return min(max(number, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
+#: What reading something that a vendor said can raise, besides errors of our own. JSON and Unicode errors are ValueErrors;
+#: decimal.InvalidOperation and OverflowError are ArithmeticErrors; RecursionError is what nests too deep.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+class Unreadable(str):
+    """The text of a value that no reader of JSON can hold: a number of a million digits, NaN, what nests too deep."""
+
+    __slots__ = ()
+
+
 class ConnectorError(Exception):
     """Root of what a connector may raise. ``code`` is stable and machine-readable, ``remedy`` tells a person what to do."""
 

@@ -6,14 +6,13 @@ may drop a generator at any yield and start the method again from its beginning,
 first and continues from what it finds. Same shape as `httpx.Auth.auth_flow`.
 """
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, TypeVar
 
 from hub.sdk.encoding import encoded
-from hub.sdk.errors import ConnectorError
+from hub.sdk.errors import UNREADABLE, ConnectorError
+from hub.sdk.json_values import parse_json
 from hub.sdk.xml import parse_xml
 
 T = TypeVar("T")
@@ -26,7 +25,7 @@ class Request:
     Attributes:
         method: HTTP verb.
         path: path below the connection's base URL, beginning with ``/``. The host is never the connector's to choose.
-        params: query parameters; values are written with `str`, None is left out.
+        params: query parameters; values are written with `str`, None is left out, a list repeats the parameter.
         json: body, encoded as JSON (Decimals as JSON strings). Mutually exclusive with ``content``.
         content: raw body bytes.
         headers: extra headers; credentials are added by the hub and never seen here.
@@ -66,21 +65,29 @@ class Response:
     content: bytes = b""
 
     def json(self) -> Any:
-        """The parsed body; numbers with a fraction arrive as Decimal, never as float. Raises ConnectorError if not JSON."""
+        """The parsed body; numbers with a fraction arrive as Decimal, never as float. Raises ConnectorError if not JSON.
+
+        A value that cannot be held (`1e9999999999`, `NaN`, what nests too deep) arrives as its text, an `Unreadable`.
+        """
         try:
-            return json.loads(self.content, parse_float=Decimal)
-        except (ValueError, ArithmeticError, RecursionError) as error:  # an absurd exponent, absurd nesting
+            return parse_json(self.content)
+        except ValueError as error:
             start = self.content[:80].decode("utf-8", "replace")
             raise ConnectorError(f"answer {self.status} is not JSON: {start!r}", code="unreadable_answer") from error
 
     def data(self) -> Any:
         """What the body stands for: JSON, or XML if it says so (`hub.sdk.xml.parse_xml`). Raises ConnectorError if neither."""
-        if "xml" not in self.headers.get("content-type", ""):
+        if not self.is_xml:
             return self.json()
         try:
             return parse_xml(self.content)
-        except (ValueError, RecursionError) as error:
+        except UNREADABLE as error:
             raise ConnectorError(f"answer {self.status}: {error}", code="unreadable_answer") from error
+
+    @property
+    def is_xml(self) -> bool:
+        """Whether the answer says that it is XML."""
+        return "xml" in self.headers.get("content-type", "")
 
 
 Steps = Generator[Request, Response, T]
@@ -236,7 +243,7 @@ class Webhook:
 
     def json(self) -> Any:
         """The parsed body (fractions as Decimal); raises ValueError if it is not JSON."""
-        return json.loads(self.body, parse_float=Decimal)
+        return parse_json(self.body)
 
 
 __all__ = [

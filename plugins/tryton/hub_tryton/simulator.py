@@ -154,7 +154,8 @@ class TrytonSimulator(Simulator):
             raise LookupError(method)
         arguments = parameters[:-1]  # the last one is the context
         handlers = {
-            "fields_get": self._fields_get, "search_read": self._search_read, "create": self._create, "write": self._write,
+            "fields_get": self._fields_get, "search_read": self._search_read,
+            "search_count": self._search_count, "create": self._create, "write": self._write,
             "post": {"account.invoice": self._post_invoice, "account.move": self._post_move}.get(model),
         }  # fmt: skip
         handler = handlers.get(verb)
@@ -178,6 +179,9 @@ class TrytonSimulator(Simulator):
         shown = [name for name in fields if "." not in name]
         nested = {f"{name.partition('.')[0]}.": {"id": 1, name.partition(".")[2]: None} for name in fields if "." in name}
         return [{"id": row["id"], **{name: self._value(model, row, name) for name in shown}, **nested} for row in found]
+
+    def _search_count(self, model: str, domain: list[Any]) -> int:
+        return sum(all(_matches(row, clause) for clause in domain) for row in self.rows.get(model, {}).values())
 
     def _fields_get(self, model: str, names: list[str] | None) -> Json:
         """Some fields of a model, in the form of trytond's `fields_get`: what kind, called what, needed or not."""
