@@ -232,12 +232,12 @@ class Tryton(Connector):
     # -- the payment --------------------------------------------------------------------------------------------
 
     def _pay(self, entry: Json) -> Steps[int]:
-        """Post the journal entry; a draft of an earlier attempt is made anew."""
+        """Post the journal entry; drafts of earlier attempts are made anew."""
         moves = yield from self._rpc.search("account.move", [["description", "=", entry["description"]]], ["state"])
-        if moves and moves[0]["state"] == "posted":
-            return int(moves[0]["id"])
+        if posted := next((int(row["id"]) for row in moves if row["state"] == "posted"), None):
+            return posted
         if moves:
-            yield from self._rpc.call("account.move", "delete", [moves[0]["id"]], effect=True)
+            yield from self._rpc.call("account.move", "delete", [row["id"] for row in moves], effect=True)
         move = yield from self._rpc.create("account.move", entry)
         yield from self._rpc.call("account.move", "post", [move], effect=True)
         return move
