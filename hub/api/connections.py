@@ -8,6 +8,7 @@ from hub.flow.context import Context
 from hub.flow.relay import queue_trouble
 from hub.identity import connections
 from hub.identity.api_keys import Client
+from hub.identity.vault import is_former
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.store import UnitOfWork
@@ -90,7 +91,8 @@ def _session(ctx: Context, client: Client, connection_id: str) -> Session:
 
 def _public(ctx: Context, uow: UnitOfWork, row: dict[str, Any]) -> dict[str, Any]:
     keys = ("connection_id", "connector", "environment", "base_url", "state", "state_reason", "updated_at")
-    names = sorted(item["name"] for item in uow.connections.credentials(row["tenant_id"], row["connection_id"]))
+    kept = uow.connections.credentials(row["tenant_id"], row["connection_id"])
+    names = sorted(item["name"] for item in kept if not is_former(item["name"]))
     inner = row["settings"]
     return {
         **{key: row[key] for key in keys}, "state_reason": row["state_reason"] or queue_trouble(ctx, row["connector"]),

@@ -208,7 +208,10 @@ def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, a
         name, separator, value = item.partition("=")
         if not separator:
             fail(2, f"{item!r} is not NAME=VALUE")
-        values[name] = Path(value[1:]).read_text("utf-8").strip() if value.startswith("@") else value
+        try:
+            values[name] = Path(value[1:]).read_text("utf-8").strip() if value.startswith("@") else value
+        except (OSError, UnicodeDecodeError) as error:
+            fail(2, f"{name}: cannot read the file {value[1:]}: {getattr(error, 'strerror', '') or 'it is no UTF-8 text'}")
     api = Api(url, key)
     api.call("PUT", f"/v1/connections/{connection}/credentials", values)
     result = api.call("POST", f"/v1/connections/{connection}/check")

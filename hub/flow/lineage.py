@@ -34,7 +34,8 @@ def lineage(ctx: Context, tenant_id: str, text: str) -> dict[str, Any]:
         rows = [of[identity] for identity in sorted(of)]
         messages = [_message(uow, tenant_id, row) for row in rows]
         audit = _audit(uow, tenant_id, messages)
-    steps = sorted((step for message in messages for step in _steps(message)), key=lambda step: step["at"])
+    told = [step for record in audit for step in _skipped(record)]
+    steps = sorted((*told, *(step for message in messages for step in _steps(message))), key=lambda step: step["at"])
     traces = sorted({message["trace_id"] for message in messages if message["trace_id"]})
     return {"subject": subject, "trace_ids": traces, "messages": messages, "steps": steps, "audit": audit}
 
@@ -93,6 +94,13 @@ def _audit(uow: UnitOfWork, tenant_id: str, messages: Iterable[Mapping[str, Any]
         {key: row[key] for key in ("sequence", "at", "actor", "action", "subject", "detail", "digest")}
         for row in sorted(records, key=lambda row: row["sequence"])
     ]
+
+
+def _skipped(record: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """Yield the flows that made no delivery of a message, because another one leads it to the same connection."""
+    for item in record["detail"].get("skipped", ()) if record["action"].startswith("message.") else ():
+        text = f"not to {item['connection']} by {item['flow']}: {item['why']}"
+        yield _step(record["at"], "skip", text, record["subject"].removeprefix("message/"))
 
 
 def _steps(message: Mapping[str, Any]) -> Iterable[dict[str, Any]]:

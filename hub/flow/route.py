@@ -177,7 +177,7 @@ def _admit(
         if rules is not None and item.message.read_at is not None and found["digest"] == item.digest:
             entities.confirm(uow, rules, item.meant, found["id"], item.subject, now)
         results[item.id] = _known(uow, found, item, known.get(_changed_source(item)))
-    writing: list[tuple[_Arriving, dict[str, Any], tuple[str, ...]]] = []
+    writing: list[tuple[_Arriving, dict[str, Any], list[Recipient]]] = []
     deliveries = []
     for item in new:
         suspect_of = alike.get((item.message.tenant_id, item.fingerprint or ""))
@@ -192,7 +192,7 @@ def _admit(
             continue
         held = any(row["state"] == "held" for row in mine)
         row = _message(item, "held" if held else "routed" if to else "unrouted", suspect_of, now)
-        writing.append((item, row, tuple(recipient.connection_id for recipient, _ in to)))
+        writing.append((item, row, [recipient for recipient, _ in to]))
         deliveries += mine
     created = uow.messages.add([row for _, row, _ in writing])
     adding = [row for row in deliveries if row["message_id"] in created]
@@ -203,7 +203,7 @@ def _admit(
     for row in adding:
         if row["id"] in behind:
             of.setdefault(row["message_id"], []).append(row)
-    for item, row, connections in writing:
+    for item, row, told in writing:
         if item.id not in created:  # another process admitted the same fact between our look and our insert
             results[item.id] = _overtaken(ctx, uow, item, at_once)
             continue
@@ -214,11 +214,20 @@ def _admit(
         audit.record(
             uow, item.message.tenant_id, now, item.message.actor, "message.suspected" if suspect_of else "message.accepted",
             f"message/{item.id}", type=item.message.type, source_id=item.message.source_id, deliveries=len(rows),
-            **({"suspect_of": suspect_of} if suspect_of else {}),
+            **({"suspect_of": suspect_of} if suspect_of else {}), **_skipped(told),
         )  # fmt: skip
-        ids, left = tuple(entry["id"] for entry in rows), tuple(name for name in connections if name in waiting)
+        ids, left = tuple(entry["id"] for entry in rows), tuple(to.connection_id for to in told if to.connection_id in waiting)
         results[item.id] = Admitted(item.id, False, suspect_of, ids, left, going)
     return [results[item.id] for item in items]
+
+
+def _skipped(told: Sequence[Recipient]) -> dict[str, Any]:
+    """Say for the audit which flows make no delivery, because another one leads the message to the same connection."""
+    found = [
+        {"flow": flow, "connection": to.connection_id, "why": f"{to.flow} leads the same message there"}
+        for to in told for flow in to.instead_of
+    ]  # fmt: skip
+    return {"skipped": found} if found else {}
 
 
 def _let_go(ctx: Context, rows: Sequence[dict[str, Any]], now: datetime) -> None:

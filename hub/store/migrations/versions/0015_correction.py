@@ -5,7 +5,7 @@ from alembic import op
 
 from hub.store.tables import UtcTime
 
-revision = "0019"
+revision = "0015"
 down_revision = "0014"
 
 
