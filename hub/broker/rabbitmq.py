@@ -4,7 +4,6 @@ Source: RELIABILITY 1.2 (every rule measured), pika's asynchronous publisher and
 publish counts only by its own confirm; a blocked connection fails a publish within ``confirm_seconds`` instead of hanging.
 """
 
-import json
 import logging
 import random
 import threading
@@ -20,14 +19,13 @@ import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from hub.broker.port import BrokerUnavailableError, OnMessage, Payload
+from hub.broker.rabbitmq_consumer import LOOK_SECONDS, Consumer, release, said
 from hub.broker.topology import EVENTS, Topology
 
 log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs every error before it raises it; this room words them
 #: Messages whose confirms are outstanding at once (more does not go faster, measured).
 _WINDOW = 1000
-#: How often a consumer looks whether it is to stop, and then whether what is in hand is done.
-_LOOK_SECONDS, _DRAINED_SECONDS = 0.5, 0.1
 
 
 class RabbitMQ:
@@ -54,7 +52,7 @@ class RabbitMQ:
             with self._blocking() as connection:
                 refused = self._declare_on(connection, topology)
         except (AMQPError, OSError) as error:
-            raise BrokerUnavailableError(f"{self._where()}: {_said(error)}") from error
+            raise BrokerUnavailableError(f"{self._where()}: {said(error)}") from error
         for name in sorted(refused.keys() - self._refused.keys()):
             log.error("%s", refused[name])
         for name in sorted(self._refused.keys() - refused.keys()):
@@ -137,10 +135,10 @@ class RabbitMQ:
         backoff, turn = _Backoff(), 0
         while not stop.is_set():
             if not (names := usable()):
-                stop.wait(_LOOK_SECONDS)
+                stop.wait(LOOK_SECONDS)
                 continue
             node = self._nodes[turn % len(self._nodes)]
-            session = _Consumer(node, names, on_message, stop, prefetch, drain_seconds, is_outdated)
+            session = Consumer(node, names, on_message, stop, prefetch, drain_seconds, is_outdated)
             started = time.monotonic()
             why = session.run()
             if stop.is_set():
@@ -162,7 +160,7 @@ class RabbitMQ:
         try:
             self._blocking().close()
         except (AMQPError, OSError) as error:
-            return f"cannot reach {self._where()}: {_said(error)}"
+            return f"cannot reach {self._where()}: {said(error)}"
         return None
 
     def differences(self, topology: Topology) -> list[str]:
@@ -177,7 +175,7 @@ class RabbitMQ:
                     wanted = self._queue(queue)
                     found += self._compare(connection, "queue", wanted, lambda channel, w: channel.queue_declare(**w))
         except (AMQPError, OSError) as error:
-            found.append(f"cannot reach {self._where()}: {_said(error)}")
+            found.append(f"cannot reach {self._where()}: {said(error)}")
         return found
 
     def _compare(self, connection: Any, kind: str, wanted: dict[str, Any], declare: Callable[[Any, Any], Any]) -> list[str]:
@@ -219,19 +217,6 @@ def _parameters(url: str) -> Any:
     parameters.connection_attempts = 1
     parameters.client_properties = {"connection_name": "crossdock"}
     return parameters
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or str(getattr(error, "exceptions", "")) or type(error).__name__
-
-
-def _release(connection: Any) -> None:
-    """Close what an ended connection's loop still holds."""
-    if connection is not None:
-        try:
-            connection.ioloop.close()
-        except Exception as error:
-            log.debug("the loop was closed already: %s", error)
 
 
 class _Backoff:
@@ -294,7 +279,7 @@ class _Publisher:
         try:
             self._connection.ioloop.add_callback_threadsafe(lambda: self._send(batch))
         except Exception as error:
-            raise BrokerUnavailableError(f"{self._where}: {_said(error)}") from error
+            raise BrokerUnavailableError(f"{self._where}: {said(error)}") from error
         try:
             batch.done.result(seconds)
         except FutureTimeoutError:
@@ -321,9 +306,9 @@ class _Publisher:
                 )
                 self._connection.ioloop.start()
             except Exception as error:
-                self._lost(_said(error))
+                self._lost(said(error))
             finally:
-                _release(self._connection)
+                release(self._connection)
             if self._next_tag > 1:
                 backoff = _Backoff()
             self._closed.wait(backoff.next())
@@ -335,7 +320,7 @@ class _Publisher:
 
     def _channel_opened(self, channel: Any) -> None:
         self._channel, self._next_tag = channel, 1
-        channel.add_on_close_callback(lambda _, why: self._connection.is_open and self._connection.close(200, _said(why)))
+        channel.add_on_close_callback(lambda _, why: self._connection.is_open and self._connection.close(200, said(why)))
         channel.add_on_return_callback(self._on_returned)
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._ready.set())
 
@@ -363,7 +348,7 @@ class _Publisher:
                 found[0].confirmed(found[1], taken)
 
     def _ended(self, _connection: Any, why: Any) -> None:
-        self._lost(_said(why))
+        self._lost(said(why))
         self._connection.ioloop.stop()
 
     def _lost(self, why: str) -> None:
@@ -382,116 +367,3 @@ class _Publisher:
             except Exception as error:
                 log.debug("publisher was closed already: %s", error)
         self._thread.join(5)
-
-
-class _Consumer:
-    """One consuming connection, on the thread that calls `run`."""
-
-    def __init__(
-        self, node: Any, queues: list[str], on_message: OnMessage, stop: threading.Event, prefetch: int, drain_seconds: float,
-        is_outdated: Callable[[], bool],
-    ) -> None:  # fmt: skip
-        self._is_outdated = is_outdated
-        self._node, self._queues, self._on_message = node, queues, on_message
-        self._stop, self._prefetch, self._drain_seconds = stop, prefetch, drain_seconds
-        self._connection: Any = None
-        self._channel: Any = None
-        self._unacknowledged: dict[int, bool] = {}
-        self._tags: list[str] = []
-        self._lock = threading.Lock()
-        self._flushing = False
-        self._draining_until: float | None = None
-        self._why = ""
-
-    def run(self) -> str:
-        """Consume until stopped (and drained) or disconnected; returns why it ended."""
-        self._connection = pika.SelectConnection(
-            self._node, on_open_callback=lambda connection: connection.channel(on_open_callback=self._opened),
-            on_open_error_callback=self._ended, on_close_callback=self._ended,
-        )  # fmt: skip
-        self._connection.ioloop.call_later(_LOOK_SECONDS, self._look)
-        try:
-            self._connection.ioloop.start()
-        finally:
-            _release(self._connection)
-        return self._why
-
-    def _opened(self, channel: Any) -> None:
-        self._channel = channel
-        channel.add_on_close_callback(lambda _, why: self._close(_said(why)))
-        channel.add_on_cancel_callback(lambda _: self._close("a queue was deleted"))
-        channel.basic_qos(prefetch_count=self._prefetch)
-        for queue in self._queues:
-            self._tags.append(channel.basic_consume(queue, self._receive))
-
-    def _receive(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        tag = method.delivery_tag
-        try:
-            payload = json.loads(body)
-            if not isinstance(payload, dict):
-                raise TypeError("not an object")
-        except (ValueError, TypeError) as error:
-            log.error("a message on %s is not ours (%s); it goes to the dead-letter exchange", method.routing_key, error)
-            channel.basic_reject(tag, requeue=False)
-            return
-        self._unacknowledged[tag] = False
-        self._on_message(payload, lambda: self._acknowledge(tag))
-
-    def _acknowledge(self, tag: int) -> None:
-        """Any thread: marks it; one flush acknowledges all that are marked by then."""
-        with self._lock:
-            if tag in self._unacknowledged:
-                self._unacknowledged[tag] = True
-            if self._flushing:
-                return
-            self._flushing = True
-        try:
-            self._connection.ioloop.add_callback_threadsafe(self._flush)
-        except Exception as error:
-            log.debug("acknowledged after the connection ended: %s", error)
-
-    def _flush(self) -> None:
-        with self._lock:
-            self._flushing = False
-            done = [tag for tag, acknowledged in self._unacknowledged.items() if acknowledged]
-            first_open = next((tag for tag, acknowledged in self._unacknowledged.items() if not acknowledged), None)
-            for tag in done:
-                del self._unacknowledged[tag]
-        if not done or not self._channel.is_open:
-            return
-        prefix = [tag for tag in done if first_open is None or tag < first_open]
-        if prefix:
-            self._channel.basic_ack(prefix[-1], multiple=True)
-        for tag in done[len(prefix) :]:
-            self._channel.basic_ack(tag)
-
-    def _look(self) -> None:
-        """Now and then: whether to stop, whether what is in hand is done, and whether a queue was mended."""
-        if self._stop.is_set() and self._draining_until is None:
-            self._draining_until = time.monotonic() + self._drain_seconds
-            if self._channel is not None and self._channel.is_open:
-                for consumer_tag in self._tags:
-                    self._channel.basic_cancel(consumer_tag)
-        if self._draining_until is not None and (not self._unacknowledged or time.monotonic() > self._draining_until):
-            self._flush_if_open()
-            self._close("stopped")
-            if not self._connection.is_closing:
-                self._connection.ioloop.stop()
-            return
-        if self._draining_until is None and self._is_outdated():  # what is in hand comes again: a claim decides
-            self._close("other queues are to be consumed")
-            return
-        self._connection.ioloop.call_later(_LOOK_SECONDS if self._draining_until is None else _DRAINED_SECONDS, self._look)
-
-    def _flush_if_open(self) -> None:
-        if self._channel is not None and self._channel.is_open:
-            self._flush()
-
-    def _close(self, why: str) -> None:
-        self._why = self._why or why
-        if self._connection.is_open:
-            self._connection.close()
-
-    def _ended(self, _connection: Any, why: Any) -> None:
-        self._why = self._why or _said(why)
-        self._connection.ioloop.stop()

@@ -220,7 +220,7 @@ def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | No
     else:
         try:
             found = evaluate(declared["body"], _json(body))
-        except (orjson.JSONDecodeError, UntranslatableError):
+        except (ValueError, UntranslatableError):
             return None
     return found if isinstance(found, str) and 0 < len(found) <= _CHALLENGE and found.isprintable() else None
 

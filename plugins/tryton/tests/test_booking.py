@@ -2,6 +2,7 @@
 
 import base64
 import json
+import random
 from collections.abc import Callable
 from decimal import ROUND_HALF_DOWN, ROUND_HALF_UP, Decimal
 from typing import Any
@@ -10,8 +11,6 @@ import pytest
 from hub_tryton import kit
 from hub_tryton.connector import Tryton
 from hub_tryton.simulator import TrytonSimulator
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from canonical.examples import EXAMPLES
 from canonical.money import scale
@@ -360,20 +359,19 @@ def test_only_articles_need_a_product() -> None:
 # -- random documents ------------------------------------------------------------------------------------------------
 
 
-@st.composite
-def priced(draw: st.DrawFn, currency: str, index: int) -> Json:
+def priced(chance: random.Random, currency: str, index: int) -> Json:
     """A line as some till computes it: rounded half up or half down, several taxes, compound, included or added."""
     step = Decimal(1).scaleb(-scale(currency))
-    how = draw(st.sampled_from([ROUND_HALF_UP, ROUND_HALF_DOWN]))
-    price = draw(st.integers(0, 99999)) * step
-    quantity = draw(st.sampled_from([Decimal(1), Decimal(3), Decimal(350)]) | st.decimals("0.001", "2000", places=3))
+    how = chance.choice([ROUND_HALF_UP, ROUND_HALF_DOWN])
+    price = chance.randint(0, 99999) * step
+    quantity = chance.choice([Decimal(1), Decimal(3), Decimal(350), Decimal(chance.randint(1, 2_000_000)) / 1000])
     gross = (quantity * price).quantize(step, how)
-    discount = (gross * draw(st.sampled_from([Decimal(0), Decimal("0.1"), Decimal("0.333")]))).quantize(step, how)
+    discount = (gross * chance.choice([Decimal(0), Decimal("0.1"), Decimal("0.333")])).quantize(step, how)
     taxes: list[Json] = []
-    included = draw(st.booleans())
+    included = chance.random() < 0.5
     net = gross - discount
-    for name in draw(st.lists(st.sampled_from(["A", "B", "C"]), unique=True, max_size=3)):
-        rate = draw(st.sampled_from([Decimal(0), Decimal(5), Decimal("9.975"), Decimal(21)]))
+    for name in chance.sample(["A", "B", "C"], chance.randint(0, 3)):
+        rate = chance.choice([Decimal(0), Decimal(5), Decimal("9.975"), Decimal(21)])
         based = net + sum((Decimal(tax["amount"]["amount"]) for tax in taxes), Decimal(0)) if not included else net
         value = (based * rate / (100 + rate if included else 100)).quantize(step, how)
         if included and value + sum((Decimal(tax["amount"]["amount"]) for tax in taxes), Decimal(0)) > net:
@@ -384,18 +382,17 @@ def priced(draw: st.DrawFn, currency: str, index: int) -> Json:
     return {
         "id": str(index), "sku": "SKU-0001", "quantity": str(quantity), "unit_price": money(price, currency),
         "gross": money(gross, currency), "total": money(net + added, currency), "taxes": taxes,
-        "kind": draw(st.sampled_from(["goods", "goods", "gift_card", "delivery"])),
+        "kind": chance.choice(["goods", "goods", "gift_card", "delivery"]),
         **({"discount": money(discount, currency)} if discount else {}),
     }  # fmt: skip
 
 
-@st.composite
-def transactions(draw: st.DrawFn) -> tuple[str, str, Json]:
-    currency = draw(st.sampled_from(["USD", "JPY", "KWD"]))
-    name = draw(st.sampled_from(["sale.completed.v1", "return.completed.v1", "exchange.completed.v1"]))
-    lines = [draw(priced(currency, index)) for index in range(draw(st.integers(1, 4)))]
-    back = [draw(priced(currency, 9))] if name.startswith("exchange") else []
-    kept = [draw(priced(currency, 8)) | {"kind": "fee"}] if name.startswith("return") and draw(st.booleans()) else []
+def transaction(chance: random.Random) -> tuple[str, str, Json]:
+    currency = chance.choice(["USD", "JPY", "KWD"])
+    name = chance.choice(["sale.completed.v1", "return.completed.v1", "exchange.completed.v1"])
+    lines = [priced(chance, currency, index) for index in range(chance.randint(1, 4))]
+    back = [priced(chance, currency, 9)] if name.startswith("exchange") else []
+    kept = [priced(chance, currency, 8) | {"kind": "fee"}] if name.startswith("return") and (chance.random() < 0.5) else []
 
     def summed(of: Callable[[Json], Decimal]) -> Decimal:
         return sum((of(item) for item in lines), Decimal(0)) - sum((of(item) for item in [*back, *kept]), Decimal(0))
@@ -410,10 +407,9 @@ def transactions(draw: st.DrawFn) -> tuple[str, str, Json]:
     return currency, name, told
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
-@given(transactions())
-def test_any_document_is_booked_to_the_minor_unit(case: tuple[str, str, Json]) -> None:
-    currency, name, told = case
+@pytest.mark.parametrize("seed", range(150))
+def test_any_document_is_booked_to_the_minor_unit(seed: int) -> None:
+    currency, name, told = transaction(random.Random(seed))
     if violations(name, told):  # a return of less than its fees, for example
         return
     books = Books(currency)
