@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PLUGINS := plugins/square plugins/inventree plugins/tryton plugins/shopify
+PLUGINS := $(patsubst %/pyproject.toml,%,$(sort $(wildcard plugins/*/pyproject.toml)))
 ERP ?= simulator
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 

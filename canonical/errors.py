@@ -10,6 +10,7 @@ ERROR_CODES: dict[str, str] = {
     "unknown_type": "The type name is not in the registry; the message lists the known ones.",
     "invalid_field": "The field's value does not have the shape the schema asks for.",
     "missing_field": "A required field is absent.",
+    "not_text": "The text holds NUL or a lone surrogate, which no system can store.",
     "unknown_field": "The field is not part of the type; custom data belongs under `extensions`.",
     "currency_scale": "An amount has more decimal places than its currency has minor units (ISO 4217).",
     "currency_unknown": "A currency code is no active currency of ISO 4217.",

@@ -41,11 +41,14 @@ class Text(CanonicalField):
         pattern: str | None = None,
         choices: tuple[str, ...] = (),
         meaning: str = "text",
+        people: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.max_length, self.min_length, self.pattern, self.choices = max_length, min_length, pattern, choices
         self.meaning = meaning
+        #: Text for people: a connector's is cut and cleaned instead of refused. It has no part in the JSON Schema.
+        self.people = people
 
     def _deserialize(self, value: Any, attr: str | None, data: Mapping[str, Any] | None, **kwargs: Any) -> str:
         if not isinstance(value, str):

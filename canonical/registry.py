@@ -292,6 +292,8 @@ def shape_violations(schema: Schema, document: Any, pointer: str = "") -> list[V
 def violations(name: str, document: Any) -> list[Violation]:
     """Everything wrong with ``document`` as a ``name``; rules are asked only when the shape fits."""
     definition = type_named(name)
+    if found := list(rules.text_rules(document)):
+        return found[:MAX_VIOLATIONS]
     found = shape_violations(definition.schema, document)
     return found or list(definition.rules(document))[:MAX_VIOLATIONS]
 

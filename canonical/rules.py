@@ -5,6 +5,7 @@ tenders - change = total + exchange difference. Source: ARTS POSLog; EN 16931 BR
 `histories` has the rules between documents.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
@@ -56,6 +57,26 @@ def currency_field_rules(document: Document) -> Iterator[Violation]:
 
 #: The fields that carry keys with a check digit.
 KEYS = {"gtin": "GTIN", "gtins": "GTIN", "gln": "GLN", "packages": "SSCC"}
+
+
+_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
+
+
+def text_rules(value: Any, pointer: str = "") -> Iterator[Violation]:
+    """Every text can be stored and sent: it holds no NUL and no lone surrogate."""
+    if isinstance(value, str):
+        if found := _NO_TEXT.search(value):
+            said = f"holds U+{ord(found[0]):04X} at character {found.start() + 1}, which is no text; leave it out"
+            yield Violation("not_text", pointer, said)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            name = _NO_TEXT.sub("\ufffd", str(key))
+            if name != key and isinstance(key, str):
+                yield Violation("not_text", f"{pointer}/{name}", "the name holds NUL or a lone surrogate; leave it out")
+            yield from text_rules(item, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from text_rules(item, f"{pointer}/{index}")
 
 
 def identifier_rules(value: Any, pointer: str = "") -> Iterator[Violation]:

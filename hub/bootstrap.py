@@ -68,6 +68,8 @@ def utc_now() -> datetime:
 ROLES = ("serve", "work", "schedule")
 #: Under load the relay publishes what has come together in this time; without load it publishes at once.
 _GATHER_SECONDS = 0.01
+#: How often queues that the broker refused are declared again.
+_MEND_SECONDS = 3.0
 #: So long a scheduler counts as leading after it asked; two that lead for a moment do nothing twice that may not be.
 _LEAD_SECONDS = 1.0
 
@@ -143,6 +145,7 @@ class Hub:
             self.ctx.group.gather_seconds = _GATHER_SECONDS
         self._declare()
         self._run("relay", self.relay.run_due, self.ctx.due.bell, sweep, _GATHER_SECONDS)
+        self._run("topology", self._mend, threading.Event(), _MEND_SECONDS)
         self._run("upkeep", self.upkeep.run, threading.Event(), 2.0)
         self._run("conduct", self._record_conduct, threading.Event(), 1.0)
         if self._clock is not None:
@@ -204,6 +207,14 @@ class Hub:
             self.ctx.broker.declare(topology_for(self.ctx.plugins.connectors))
         except BrokerUnavailableError as error:
             log.warning("the broker cannot be used now, work goes on when it is back: %s", error)
+
+    def _mend(self) -> int:
+        """Look whether a queue that the broker refused has been mended; what waited for it goes on without a restart."""
+        if refused := set(self.ctx.broker.refused):
+            self._declare()
+            if refused - set(self.ctx.broker.refused):
+                self.ctx.due.bell.set()
+        return 0
 
     def _anchor(self) -> int:
         assert self._clock is not None

@@ -20,6 +20,7 @@ from hub.policies.dead_letter import REMEDIES
 from hub.runtime.plugins import load_plugins
 from hub.sdk import functions
 from hub.sdk.kit import RULES, TIERS
+from hub.sdk.statuses import MEANINGS, STATUSES
 from hub.sdk.surface import DOORS, digest, surface
 from hub.settings import Settings
 
@@ -38,6 +39,7 @@ def pages() -> dict[Path, str]:
         folder / "contract-rules.md": _contract_rules(),
         folder / "conformance.md": _conformance(),
         folder / "sdk.md": _sdk(),
+        folder / "answers.md": _answers(),
         folder / "map-functions.md": f"# Functions of maps\n\n{inspect.getdoc(functions)}\n",
         **{folder / f"rules/{rule.id}.md": _lint_rule(rule) for rule in ruleset()},
         **{ROOT / "openapi" / name: text for name, text in derived_files().items()},
@@ -76,6 +78,27 @@ def _conformance() -> str:
     return "\n".join(lines) + "\n"
 
 
+def _answers() -> str:
+    """The table of statuses, from the data that decides."""
+    lines = ["# What a system's answer becomes", "", _HEADER, "", _ANSWERS, "", "| meaning | what the hub does |", "|---|---|"]
+    lines += [f"| {name.replace('_', ' ')} | {text} |" for name, text in MEANINGS.items()]
+    lines += ["", "## The table", "", "The first row that fits decides.", "",
+              "| status | to a read | to an effect | code | why | remedy |", "|---|---|---|---|---|---|"]  # fmt: skip
+    for rule in STATUSES:
+        status = str(rule.first) if rule.first == rule.last else f"{rule.first}–{rule.last}"
+        shown = f"{status}{_ONLY[rule.only]}"
+        code = f"`{rule.code}`" if rule.code else ""
+        read, effect = rule.read.replace("_", " "), rule.effect.replace("_", " ")
+        lines.append(f"| {shown} | {read} | {effect} | {code} | {rule.why} | {rule.remedy} |")
+    return "\n".join(lines) + "\n"
+
+
+_ONLY = {"": "", "page": " with a web page as body", "wait": " with Retry-After, or `X-RateLimit-Remaining: 0`"}
+_ANSWERS = """The error rules of a connector's manifest go first, then the statuses that a request expects (`expect`), then this
+table (`hub/sdk/statuses.py`). An *effect* is a request that may change something. Where an effect of the same try may have been
+applied, the delivery is looked up before anything is sent again, whatever the status says.
+`Retry-After` is read in seconds or as a date, against the system's own clock, and bounded: an hour at most, a minute where it
+says more than two days or infinity."""
 _KIT = """`hub plugin check NAME` asks every rule of an installed connector, beside a fresh simulated system for each trial.
 A tier is reached when its rules and those of every tier below hold; it is computed, never typed. Each rule has a breaker in
 `tests/unit/sdk/test_kit.py`: a connector that breaks exactly it and is caught by exactly it."""

@@ -47,6 +47,10 @@ class Settings:
     drift_seconds: float = _described(
         3600.0, "How often the hub looks whether the fields that maps set are still in the accounts."
     )
+    full_read_ask_share: float = _described(
+        0.1, "A full read that misses a larger share of the known records (and more than ten of them) asks a person before it "
+        "withdraws them; it asks in any case where more than half are missing.",
+    )  # fmt: skip
     backfill_share: float = _described(0.2, "Share of the time in which a backfill is read and translated beside live work.")
     backfill_alone_share: float = _described(0.75, "The same where no live work has come for ten seconds.")
     sweep_seconds: float = _described(1.0, "How often the relay sweeps by state.")
@@ -95,6 +99,8 @@ class Settings:
                 "HUB_RETENTION_DAYS", f"{self.retention_days} is less than HUB_DEDUPE_DAYS ({self.dedupe_days}): what is told "
                 "again would not be known any more; 0 keeps everything",
             )  # fmt: skip
+        if not 0 <= self.full_read_ask_share <= 1:
+            raise MisconfiguredError("HUB_FULL_READ_ASK_SHARE", "must be between 0 and 1")
         if not 0 <= self.trace_sample_ratio <= 1:
             raise MisconfiguredError("HUB_TRACE_SAMPLE_RATIO", "must be between 0 and 1")
         for name in (

@@ -58,6 +58,7 @@ connections:
       database: tryton
       currency: USD
       accounts: {{receivable: "1.2.1", revenue: "4.1.1", tax: "2.2.4", tip: "4.1.2", service_charge: "4.1.2", rounding: "6.1.1",
+                  gift_card_liability: "2.2.2", deposit: "2.3.1", donation: "2.3.4", duty: "6.3.5", exchange_difference: "6.2.1",
                   cash: "1.1.1", card: "1.1.2", gift_card: "1.1.3", wallet: "1.1.2", other: "1.1.3"}}
     limits: {{timeout_seconds: 1.0, max_in_flight_seconds: 1.2}}
   stock:

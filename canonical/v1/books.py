@@ -176,7 +176,7 @@ class JournalEntrySchema(Schema):
 
     id = ident("The source's id of the entry.")
     number = Text(max_length=64, metadata=described("Number in the journal."))
-    journal = words("Which journal, e.g. sales.")
+    journal = words("Which journal, e.g. sales.", people=False)
     booking_date = BusinessDate(required=True, metadata=described("Day it is booked on (ISO 20022 booking date)."))
     value_date = BusinessDate(metadata=described("Day it has its effect (ISO 20022 value date)."))
     lines = several(JournalLineSchema, "At least two.", least=2)

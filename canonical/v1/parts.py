@@ -21,9 +21,9 @@ def ident(text: str, required: bool = True) -> Text:
     return Text(max_length=128, required=required, metadata=described(text))
 
 
-def words(text: str, required: bool = False, longest: int = 255) -> Text:
-    """Text for people, or a code."""
-    return Text(max_length=longest, required=required, metadata=described(text))
+def words(text: str, required: bool = False, longest: int = 255, people: bool = True) -> Text:
+    """Text for people; or a code, if ``people`` is false."""
+    return Text(max_length=longest, required=required, people=people, metadata=described(text))
 
 
 def chosen(choices: tuple[str, ...], text: str, required: bool = True) -> Text:
@@ -80,10 +80,10 @@ class Country(Text):
 class AddressSchema(Schema):
     """A postal address. Source: EN 16931 BG-8, UBL PostalAddress."""
 
-    lines = fields.List(Text(max_length=255), validate=validate.Length(max=4),
+    lines = fields.List(Text(max_length=255, people=True), validate=validate.Length(max=4),
                         metadata=described("Street, building, addition (BT-50, BT-51); personal data."))  # fmt: skip
     city = words("City (BT-52).")
-    postal_code = Text(max_length=32, metadata=described("Post code (BT-53)."))
+    postal_code = Text(max_length=32, people=True, metadata=described("Post code (BT-53)."))
     region = words("State or province (BT-54).")
     country = Country(required=True, metadata=described("ISO 3166-1 alpha-2 (BT-55)."))
 
@@ -99,7 +99,7 @@ class LocationSchema(Schema):
     """A store, warehouse or other place that trades or holds stock."""
 
     code = Text(max_length=64, required=True, metadata=described("The tenant's code for the place; links resolve it."))
-    name = Text(metadata=described("Name for people."))
+    name = Text(people=True, metadata=described("Name for people."))
     gln = Text(min_length=13, max_length=13, pattern="[0-9]{13}", meaning="GLN (13 digits)",
                metadata=described("GS1 Global Location Number."))  # fmt: skip
 
@@ -115,7 +115,7 @@ class CustomerSchema(Schema):
     """The customer as the till knows them; personal fields are masked outside the store."""
 
     id = Text(max_length=128, required=True, metadata=described("The source system's customer id."))
-    name = Text(metadata=described("Name (personal data)."))
+    name = Text(people=True, metadata=described("Name (personal data)."))
     email = Text(max_length=254, metadata=described("E-mail (personal data)."))
 
 
@@ -127,7 +127,7 @@ TAX_CATEGORIES = ("S", "Z", "E", "AE", "K", "G", "O", "L", "M")
 class LineTaxSchema(Schema):
     """One tax on one line. Source: EN 16931 BG-30 (VAT per line)."""
 
-    name = Text(required=True, metadata=described("Name on the receipt."))
+    name = Text(required=True, people=True, metadata=described("Name on the receipt."))
     rate = Percent(required=True, metadata=described("Rate in percent; 0 for a fixed amount per unit."))
     amount = fields.Nested(MoneySchema, required=True, metadata=described("Tax on this line."))
     category = Text(choices=TAX_CATEGORIES, metadata=described("VAT category, UN/CEFACT 5305 (EN 16931 BT-151)."))
@@ -162,7 +162,7 @@ class LineSchema(LineDetailsSchema):
     id = Text(max_length=128, required=True, metadata=described("Unique within the document."))
     sku = article()
     gtin = gtin()
-    description = Text(max_length=512, metadata=described("As printed on the receipt."))
+    description = Text(max_length=512, people=True, metadata=described("As printed on the receipt."))
     quantity = Quantity(required=True, metadata=described("Always positive; the document says the direction."))
     unit_price = fields.Nested(MoneySchema, required=True, metadata=described("Price of one, before discount."))
     gross = fields.Nested(MoneySchema, required=True, metadata=described("quantity x unit price, rounded."))
@@ -193,7 +193,7 @@ class ReturnLineSchema(LineSchema):
     """A line that came back; quantities and amounts are positive, the document's type says the direction."""
 
     original_line_id = Text(max_length=128, metadata=described("Line of the original sale."))
-    reason = Text(metadata=described("Why it came back."))
+    reason = Text(people=True, metadata=described("Why it came back."))
     state = Text(
         choices=RETURN_STATES,
         metadata=described("Stock state of the goods afterwards; absent: available; none: not restocked."),

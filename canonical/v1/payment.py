@@ -108,7 +108,7 @@ class PaymentChargedBackSchema(PaymentFactSchema):
     """The card's bank took it back, or was asked to (ISO 20022 reversal): a dispute in its stage."""
 
     stage = chosen(STAGES, "opened: money is held; lost: it is gone; won: it came back.")
-    reason_code = words("The scheme's reason code.")
+    reason_code = words("The scheme's reason code.", people=False)
     fee = price("What the dispute costs.")
 
 

@@ -37,7 +37,7 @@ class ProductSchema(ProductDetailsSchema):
     id = Text(max_length=128, required=True, metadata=described("The source's id of the product or variant."))
     sku = Text(max_length=64, required=True, metadata=described("The retailer's stock keeping unit."))
     gtin = gtin()
-    name = Text(max_length=512, required=True, metadata=described("Name for people."))
+    name = Text(max_length=512, required=True, people=True, metadata=described("Name for people."))
     price = fields.Nested(MoneySchema, metadata=described("Default selling price."))
     variant = part(VariantSchema, "Set if it is a variant of a product.")
     brand = words("Brand.")

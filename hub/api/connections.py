@@ -5,8 +5,10 @@ from typing import Any
 from hub.api.messages import moment, reason
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
+from hub.flow.relay import queue_trouble
 from hub.identity import connections
 from hub.identity.api_keys import Client
+from hub.identity.vault import is_former
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.store import UnitOfWork
@@ -16,7 +18,7 @@ from hub.sync import versions
 def list_connections(ctx: Context, client: Client) -> dict[str, Any]:
     """By name."""
     with ctx.store.read() as uow:
-        items = [_public(uow, row) for row in uow.connections.all(client.tenant_id)]
+        items = [_public(ctx, uow, row) for row in uow.connections.all(client.tenant_id)]
     return {"items": items, "next_cursor": None}
 
 
@@ -26,7 +28,7 @@ def get_connection(ctx: Context, client: Client, connection_id: str) -> dict[str
         row = uow.connections.get(client.tenant_id, connection_id)
         if row is None:
             raise NotFoundError("connection", connection_id)
-        return _public(uow, row)
+        return _public(ctx, uow, row)
 
 
 def put_credentials(ctx: Context, client: Client, connection_id: str, body: Any) -> dict[str, Any]:
@@ -87,11 +89,13 @@ def _session(ctx: Context, client: Client, connection_id: str) -> Session:
             raise HubError("wrong_state", str(error)) from None
 
 
-def _public(uow: UnitOfWork, row: dict[str, Any]) -> dict[str, Any]:
+def _public(ctx: Context, uow: UnitOfWork, row: dict[str, Any]) -> dict[str, Any]:
     keys = ("connection_id", "connector", "environment", "base_url", "state", "state_reason", "updated_at")
-    names = sorted(item["name"] for item in uow.connections.credentials(row["tenant_id"], row["connection_id"]))
+    kept = uow.connections.credentials(row["tenant_id"], row["connection_id"])
+    names = sorted(item["name"] for item in kept if not is_former(item["name"]))
     inner = row["settings"]
     return {
-        **{key: row[key] for key in keys}, "settings": inner.get("settings", {}), "limits": inner.get("limits", {}),
+        **{key: row[key] for key in keys}, "state_reason": row["state_reason"] or queue_trouble(ctx, row["connector"]),
+        "settings": inner.get("settings", {}), "limits": inner.get("limits", {}),
         "credentials": names,
     }  # fmt: skip

@@ -6,7 +6,7 @@ from hub.api.deliveries import list_deliveries
 from hub.api.messages import moment, reason
 from hub.flow import replay as decisions
 from hub.flow.context import Context
-from hub.flow.lineage import public_delivery
+from hub.flow.lineage import public_delivery, whole_delivery
 from hub.identity.api_keys import Client
 
 
@@ -41,4 +41,5 @@ def discard(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[st
 def correct(ctx: Context, client: Client, id_: str, body: Any) -> tuple[dict[str, Any], int]:
     """Correct the document and try again."""
     row = decisions.correct_delivery(ctx, client.tenant_id, id_, body["document"], f"key/{client.name}", reason(body))
-    return public_delivery(row), 202
+    with ctx.store.read() as uow:
+        return whole_delivery(uow, row), 202

@@ -5,7 +5,7 @@ from typing import Any
 from hub.api.paging import after_id, page
 from hub.errors import NotFoundError
 from hub.flow.context import Context
-from hub.flow.lineage import public_attempt, public_delivery
+from hub.flow.lineage import public_attempt, public_delivery, whole_delivery
 from hub.identity.api_keys import Client
 
 
@@ -22,9 +22,9 @@ def get_delivery(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
     """One delivery."""
     with ctx.store.read() as uow:
         row = uow.deliveries.get(client.tenant_id, id_)
-    if row is None:
-        raise NotFoundError("delivery", id_)
-    return public_delivery(row)
+        if row is None:
+            raise NotFoundError("delivery", id_)
+        return whole_delivery(uow, row)
 
 
 def list_attempts(ctx: Context, client: Client, id_: str) -> dict[str, Any]:

@@ -11,11 +11,17 @@ def live(ctx: Context) -> dict[str, str]:
 
 
 def ready(ctx: Context) -> Any:
-    """The store can be used and has the schema this hub needs."""
+    """The store can be used and has the schema this hub needs.
+
+    A queue that the broker refused is named, with status `degraded`: this process serves everything else.
+    """
     state = ctx.store.reachable_schema()
     if state is None:
         return {"status": "failed", "checks": {"store": "unreachable"}}, 503
     current, newest = state
     if current != newest:
         return {"status": "failed", "checks": {"store": "ok", "schema": f"{current}, needs {newest}"}}, 503
-    return {"status": "ok", "checks": {"store": "ok", "schema": str(current)}}
+    checks = {"store": "ok", "schema": str(current)}
+    if refused := ctx.broker.refused:
+        return {"status": "degraded", "checks": {**checks, "broker": "; ".join(refused[name] for name in sorted(refused))}}
+    return {"status": "ok", "checks": checks}

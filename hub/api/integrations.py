@@ -1,7 +1,7 @@
 """Tag `integrations`: flows as code, planned before they are applied, and returned to."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hub.api.messages import moment, reason
@@ -44,7 +44,12 @@ def apply(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
     if body.get("expect_digest", digest_of(wanted.text)) != digest_of(wanted.text):
         raise _wrong("/expect_digest", f"the file is {digest_of(wanted.text)}: it is not what was promoted")
     with ctx.store.begin() as uow:
-        return _applied(_put_in_force(ctx, uow, client, wanted, body.get("environment", ""), body.get("reason", "")), wanted)
+        return _applied(
+            _put_in_force(
+                ctx, uow, client, wanted, body.get("environment", ""), body.get("reason", ""), body.get("accept", ())
+            ),
+            wanted,
+        )
 
 
 def roll_back(ctx: Context, client: Client, integration: str, body: Any) -> dict[str, Any]:
@@ -148,9 +153,12 @@ def _planned(
     }  # fmt: skip
 
 
-def _put_in_force(ctx: Context, uow: UnitOfWork, client: Client, wanted: Integration, environment: str, why: str) -> Applied:
+def _put_in_force(
+    ctx: Context, uow: UnitOfWork, client: Client, wanted: Integration, environment: str, why: str,
+    accept: Sequence[str] = (),
+) -> Applied:  # fmt: skip
     return apply_integration(
-        uow, ctx.plugins, client.tenant_id, wanted, f"key/{client.name}", why, ctx.clock(), environment
+        uow, ctx.plugins, client.tenant_id, wanted, f"key/{client.name}", why, ctx.clock(), environment, accept
     )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from marshmallow import ValidationError
 from canonical.fields import Timestamp, parse_timestamp
 from hub.api.paging import after_id, page
 from hub.errors import HubError, NotFoundError
-from hub.flow import replay
+from hub.flow import corrections, replay
 from hub.flow.context import Context
 from hub.flow.lineage import public_delivery, public_message
 from hub.flow.translate import envelope_data
@@ -32,12 +32,13 @@ def get_message(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
         if row is None:
             raise NotFoundError("message", id_)
         deliveries = uow.deliveries.of_message(client.tenant_id, id_)
+        corrected = corrections.of_message(uow, client.tenant_id, id_)
     document = envelope_data(row["body"])
     return {
         "message": public_message(row),
         "document": document,
         "deliveries": [public_delivery(d) for d in deliveries],
-    }
+    } | ({"corrections": corrected} if corrected else {})
 
 
 def release(ctx: Context, client: Client, id_: str, body: Any = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from hub.api.paging import after_id, page
 from hub.errors import HubError, NotFoundError
 from hub.flow import replay as decisions
 from hub.flow.context import Context
-from hub.flow.lineage import public_raw
+from hub.flow.lineage import public_raw, whole_raw
 from hub.identity.api_keys import Client
 
 
@@ -27,9 +27,9 @@ def get_raw(ctx: Context, client: Client, id_: str) -> dict[str, Any]:
     """One raw input with its bytes."""
     with ctx.store.read() as uow:
         row = uow.raws.get(client.tenant_id, id_)
-    if row is None:
-        raise NotFoundError("raw input", id_)
-    return public_raw(row)
+        if row is None:
+            raise NotFoundError("raw input", id_)
+        return whole_raw(uow, row)
 
 
 def replay(ctx: Context, client: Client, id_: str, body: Any = None) -> tuple[dict[str, Any], int]:

@@ -7,7 +7,7 @@ that cannot be routed, so every key is checked against the declared queues befor
 import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import kombu
@@ -27,6 +27,8 @@ class KombuBroker:
         self._connection: kombu.Connection | None = None
         self._exchanges: dict[str, kombu.Exchange] = {}
         self._queues: dict[str, kombu.Queue] = {}
+        #: See `Broker.refused`; these brokers compare no arguments.
+        self.refused: Mapping[str, str] = {}
 
     def declare(self, topology: Topology) -> None:
         """See `Broker.declare`. Without the second nets: these brokers have no alternate or dead-letter exchanges."""

@@ -18,8 +18,18 @@ class BrokerUnavailableError(Exception):
 class Broker(Protocol):
     """One broker behind three verbs. Whoever consumes must bear being told twice; what was lost is never reported as done."""
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Exchanges and queues that the broker refused when they were declared last, by name: why, and the remedy.
+
+        They are neither published to nor consumed until a later `declare` finds them mended.
+        """
+
     def declare(self, topology: Topology) -> None:
-        """Make exchanges, queues and bindings exist; safe to repeat. Raises BrokerUnavailableError."""
+        """Make exchanges, queues and bindings exist; safe to repeat. Raises BrokerUnavailableError.
+
+        Each is declared for itself: one that the broker refuses is in `refused`, and the others are declared.
+        """
 
     def publish(self, exchange: str, messages: Sequence[tuple[str, Payload]]) -> list[int]:
         """Publish (routing key, payload) pairs; returns the positions that the broker did not take ([]: all are safe).

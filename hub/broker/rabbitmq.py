@@ -4,12 +4,11 @@ Source: RELIABILITY 1.2 (every rule measured), pika's asynchronous publisher and
 publish counts only by its own confirm; a blocked connection fails a publish within ``confirm_seconds`` instead of hanging.
 """
 
-import json
 import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from itertools import takewhile
@@ -20,14 +19,13 @@ import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from hub.broker.port import BrokerUnavailableError, OnMessage, Payload
+from hub.broker.rabbitmq_consumer import LOOK_SECONDS, Consumer, release, said
 from hub.broker.topology import EVENTS, Topology
 
 log = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # it logs every error before it raises it; this room words them
 #: Messages whose confirms are outstanding at once (more does not go faster, measured).
 _WINDOW = 1000
-#: How often a consumer looks whether it is to stop, and then whether what is in hand is done.
-_LOOK_SECONDS, _DRAINED_SECONDS = 0.5, 0.1
 
 
 class RabbitMQ:
@@ -37,27 +35,55 @@ class RabbitMQ:
         self._nodes = [_parameters(part) for part in url.split(";")]
         self._prefix, self._confirm_seconds = prefix, confirm_seconds
         self._topology = Topology((), ())
+        self._refused: dict[str, str] = {}
         self._publisher: _Publisher | None = None
         self._lock = threading.Lock()
         random.shuffle(self._nodes)
 
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """See `Broker.refused`."""
+        return self._refused
+
     def declare(self, topology: Topology) -> None:
-        """See `Broker.declare`. Raises BrokerUnavailableError naming an exchange or queue that exists with other arguments."""
+        """See `Broker.declare`."""
         self._topology = topology
         try:
             with self._blocking() as connection:
-                self._declare_on(connection.channel(), topology)
-        except ChannelClosedByBroker as error:
-            raise BrokerUnavailableError(f"the topology cannot be declared: {error.reply_text}") from error
+                refused = self._declare_on(connection, topology)
         except (AMQPError, OSError) as error:
-            raise BrokerUnavailableError(f"{self._where()}: {_said(error)}") from error
+            raise BrokerUnavailableError(f"{self._where()}: {said(error)}") from error
+        for name in sorted(refused.keys() - self._refused.keys()):
+            log.error("%s", refused[name])
+        for name in sorted(self._refused.keys() - refused.keys()):
+            log.warning("%s is as declared again", self._named(name))
+        self._refused = refused
 
-    def _declare_on(self, channel: Any, topology: Topology) -> None:
-        for exchange in topology.exchanges:
-            channel.exchange_declare(**self._exchange(exchange))
-        for queue in topology.queues:
-            channel.queue_declare(**self._queue(queue))
-            channel.queue_bind(self._named(queue.name), self._named(queue.exchange), self._named(queue.routing_key))
+    def _declare_on(self, connection: Any, topology: Topology) -> dict[str, str]:
+        """By name, what the broker refused and why: a refusal closes the channel, so the next has a new one."""
+        refused: dict[str, str] = {}
+        channel = connection.channel()
+        wanted: list[tuple[str, Any]] = [("exchange", item) for item in topology.exchanges]
+        for kind, item in wanted + [("queue", item) for item in topology.queues]:
+            if not channel.is_open:
+                channel = connection.channel()
+            try:
+                if kind == "exchange":
+                    channel.exchange_declare(**self._exchange(item))
+                else:
+                    channel.queue_declare(**self._queue(item))
+                    channel.queue_bind(self._named(item.name), self._named(item.exchange), self._named(item.routing_key))
+            except ChannelClosedByBroker as error:
+                refused[item.name] = self._differs(kind, self._named(item.name), error)
+        return refused
+
+    @staticmethod
+    def _differs(kind: str, name: str, error: Any) -> str:
+        """Why an exchange or queue cannot be used, with the remedy."""
+        return (
+            f"{kind} {name} differs: {error.reply_text}; delete this {kind} at the broker, and the hub declares it anew within "
+            "seconds. What waits for it is in the hub's database: nothing is lost"
+        )
 
     def _exchange(self, exchange: Any) -> dict[str, Any]:
         arguments = {"alternate-exchange": self._named(exchange.alternate)} if exchange.alternate else None
@@ -97,14 +123,28 @@ class RabbitMQ:
     def consume(
         self, queues: Sequence[str], on_message: OnMessage, stop: threading.Event, prefetch: int = 200, drain_seconds: float = 0
     ) -> None:
-        """See `Broker.consume`. A queue that somebody deleted is declared again."""
-        names, backoff, turn = [self._named(name) for name in queues], _Backoff(), 0
+        """See `Broker.consume`. A deleted queue is declared again; a refused one is taken up when it is mended."""
+        names: list[str] = []
+
+        def usable() -> list[str]:
+            return [self._named(name) for name in queues if name not in self._refused]
+
+        def is_outdated() -> bool:
+            return usable() != names
+
+        backoff, turn = _Backoff(), 0
         while not stop.is_set():
-            session = _Consumer(self._nodes[turn % len(self._nodes)], names, on_message, stop, prefetch, drain_seconds)
+            if not (names := usable()):
+                stop.wait(LOOK_SECONDS)
+                continue
+            node = self._nodes[turn % len(self._nodes)]
+            session = Consumer(node, names, on_message, stop, prefetch, drain_seconds, is_outdated)
             started = time.monotonic()
             why = session.run()
             if stop.is_set():
                 return
+            if is_outdated():
+                continue
             turn += 1
             log.warning("consumer of %s lost its connection: %s", self._where(), why)
             if time.monotonic() - started > 10:
@@ -120,7 +160,7 @@ class RabbitMQ:
         try:
             self._blocking().close()
         except (AMQPError, OSError) as error:
-            return f"cannot reach {self._where()}: {_said(error)}"
+            return f"cannot reach {self._where()}: {said(error)}"
         return None
 
     def differences(self, topology: Topology) -> list[str]:
@@ -135,7 +175,7 @@ class RabbitMQ:
                     wanted = self._queue(queue)
                     found += self._compare(connection, "queue", wanted, lambda channel, w: channel.queue_declare(**w))
         except (AMQPError, OSError) as error:
-            found.append(f"cannot reach {self._where()}: {_said(error)}")
+            found.append(f"cannot reach {self._where()}: {said(error)}")
         return found
 
     def _compare(self, connection: Any, kind: str, wanted: dict[str, Any], declare: Callable[[Any, Any], Any]) -> list[str]:
@@ -148,7 +188,7 @@ class RabbitMQ:
         try:
             answer = declare(connection.channel(), wanted)
         except ChannelClosedByBroker as error:
-            return [f"{kind} {name} differs: {error.reply_text}"]
+            return [self._differs(kind, name, error)]
         waiting = answer.method.message_count if kind == "queue" else 0
         net = name.rpartition("hub.")[2] in ("unrouted", "dead")
         return [f"queue {name} holds {waiting} message(s) that no worker took"] if net and waiting else []
@@ -177,19 +217,6 @@ def _parameters(url: str) -> Any:
     parameters.connection_attempts = 1
     parameters.client_properties = {"connection_name": "crossdock"}
     return parameters
-
-
-def _said(error: BaseException) -> str:
-    return str(error) or str(getattr(error, "exceptions", "")) or type(error).__name__
-
-
-def _release(connection: Any) -> None:
-    """Close what an ended connection's loop still holds."""
-    if connection is not None:
-        try:
-            connection.ioloop.close()
-        except Exception as error:
-            log.debug("the loop was closed already: %s", error)
 
 
 class _Backoff:
@@ -252,7 +279,7 @@ class _Publisher:
         try:
             self._connection.ioloop.add_callback_threadsafe(lambda: self._send(batch))
         except Exception as error:
-            raise BrokerUnavailableError(f"{self._where}: {_said(error)}") from error
+            raise BrokerUnavailableError(f"{self._where}: {said(error)}") from error
         try:
             batch.done.result(seconds)
         except FutureTimeoutError:
@@ -279,9 +306,9 @@ class _Publisher:
                 )
                 self._connection.ioloop.start()
             except Exception as error:
-                self._lost(_said(error))
+                self._lost(said(error))
             finally:
-                _release(self._connection)
+                release(self._connection)
             if self._next_tag > 1:
                 backoff = _Backoff()
             self._closed.wait(backoff.next())
@@ -293,7 +320,7 @@ class _Publisher:
 
     def _channel_opened(self, channel: Any) -> None:
         self._channel, self._next_tag = channel, 1
-        channel.add_on_close_callback(lambda _, why: self._connection.is_open and self._connection.close(200, _said(why)))
+        channel.add_on_close_callback(lambda _, why: self._connection.is_open and self._connection.close(200, said(why)))
         channel.add_on_return_callback(self._on_returned)
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._ready.set())
 
@@ -321,7 +348,7 @@ class _Publisher:
                 found[0].confirmed(found[1], taken)
 
     def _ended(self, _connection: Any, why: Any) -> None:
-        self._lost(_said(why))
+        self._lost(said(why))
         self._connection.ioloop.stop()
 
     def _lost(self, why: str) -> None:
@@ -340,111 +367,3 @@ class _Publisher:
             except Exception as error:
                 log.debug("publisher was closed already: %s", error)
         self._thread.join(5)
-
-
-class _Consumer:
-    """One consuming connection, on the thread that calls `run`."""
-
-    def __init__(
-        self, node: Any, queues: list[str], on_message: OnMessage, stop: threading.Event, prefetch: int, drain_seconds: float
-    ) -> None:
-        self._node, self._queues, self._on_message = node, queues, on_message
-        self._stop, self._prefetch, self._drain_seconds = stop, prefetch, drain_seconds
-        self._connection: Any = None
-        self._channel: Any = None
-        self._unacknowledged: dict[int, bool] = {}
-        self._tags: list[str] = []
-        self._lock = threading.Lock()
-        self._flushing = False
-        self._draining_until: float | None = None
-        self._why = ""
-
-    def run(self) -> str:
-        """Consume until stopped (and drained) or disconnected; returns why it ended."""
-        self._connection = pika.SelectConnection(
-            self._node, on_open_callback=lambda connection: connection.channel(on_open_callback=self._opened),
-            on_open_error_callback=self._ended, on_close_callback=self._ended,
-        )  # fmt: skip
-        self._connection.ioloop.call_later(_LOOK_SECONDS, self._look)
-        try:
-            self._connection.ioloop.start()
-        finally:
-            _release(self._connection)
-        return self._why
-
-    def _opened(self, channel: Any) -> None:
-        self._channel = channel
-        channel.add_on_close_callback(lambda _, why: self._close(_said(why)))
-        channel.add_on_cancel_callback(lambda _: self._close("a queue was deleted"))
-        channel.basic_qos(prefetch_count=self._prefetch)
-        for queue in self._queues:
-            self._tags.append(channel.basic_consume(queue, self._receive))
-
-    def _receive(self, channel: Any, method: Any, _properties: Any, body: bytes) -> None:
-        tag = method.delivery_tag
-        try:
-            payload = json.loads(body)
-            if not isinstance(payload, dict):
-                raise TypeError("not an object")
-        except (ValueError, TypeError) as error:
-            log.error("a message on %s is not ours (%s); it goes to the dead-letter exchange", method.routing_key, error)
-            channel.basic_reject(tag, requeue=False)
-            return
-        self._unacknowledged[tag] = False
-        self._on_message(payload, lambda: self._acknowledge(tag))
-
-    def _acknowledge(self, tag: int) -> None:
-        """Any thread: marks it; one flush acknowledges all that are marked by then."""
-        with self._lock:
-            if tag in self._unacknowledged:
-                self._unacknowledged[tag] = True
-            if self._flushing:
-                return
-            self._flushing = True
-        try:
-            self._connection.ioloop.add_callback_threadsafe(self._flush)
-        except Exception as error:
-            log.debug("acknowledged after the connection ended: %s", error)
-
-    def _flush(self) -> None:
-        with self._lock:
-            self._flushing = False
-            done = [tag for tag, acknowledged in self._unacknowledged.items() if acknowledged]
-            first_open = next((tag for tag, acknowledged in self._unacknowledged.items() if not acknowledged), None)
-            for tag in done:
-                del self._unacknowledged[tag]
-        if not done or not self._channel.is_open:
-            return
-        prefix = [tag for tag in done if first_open is None or tag < first_open]
-        if prefix:
-            self._channel.basic_ack(prefix[-1], multiple=True)
-        for tag in done[len(prefix) :]:
-            self._channel.basic_ack(tag)
-
-    def _look(self) -> None:
-        """Now and then: whether to stop, and whether what is in hand is done."""
-        if self._stop.is_set() and self._draining_until is None:
-            self._draining_until = time.monotonic() + self._drain_seconds
-            if self._channel is not None and self._channel.is_open:
-                for consumer_tag in self._tags:
-                    self._channel.basic_cancel(consumer_tag)
-        if self._draining_until is not None and (not self._unacknowledged or time.monotonic() > self._draining_until):
-            self._flush_if_open()
-            self._close("stopped")
-            if not self._connection.is_closing:
-                self._connection.ioloop.stop()
-            return
-        self._connection.ioloop.call_later(_LOOK_SECONDS if self._draining_until is None else _DRAINED_SECONDS, self._look)
-
-    def _flush_if_open(self) -> None:
-        if self._channel is not None and self._channel.is_open:
-            self._flush()
-
-    def _close(self, why: str) -> None:
-        self._why = self._why or why
-        if self._connection.is_open:
-            self._connection.close()
-
-    def _ended(self, _connection: Any, why: Any) -> None:
-        self._why = self._why or _said(why)
-        self._connection.ioloop.stop()

@@ -13,6 +13,8 @@ import click
 from hub.cli.catalogue import catalogue as catalogue_commands
 from hub.cli.client import Api, api_options, fail, show
 from hub.cli.conflicts import COMMANDS as CONFLICTS
+from hub.cli.corrections import correct
+from hub.cli.corrections import lines as correction_lines
 from hub.cli.integrations import COMMANDS as INTEGRATIONS
 from hub.cli.links import links
 from hub.cli.sync import sync
@@ -81,6 +83,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
 
 
+main.add_command(correct)
 main.add_command(sync)
 main.add_command(links)
 main.add_command(catalogue_commands)
@@ -205,7 +208,10 @@ def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, a
         name, separator, value = item.partition("=")
         if not separator:
             fail(2, f"{item!r} is not NAME=VALUE")
-        values[name] = Path(value[1:]).read_text("utf-8").strip() if value.startswith("@") else value
+        try:
+            values[name] = Path(value[1:]).read_text("utf-8").strip() if value.startswith("@") else value
+        except (OSError, UnicodeDecodeError) as error:
+            fail(2, f"{name}: cannot read the file {value[1:]}: {getattr(error, 'strerror', '') or 'it is no UTF-8 text'}")
     api = Api(url, key)
     api.call("PUT", f"/v1/connections/{connection}/credentials", values)
     result = api.call("POST", f"/v1/connections/{connection}/check")
@@ -274,6 +280,9 @@ def lineage(reference: str, url: str, key: str, as_json: bool) -> None:
     def text(history: Any) -> str:
         lines = [history["subject"], *(f"trace {trace}" for trace in history["trace_ids"]), ""]
         lines += [f"{step['at'][11:23]:12}  {step['step']:10} {step['text']}" for step in history["steps"]]
+        raws = {message["raw"]["id"]: message["raw"] for message in history["messages"] if message["raw"]}
+        for corrected in (*raws.values(), *history["messages"]):
+            lines += correction_lines(corrected.get("corrections", ()))
         return "\n".join(lines)
 
     show(result, as_json, text)

@@ -36,6 +36,24 @@ def _settings(**overrides: Any) -> Settings:
 
 
 @contextmanager
+def _store_as_it_is() -> Iterator[Store]:
+    """Open the store without creating or migrating its schema; end with one line and the remedy if it is not up to date."""
+    settings = _settings()
+    if settings.embedded and not list(settings.data_dir.glob("*.sqlite*")):
+        fail(3, f"there is no database in {settings.data_dir}; run `hub db upgrade` or set HUB_DATA_DIR")
+    store = Store(settings.store_url)
+    try:
+        state = store.reachable_schema()
+        if state is None:
+            fail(3, f"the database {_public(settings.store_url)} does not answer; check HUB_DATABASE_URL")
+        if state[0] != state[1]:
+            fail(3, f"the schema is {state[0] or 'empty'}, this hub needs {state[1]}; run `hub db upgrade`")
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
 def _store() -> Iterator[Store]:
     settings = _settings()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -145,7 +163,7 @@ def create_tenant(tenant_id: str, name: str) -> dict[str, str]:
 
 def make_key(tenant_id: str, name: str, scopes: Sequence[str]) -> dict[str, str]:
     """A key for an existing tenant."""
-    with _store() as store, store.begin() as uow:
+    with _store_as_it_is() as store, store.begin() as uow:
         if uow.tenants.get(tenant_id) is None:
             fail(4, f"no tenant {tenant_id!r}; create it with `hub tenant create {tenant_id}`")
         try:
@@ -179,7 +197,7 @@ def callers(days: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 def revoke_key(tenant_id: str, prefix: str) -> dict[str, str]:
     """End a key; from the next request on it is refused."""
-    with _store() as store, store.begin() as uow:
+    with _store_as_it_is() as store, store.begin() as uow:
         now = utc_now()
         if not uow.tenants.revoke_key(tenant_id, prefix, now):
             fail(4, f"tenant {tenant_id!r} has no key in use that begins with {prefix!r}")

@@ -37,11 +37,12 @@ def _body(file: Path, environment: str, **given: Any) -> dict[str, Any]:
 @_FILE
 @_REASON
 @_ENVIRONMENT
+@click.option("--accept", "accepted", multiple=True, help="moved-connection:NAME or same-target:NAME; repeat. Audited.")
 @api_options
-def apply(file: Path, reason: str, environment: str, url: str, key: str, as_json: bool) -> None:
+def apply(file: Path, reason: str, environment: str, accepted: tuple[str, ...], url: str, key: str, as_json: bool) -> None:
     """Put an integration file in force; fields that it sets and an account does not have are named (exit code 1)."""
     api = Api(url, key)
-    result = api.call("POST", "/v1/integrations", _body(file, environment, reason=reason))
+    result = api.call("POST", "/v1/integrations", _body(file, environment, reason=reason, accept=list(accepted) or None))
     word = "in force" if result["changed"] else "unchanged, still"
     # An account that cannot be asked (no credentials yet, fields not told) is no reason to refuse: it is asked by `hub fields`.
     told = [api.request("GET", f"/v1/connections/{name}/fields") for name in result["connections"]]

@@ -9,6 +9,7 @@ import orjson
 from rich.console import Console
 from rich.table import Table
 
+from canonical.registry import TYPES
 from hub.demo.day import Day
 from hub.demo.stage import TENANT, Stage
 from hub.reconcile.compare import Comparison, compare, divergences
@@ -138,9 +139,10 @@ def _find_doubled(stage: Stage, closing: Closing) -> None:
 
 def _compare_money(stage: Stage, closing: Closing) -> None:
     till = _by_account({_TENDER_OF[kind]: amount for kind, amount in stage.square.money().items()})
-    held = _by_account(money_by_tender(_held(stage)))
-    hub = _by_account(money_by_tender(documents_of(stage.store, TENANT, _TRANSACTIONS)))
-    missing = _by_account(money_by_tender(documents_open(stage.store, TENANT, "erp")))
+    everything = documents_of(stage.store, TENANT, tuple(TYPES))
+    held = _by_account(money_by_tender(_held(stage), everything))
+    hub = _by_account(money_by_tender(everything))
+    missing = _by_account(money_by_tender(documents_open(stage.store, TENANT, "erp"), everything))
     missing = {kind: amount - held.get(kind, Decimal(0)) for kind, amount in missing.items()}
     closing.money = [
         ("till → hub", compare(till, hub, held)),
@@ -157,8 +159,7 @@ def _by_account(totals: dict[str, Decimal]) -> dict[str, Decimal]:
 
 
 def _compare_stock(stage: Stage, closing: Closing) -> None:
-    facts = (*_TRANSACTIONS, *_STOCK_FACTS)
-    everything = documents_of(stage.store, TENANT, facts)
+    everything = documents_of(stage.store, TENANT, tuple(TYPES))
     held = _held(stage)
     all_levels = stock_by_sku([*everything, *held])
     hub = stock_by_sku(everything)

@@ -1,7 +1,7 @@
 """Puts stage, day, view and closing together."""
 
-import contextlib
 import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,11 +15,14 @@ from hub.demo.stage import DemoError, HubProcess, Stage, configure, free_port, p
 from hub.demo.view import View, wide_console
 from hub.sdk.testing import Forward, SimulatorServer, WebhookSender
 
+_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+
 
 def run(folder: Path, real_erp: bool = False, leave: bool = False) -> int:
     """The whole demo; returns the exit code: 0 only if nothing was lost, doubled or left unexplained."""
     console = wide_console()
     stage: Stage | None = None
+    _end_on_signals()
     try:
         stage = _set(folder, real_erp, console)
         day = Day(stage)
@@ -37,9 +40,26 @@ def run(folder: Path, real_erp: bool = False, leave: bool = False) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
+        _ignore_signals()
         if stage is not None:
-            with contextlib.suppress(KeyboardInterrupt):
-                stage.close()
+            stage.close()
+
+
+def _end_on_signals() -> None:
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does: everything that it started is stopped."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in _SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, end)
+
+
+def _ignore_signals() -> None:
+    """Let nothing interrupt the end."""
+    for number in (signal.SIGINT, *_SIGNALS):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _set(folder: Path, real_erp: bool, console: Console) -> Stage:
@@ -65,6 +85,7 @@ def _set(folder: Path, real_erp: bool, console: Console) -> Stage:
         hub.wait_ready()
         configure(stage)
     except BaseException:
+        _ignore_signals()
         stage.close()
         raise
     return stage

@@ -64,9 +64,10 @@ class HubProcess:
             "HUB_DATA_DIR": str(self.folder / "data"), "HUB_PORT": str(self.port), "HUB_LEASE_SECONDS": "20",
             "HUB_EGRESS_PRIVATE_HOSTS": "127.0.0.1", "HUB_RETRY_BASE_SECONDS": "0.5", "HUB_SWEEP_SECONDS": "0.2",
         }  # fmt: skip
-        log = (self.folder / "hub.log").open("ab")
-        command = [sys.executable, "-m", "hub", "up"]
-        self.process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        command = [sys.executable, "-m", "hub.demo.child"]
+        with (self.folder / "hub.log").open("ab") as log:
+            # The end of its standard input tells the child that this process is gone.
+            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log)
 
     def wait_ready(self, seconds: float = 40.0) -> None:
         api, deadline = Api(self.url, ""), time.monotonic() + seconds

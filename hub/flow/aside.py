@@ -6,16 +6,17 @@ other. Its body says which input it was part of, its place there, and what is wr
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from canonical.fields import parse_timestamp
 from hub.flow.causes import describe
+from hub.flow.changed import ChangedFactError
 from hub.flow.ingest import received
 from hub.policies import audit
 from hub.policies.dead_letter import remedy_for
+from hub.policies.text import clean
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.steps import Document, Refused
 from hub.store import UnitOfWork, new_id
@@ -33,7 +34,7 @@ BEHIND = "behind_quarantined"
 class Refusal:
     """One document of an input that is not admitted: its place in the input, and why.
 
-    ``alone``: it waits by itself even if it is all that its input said.
+    ``changed``: it is a fact that is known already, told differently.
     """
 
     index: int
@@ -42,8 +43,12 @@ class Refusal:
     cause: str
     remedy: str = ""
     violations: tuple[dict[str, Any], ...] = ()
-    alone: bool = False
-    detail: Mapping[str, Any] = field(default_factory=dict)
+    changed: ChangedFactError | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it waits by itself even if it is all that its input said: replaying the input would not admit it."""
+        return self.changed is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,21 +77,22 @@ class Waiting:
 def refusal(index: int, item: Document | Refused, error: Exception | None = None) -> Refusal:
     """Why an item is not admitted: by the error that says so, or by the connector's own word."""
     if isinstance(item, Refused):
-        return Refusal(index=index, item=item, code=item.code[:64], cause=item.message)
+        return Refusal(index=index, item=item, code=clean(item.code, 64), cause=clean(item.message))
     assert error is not None
     code, cause, remedy = describe(error)
     found = tuple(entry.as_dict() for entry in getattr(error, "violations", ()))
-    return Refusal(index=index, item=item, code=code, cause=cause, remedy=remedy, violations=found)
+    changed = error if isinstance(error, ChangedFactError) else None
+    return Refusal(index=index, item=item, code=code, cause=cause, remedy=remedy, violations=found, changed=changed)
 
 
 def set_aside(uow: UnitOfWork, row: Row, origin: Origin | None, refused: Refusal, now: datetime) -> Waiting:
     """Put one document of the input ``row`` in quarantine. The same one again is counted, and stays as a person left it."""
     input_id = origin.input_id if origin else str(row["id"])
     item = refused.item
-    type_name = item.type[:128] if isinstance(item, Document) else ""
+    type_name = clean(item.type, 128) if isinstance(item, Document) else ""
     raw_id, created = uow.raws.add({
         "tenant_id": row["tenant_id"], "id": new_id(), "connection_id": row["connection_id"], "kind": KIND,
-        "object": (item.object if isinstance(item, Document) else "") or row["object"],
+        "object": clean((item.object if isinstance(item, Document) else "") or row["object"], 64),
         "source_event_id": _key(input_id, item), "event_type": type_name,
         "headers": {}, "body": _body(row, input_id, refused), "traceparent": row["traceparent"], **received(now),
         "state": "quarantined", "cause_code": refused.code, "cause": refused.cause,
@@ -95,8 +101,14 @@ def set_aside(uow: UnitOfWork, row: Row, origin: Origin | None, refused: Refusal
     if created:
         audit.record(
             uow, row["tenant_id"], now, "translate", "raw.quarantined", f"raw/{raw_id}", code=refused.code, cause=refused.cause,
-            input=input_id, index=refused.index, source_id=item.source_id, type=type_name,
+            input=input_id, index=refused.index, source_id=clean(str(item.source_id)), type=type_name,
         )  # fmt: skip
+        if (changed := refused.changed) is not None:
+            audit.record(
+                uow, row["tenant_id"], now, f"connection/{row['connection_id']}", "message.changed",
+                f"message/{changed.known_id}", source_id=item.source_id, digest=changed.digests[1],
+                known_digest=changed.digests[0], fields=changed.fields, quarantined=raw_id,
+            )  # fmt: skip
         return Waiting(raw_id=raw_id, state="quarantined", created=True)
     known = uow.raws.get(row["tenant_id"], raw_id)
     return Waiting(raw_id=raw_id, state=known["state"] if known else "quarantined", created=False)
@@ -147,9 +159,11 @@ def _body(row: Row, input_id: str, refused: Refusal) -> bytes:
         told |= {"document": None, "refused": {"code": item.code, "message": item.message}}
     if refused.violations:
         told["violations"] = list(refused.violations)
+    if (changed := refused.changed) is not None:
+        told |= {"admit_as": changed.admit_as, "causation_id": changed.known_id, "fields": changed.fields}
     if row["kind"] == "poll":
         told["read_at"] = row["received_at"].isoformat()
-    return _json({**told, **refused.detail}).encode()
+    return _json(told).encode()
 
 
 def _json(value: Any) -> str:

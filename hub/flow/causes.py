@@ -5,11 +5,17 @@ import traceback
 from canonical.errors import InvalidDocumentError
 from hub.errors import HubError
 from hub.policies import redaction
+from hub.policies.text import clean
 from hub.sdk.errors import ConnectorError
 
 
 def describe(error: Exception) -> tuple[str, str, str]:
     """(code, cause, remedy if the error carries one) for people; a stranger's error keeps its traceback."""
+    code, cause, remedy = _described(error)
+    return clean(str(code), 64), clean(str(cause), 4000), clean(str(remedy), 1000)
+
+
+def _described(error: Exception) -> tuple[str, str, str]:
     if isinstance(error, ConnectorError):
         return error.code, error.message, error.remedy
     if isinstance(error, InvalidDocumentError):

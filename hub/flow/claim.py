@@ -54,6 +54,7 @@ class Claim:
             "kind": "probe" if row["probe"] else "write", "worker": self.worker, "started_at": self.at, "ended_at": None,
             "outcome": "sending", "code": "", "detail": "", "steps": [], "effects": 1, "external_id": None,
             "traceparent": self.message["traceparent"], "revision": self.revision, "document": "",
+            "correction": row["correction"],
         }  # fmt: skip
 
     @property

@@ -4,10 +4,10 @@ Messages, deliveries, audit, quarantined documents and the inputs' ends are writ
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from canonical.errors import InvalidDocumentError
+from canonical.errors import InvalidDocumentError, Violation
 from canonical.fields import parse_timestamp
 from canonical.registry import TYPES, type_named
 from hub.errors import LeaseLostError
@@ -18,9 +18,11 @@ from hub.flow.recipients import NewMessage
 from hub.flow.route import Admitted, admit_many
 from hub.policies import audit, schema_version
 from hub.policies.dead_letter import remedy_for
+from hub.policies.text import clean, cleaned
 from hub.runtime.session import Session
 from hub.sdk.steps import Document, Gone, Ignored, Refused
 from hub.store import UnitOfWork
+from hub.store.ids import bounded
 from hub.store.rows import Row
 
 Item = Document | Gone | Ignored | Refused
@@ -82,7 +84,8 @@ def commit(uow: UnitOfWork, reads: Sequence[Read]) -> list[list[Admitted]]:
         if ending := any(isinstance(item, Gone) for _, item in items):
             admit_waiting()  # what was said of a record before comes before its end
         documents = [(index, told) for index, item in items for told in withdraw.told(uow, row, [item], gone)]
-        result.ignored += [item.reason for _, item in documents if isinstance(item, Ignored)]
+        documents = _with_their_facts(uow, read, documents, {_source(reads[of], item) for of, _, item in waiting})
+        result.ignored += [clean(item.reason) for _, item in documents if isinstance(item, Ignored)]
         real = [(place, index, item) for index, item in documents if isinstance(item, Document)]
         result.documents = len(real) + len(result.refused)
         if any(item.data.get("original") for _, _, item in real):
@@ -99,6 +102,27 @@ def commit(uow: UnitOfWork, reads: Sequence[Read]) -> list[list[Admitted]]:
     return [result.admitted for result in results]
 
 
+def _source(read: Read, document: Document) -> tuple[str, str, str]:
+    return read.row["tenant_id"], f"connection/{read.session.connection_id}", document.source_id
+
+
+def _with_their_facts(
+    uow: UnitOfWork, read: Read, items: Sequence[tuple[int, Document | Ignored]], waiting: set[tuple[str, str, str]]
+) -> list[tuple[int, Document | Ignored]]:
+    """Items with each document ignored that follows a fact which is neither known nor about to be admitted."""
+    found: list[tuple[int, Document | Ignored]] = []
+    told = set(waiting)
+    for index, item in items:
+        if isinstance(item, Document):
+            fact = (*_source(read, item)[:2], item.follows)
+            if item.follows and fact not in told and not uow.messages.by_source([fact]):
+                found.append((index, Ignored(f"{item.source_id} is about {item.follows}, which was not told")))
+                continue
+            told.add(_source(read, item))
+        found.append((index, item))
+    return found
+
+
 def _items(items: Sequence[tuple[int, Document | Gone | Ignored]]) -> list[Document | Gone | Ignored]:
     return [item for _, item in items]
 
@@ -112,25 +136,31 @@ def _checked(read: Read, result: _Result) -> list[tuple[int, Document | Gone | I
             result.refused.append(refusal(index, item))
         elif not isinstance(item, Document):
             found.append((index, item))
-        elif (error := _invalid(item)) is not None:
-            result.refused.append(refusal(index, item, error))
-            bad |= _subject(item)
-        elif not bad.isdisjoint(_subject(item)) and type_named(item.type).history is not None:
-            result.refused.append(Refusal(
-                index=index, item=item, code=aside.BEHIND, cause="an earlier document of the same input and subject is refused",
-            ))  # fmt: skip
         else:
-            found.append((index, aside.as_admitted(read.origin, item)))
+            document, error = _judged(item)
+            if error is not None:
+                result.refused.append(refusal(index, document, error))
+                bad |= _subject(document)
+            elif not bad.isdisjoint(_subject(document)) and type_named(document.type).history is not None:
+                cause = "an earlier document of the same input and subject is refused"
+                result.refused.append(Refusal(index=index, item=document, code=aside.BEHIND, cause=cause))
+            else:
+                found.append((index, aside.as_admitted(read.origin, document)))
     return found
 
 
-def _invalid(item: Document) -> InvalidDocumentError | None:
-    """What is wrong with a document; None if nothing is."""
+def _judged(item: Document) -> tuple[Document, InvalidDocumentError | None]:
+    """A document and what is wrong with it; if something is, its text for people is cut and cleaned first."""
     try:
         found = schema_version.violations(item.type, item.data)
+        if found and (data := cleaned(item.type, item.data)) is not item.data:
+            item = replace(item, data=data)
+            found = schema_version.violations(item.type, item.data)
     except InvalidDocumentError as error:  # a type that is not known
-        return error
-    return InvalidDocumentError(item.type, found) if found else None
+        return item, error
+    if not isinstance(item.source_id, str) or clean(item.source_id) != item.source_id:
+        found = [Violation("not_text", "/source_id", "must be a text without NUL and lone surrogates"), *found]
+    return item, InvalidDocumentError(item.type, found) if found else None
 
 
 def _subject(item: Document) -> set[str]:
@@ -180,9 +210,11 @@ def _refused(uow: UnitOfWork, read: Read, result: _Result, now: datetime, waitin
         if found.raw_id == row["id"]:
             return _quarantined(item)
         if found.state == "quarantined" or found.created:
-            waiting[found.raw_id] = item.item.source_id
+            waiting[found.raw_id] = clean(str(item.item.source_id), 100)
         else:
-            decided.append(f"{item.item.source_id} waited in quarantine before and is {found.state}: raw/{found.raw_id}")
+            decided.append(
+                f"{clean(str(item.item.source_id))} waited in quarantine before and is {found.state}: raw/{found.raw_id}"
+            )
     said: Row = {"ignored": [*result.ignored, *decided]}
     if waiting:
         named = ", ".join(f"{source_id} as raw/{raw_id}" for raw_id, source_id in list(waiting.items())[:10])
@@ -216,7 +248,7 @@ def _message(read: Read, document: Document) -> NewMessage:
     occurred = document.data.get("occurred_at") or document.data.get("updated_at")
     read_at = origin.read_at if origin else row["received_at"] if row["kind"] == "poll" else None
     return NewMessage(
-        row["tenant_id"], document.type, f"connection/{session.connection_id}", document.source_id,
+        row["tenant_id"], document.type, f"connection/{session.connection_id}", bounded(document.source_id),
         document.data, parse_timestamp(occurred) if occurred else row["received_at"], read.traceparent,
         f"connection/{session.connection_id}", session.connection_id, origin.input_id if origin else row["id"],
         lane=row["lane"], read_at=read_at, causation_id=origin.causation_id if origin else None,

@@ -21,12 +21,13 @@ from hub.flow.claim import Claim, Guard, claims_of, digest_of
 from hub.flow.context import Context
 from hub.flow.entities import taken_over
 from hub.flow.relay import delivery_ids
+from hub.flow.storable import minimal, not_stored, storable, storable_run
 from hub.policies import rate_limit, tracing
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
 from hub.sdk.errors import PermanentError
 from hub.sdk.steps import Skipped, Steps, Written
-from hub.store import UnitOfWork
+from hub.store import StoreUnavailableError, UnitOfWork
 from hub.store.rows import Row
 from hub.telemetry import SpanKind, fail, traceparent_of
 
@@ -330,13 +331,14 @@ class _Desk:
             kept = recording.record(group, given, run, results, ctx.clock()) if two else None
             moved = True
             commits = []
+            stored = storable_run(run)
             for claim, result in zip(group, results, strict=True):
-                decision = outcome.decide(ctx, claim.row, claim.write, result, run, self._random)
+                decision = self._decided(claim, result, run, trial)
                 state = decision.state if decision else "lost"
                 ctx.plugins.conduct.outcome(claim.session, state, result, ctx.clock())
                 with ctx.telemetry.span(tracing.OUTCOME, traceparent_of(span), hub_outcome=state):
                     commits.append(
-                        self._commit(claim, decision, run, given.get(claim.attempt_id), kept if claim is first else None)
+                        self._commit(claim, decision, stored, given.get(claim.attempt_id), kept if claim is first else None)
                     )
             if len(commits) == 1:
                 return await commits[0]
@@ -346,6 +348,17 @@ class _Desk:
                 moved = moved and done
             return moved
 
+    def _decided(
+        self, claim: Claim, result: Written | Skipped | Exception, run: Run, trial: bool
+    ) -> outcome.Outcome | None:  # fmt: skip
+        """The outcome in a form that the store takes; None if the claim was lost."""
+        try:
+            found = outcome.decide(self._ctx, claim.row, claim.write, result, run, self._random, trial)
+            return None if found is None else storable(found)
+        except Exception as error:  # a plugin's result that cannot even be looked at (its own __str__ fails, say)
+            log.error("delivery %s: its result cannot be used", claim.row["id"], exc_info=error)
+            return not_stored(error)
+
     async def _commit(
         self, claim: Claim, decision: outcome.Outcome | None, run: Run, given: Mapping[str, Any] | None, kept: Row | None
     ) -> bool:  # fmt: skip
@@ -353,7 +366,14 @@ class _Desk:
             claim.row, claim.session, claim.attempt(), claim.write.object, claim.canonical_id, decision, run, self._ctx.clock(),
             "" if given is None else digest_of(given), kept,
         )  # fmt: skip
-        moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
+        try:
+            moved = await self._ctx.commit_each(outcome.commit, ending, self._tenant_id, self._connection_id)
+        except StoreUnavailableError:
+            raise
+        except Exception as error:  # the store takes everything else than this: said so once, and nothing is sent again
+            log.error("the outcome of delivery %s cannot be stored: %s", claim.row["id"], ascii(str(error))[:500])
+            instead = minimal(ending, error)
+            moved = await self._ctx.commit_each(outcome.commit, instead, self._tenant_id, self._connection_id)
         if not _in_bulk([claim]):
             self._tell()  # a place is free, and the next sibling may go
         return moved

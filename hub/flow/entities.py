@@ -19,7 +19,7 @@ from canonical.registry import CanonicalType, type_named
 from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.pace import when
-from hub.flow.recipients import NewMessage, Recipient
+from hub.flow.recipients import NewMessage, Recipient, once
 from hub.integrations.files import Flow
 from hub.integrations.routes import InForce
 from hub.policies import audit, ownership, schema_version
@@ -96,7 +96,8 @@ def needs(
                 if document is None or not _meant(flow, target.where, row["type"], document):
                     continue
                 found.append((_recipient(entry, name, flow, target.connection_id, row, document, lane), document))
-    return found
+    documents = {to.connection_id: document for to, document in found}  # the same whichever flow leads to a connection
+    return [(to, documents[to.connection_id]) for to in once([to for to, _ in found])]
 
 
 def _meant(flow: Flow, where: str, type_name: str, document: Mapping[str, Any]) -> bool:

@@ -4,6 +4,8 @@ A webhook is verified over its raw bytes by the scheme its manifest declares (no
 A canonical event from the API is validated on the spot and becomes a message at once.
 """
 
+import codecs
+import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -22,12 +24,15 @@ from hub.flow.context import Context
 from hub.flow.recipients import NewMessage
 from hub.flow.route import Admitted, admit_many, tell_relay
 from hub.identity.api_keys import Client
-from hub.identity.vault import load_credentials
+from hub.identity.vault import former_secret, load_credentials
 from hub.policies import audit, redaction, schema_version, tracing
+from hub.policies.text import clean
 from hub.sdk.errors import UntranslatableError
+from hub.sdk.manifest import Manifest
 from hub.sdk.mapping import evaluate
-from hub.sdk.webhook import body_digest, verify
+from hub.sdk.webhook import MISMATCH, body_digest, verify
 from hub.store import UnitOfWork, new_id
+from hub.store.ids import bounded
 from hub.telemetry import SpanKind, fail, incoming, traceparent_of
 
 _ENVELOPE = EnvelopeSchema()
@@ -62,25 +67,21 @@ def receive_webhook(
 
 
 def webhook_work(
-    ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes, query: str = ""
+    ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes, query: str = "", slash: str = ""
 ) -> Callable[[UnitOfWork], ReceivedWebhook | HubError]:
-    """What `receive_webhook` does, as work for a group commit; a refusal is returned, so that it spoils nobody's commit."""
+    """What `receive_webhook` does, as work for a group commit; a refusal is returned, so that it spoils nobody's commit.
+
+    ``slash``: `/` if the URL was called with one at its end; a signature over the URL may cover it.
+    """
 
     def work(uow: UnitOfWork) -> ReceivedWebhook | HubError:
         now = ctx.clock()
-        connection = ctx.connection(uow, tenant_id, connection_id)
-        manifest = None
-        if connection is not None and connection["connector"] in ctx.plugins.connectors:
-            manifest = ctx.plugins.connectors[connection["connector"]].manifest
-        if manifest is None or manifest.signature is None:
+        manifest = _endpoint(ctx, uow, tenant_id, connection_id)
+        if manifest is None:
             return NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
         declared = manifest.data["webhooks"]
         challenge = _challenge(declared["handshake"], query, body) if declared["handshake"] is not None else None
-        # Straight from the vault: making a session would run plugin code at the edge.
-        credentials = load_credentials(uow, ctx.vault, tenant_id, connection_id)
-        secret = credentials.get(declared["secret"])
-        url = webhook_url(ctx, tenant_id, connection_id)
-        refused = verify(manifest.signature, [secret] if secret else [], body, headers, url, now.timestamp())
+        refused = _refused(ctx, uow, manifest, tenant_id, connection_id, headers, body, slash)
         if refused is not None and challenge is not None:
             subject = f"connection/{connection_id}"
             audit.record(uow, tenant_id, now, "webhook", "webhook.challenged", subject, challenge=challenge)
@@ -110,6 +111,66 @@ def webhook_work(
     return work
 
 
+def challenge_work(
+    ctx: Context, tenant_id: str, connection_id: str, query: str
+) -> Callable[[UnitOfWork], ReceivedWebhook | HubError]:
+    """Answer a challenge that a vendor sends by GET, as work for a group commit; a refusal is returned."""
+
+    def work(uow: UnitOfWork) -> ReceivedWebhook | HubError:
+        manifest = _endpoint(ctx, uow, tenant_id, connection_id)
+        if manifest is None:
+            return NotFoundError("webhook endpoint", f"{tenant_id}/{connection_id}")
+        declared = manifest.data["webhooks"]["handshake"]
+        challenge = _challenge(declared, query, b"") if declared is not None and declared["query"] else None
+        if challenge is None:
+            return HubError(
+                "method_not_allowed", "webhooks are sent by POST; GET is for the challenge that a manifest declares"
+            )
+        subject = f"connection/{connection_id}"
+        audit.record(uow, tenant_id, ctx.clock(), "webhook", "webhook.challenged", subject, challenge=challenge)
+        return ReceivedWebhook("", False, challenge)
+
+    return work
+
+
+def _endpoint(ctx: Context, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Manifest | None:
+    """Return the manifest that says how a connection's webhooks are verified; None if it takes none."""
+    connection = ctx.connection(uow, tenant_id, connection_id)
+    if connection is None or connection["state"] == "retired" or connection["connector"] not in ctx.plugins.connectors:
+        return None
+    manifest = ctx.plugins.connectors[connection["connector"]].manifest
+    return manifest if manifest.signature is not None else None
+
+
+def _refused(
+    ctx: Context, uow: UnitOfWork, manifest: Manifest, tenant_id: str, connection_id: str, headers: Mapping[str, str],
+    body: bytes, slash: str,
+) -> str | None:  # fmt: skip
+    """Return why a webhook is not authentic, or None; that a secret before the last rotation signed it is audited."""
+    now, name, scheme = ctx.clock(), manifest.data["webhooks"]["secret"], manifest.signature
+    assert scheme is not None
+    url = webhook_url(ctx, tenant_id, connection_id)
+    urls = [url, f"{url}{slash}"] if slash and "url" in scheme.over else [url]
+
+    def judge(secret: str | None) -> str | None:
+        known = [secret] if secret else []
+        found = [verify(scheme, known, body, headers, called, now.timestamp()) for called in urls]
+        return None if None in found else found[0]
+
+    # Straight from the vault: making a session would run plugin code at the edge.
+    refused = judge(load_credentials(uow, ctx.vault, tenant_id, connection_id).get(name))
+    former = former_secret(uow, ctx.vault, tenant_id, connection_id, name) if refused == MISMATCH else None
+    if former is None or judge(former.value) is not None:
+        return refused
+    if former.until <= now:
+        return f"signed with a former secret (version {former.version}), which ended {former.until.isoformat()}"
+    audit.record(
+        uow, tenant_id, now, "webhook", "webhook.former_secret", f"connection/{connection_id}", version=former.version,
+        until=former.until.isoformat(), body_sha256=body_digest(body),
+    )  # fmt: skip
+    return None
+
+
 def stored(ctx: Context, result: ReceivedWebhook | HubError) -> ReceivedWebhook:
     """After the commit: raise a refusal, or wake whoever translates."""
     if isinstance(result, HubError):
@@ -134,12 +195,21 @@ def _identify(declared: Mapping[str, Any], headers: Mapping[str, str], body: byt
     """(event id, event type) by the manifest's headers or expressions; a body that cannot be read is known by its digest."""
     event_id, event_type = (headers.get(declared[name], "") for name in ("event_id_header", "event_type_header"))
     try:
-        parsed = orjson.loads(body) if declared["event_id"] or declared["event_type"] else None
+        parsed = _json(body) if declared["event_id"] or declared["event_type"] else None
         event_id = evaluate(declared["event_id"], parsed) if declared["event_id"] else event_id
         event_type = evaluate(declared["event_type"], parsed) if declared["event_type"] else event_type
-    except (orjson.JSONDecodeError, UntranslatableError):
+    except (ValueError, RecursionError, UntranslatableError):
         return body_digest(body), ""
-    return str(event_id or body_digest(body))[:255], str(event_type or "")[:128]
+    return bounded(str(event_id or body_digest(body))), clean(str(event_type or ""), 128)
+
+
+def _json(body: bytes) -> Any:
+    """Parse JSON as a connector reads it: a byte order mark is skipped, lone surrogates are read. Raises ValueError."""
+    text = body.removeprefix(codecs.BOM_UTF8)
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return json.loads(text)
 
 
 def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | None:
@@ -149,8 +219,8 @@ def _challenge(declared: Mapping[str, Any], query: str, body: bytes) -> str | No
         found = next(iter(parse_qs(query).get(declared["query"], [])), None)
     else:
         try:
-            found = evaluate(declared["body"], orjson.loads(body))
-        except (orjson.JSONDecodeError, UntranslatableError):
+            found = evaluate(declared["body"], _json(body))
+        except (ValueError, UntranslatableError):
             return None
     return found if isinstance(found, str) and 0 < len(found) <= _CHALLENGE and found.isprintable() else None
 
@@ -239,6 +309,9 @@ def check_envelope(envelope: Any) -> None:
     if not isinstance(envelope, dict):
         message = "must be an object: a CloudEvents envelope"
         raise HubError("invalid_document", message, [Violation("invalid_field", "", message).as_dict()])
+    told = {name: value for name, value in envelope.items() if name != "data"}
+    if found := schema_version.text_violations(told):
+        raise HubError("invalid_document", "the envelope is not valid", [item.as_dict() for item in found])
     if not _compiled_envelope().is_valid(envelope) and (found := shape_violations(_ENVELOPE, envelope)):
         raise HubError("invalid_document", "the envelope is not valid", [item.as_dict() for item in found])
     schema_version.require_valid(envelope["type"], envelope["data"], "/data")

@@ -7,7 +7,7 @@
 | PermanentError | dead, with cause and remedy |
 | AuthenticationError | waits; its connection pauses |
 | RateLimitedError, ThrottledError, TargetUnavailableError | waits; costs no try |
-| AmbiguousWriteError, or anything unreadable after an effect left | ambiguous: probed after the quiesce window |
+| AmbiguousWriteError, or anything unreadable after an effect left | ambiguous: probed later and later; dead when that ends |
 | anything else | tried again with backoff, flagged as a bug in the connector; dead when the tries are used up |
 """
 
@@ -35,10 +35,13 @@ from hub.sdk.errors import (
     TargetUnavailableError,
 )
 from hub.sdk.steps import Skipped, Written
+from hub.settings import Settings
 from hub.store import UnitOfWork
 from hub.store.rows import Row
 
 _OUTAGE_SECONDS = 30.0
+#: A try that was sent to find out whether a target is back counts less: with the longest backoff these last about a day.
+_TRIES_PER_TRIAL = 3
 _FINAL = ("applied", "skipped", "dead")
 
 
@@ -65,12 +68,18 @@ class Outcome:
     pause: bool = False
     counts: bool = False
     detail: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether ``external_id`` is the target's own id as it is, so that it may be linked.
+    is_linked: bool = True
 
 
 def decide(
-    ctx: Context, row: Row, write: Write, result: Written | Skipped | Exception, run: Run, source: random.Random
-) -> Outcome | None:
-    """What follows from a result; None if the claim was lost (somebody else decides)."""
+    ctx: Context, row: Row, write: Write, result: Written | Skipped | Exception, run: Run, source: random.Random,
+    is_trial: bool = False,
+) -> Outcome | None:  # fmt: skip
+    """What follows from a result; None if the claim was lost (somebody else decides).
+
+    ``is_trial``: this try was to find out whether a target that is down is back.
+    """
     settings = ctx.settings
     sent = run.effects > 0
     # What an earlier try may have applied stays unknown until a probe has answered, whatever became of this one.
@@ -89,17 +98,21 @@ def decide(
         case AuthenticationError():
             return Outcome("pending", result.code, result.message, result.remedy, probe=unknown, pause=True)
         case AmbiguousWriteError():
-            return _ambiguous(write, result.code, result.message)
+            return _ambiguous(settings, row, write, result, source, is_trial)
         case PermanentError():
             return Outcome("dead", result.code, result.message, remedy_for(result.code, result.remedy))
         case RateLimitedError() | TargetUnavailableError():
             # Not longer than a breaker stays open: the breaker spares the target, a long backoff would only delay the return.
             wait = min(backoff, _OUTAGE_SECONDS) if result.retry_after is None else result.retry_after
-            return _later(wait, result.code, result.message, unknown, quiesce)
+            if row["probe"] and row["attempts"] + 1 >= settings.max_attempts and _is_past_horizon(ctx, row):
+                return _unknown(row["attempts"], result.message)
+            return _later(wait, result.code, result.message, unknown, quiesce, remedy=result.remedy)
     number = row["failures"] + 1
     code, cause, _ = describe(result)
     if sent and not isinstance(result, RetryableError):
-        return _ambiguous(write, code, cause)
+        return _ambiguous(settings, row, write, AmbiguousWriteError(cause, code=code), source, is_trial)
+    if number >= settings.max_attempts and row["probe"]:
+        return _unknown(number, cause)
     if number >= settings.max_attempts:
         return Outcome("dead", "attempts_exhausted", f"{number} tries; the last: {cause}", remedy_for("attempts_exhausted"))
     asked = result.retry_after if isinstance(result, RetryableError) else None
@@ -107,15 +120,32 @@ def decide(
     return _later(backoff if asked is None else asked, code, cause, unknown, quiesce, counts=True)
 
 
-def _later(seconds: float, code: str, cause: str, probe: bool, quiesce: float, counts: bool = False) -> Outcome:
+def _later(
+    seconds: float, code: str, cause: str, probe: bool, quiesce: float, counts: bool = False, remedy: str = ""
+) -> Outcome:  # fmt: skip
     state = "ambiguous" if probe else "pending"
-    return Outcome(state, code, cause, after_seconds=max(seconds, quiesce), probe=probe, counts=counts)
+    return Outcome(state, code, cause, remedy, after_seconds=max(seconds, quiesce), probe=probe, counts=counts)
 
 
-def _ambiguous(write: Write, code: str, cause: str) -> Outcome:
+def _ambiguous(
+    settings: Settings, row: Row, write: Write, result: AmbiguousWriteError, source: random.Random, is_trial: bool
+) -> Outcome:  # fmt: skip
     if write.idempotency == "none":
-        return Outcome("dead", "undecidable", cause, remedy_for("undecidable"))
-    return Outcome("ambiguous", code, cause, after_seconds=write.max_in_flight_seconds, probe=True)
+        return Outcome("dead", "undecidable", result.message, remedy_for("undecidable"))
+    number = row["failures"] + 1
+    if number >= settings.max_attempts * (_TRIES_PER_TRIAL if is_trial else 1):
+        return _unknown(row["failures"], result.message)
+    wait = max(write.max_in_flight_seconds, backoff_seconds(settings, number, source), result.retry_after or 0.0)
+    return Outcome("ambiguous", result.code, result.message, result.remedy, after_seconds=wait, probe=True, counts=True)
+
+
+def _unknown(lookups: int, cause: str) -> Outcome:
+    text = f"unknown outcome, look-up failed {lookups} times; the last: {cause}"
+    return Outcome("dead", "outcome_unknown", text, remedy_for("outcome_unknown"), counts=True)
+
+
+def _is_past_horizon(ctx: Context, row: Row) -> bool:
+    return bool(ctx.clock() - row["created_at"] > timedelta(days=ctx.settings.retry_horizon_days))
 
 
 @dataclass(frozen=True)
@@ -145,7 +175,7 @@ def commit(uow: UnitOfWork, endings: Sequence[Ending]) -> list[bool]:
         outcome, row = item.outcome, item.row
         if outcome is None or not ours:
             continue
-        if outcome.state == "applied" and outcome.external_id is not None:
+        if outcome.state == "applied" and outcome.external_id is not None and outcome.is_linked:
             applied.append({
                 "tenant_id": row["tenant_id"], "connection_id": row["connection_id"], "kind": item.object,
                 "canonical_id": item.document_id, "external_id": outcome.external_id, "created_at": item.at,

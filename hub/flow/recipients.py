@@ -1,7 +1,7 @@
 """Content-Based Router and Recipient List: which connections get a document, by which flow, and when."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +45,23 @@ class Recipient:
     lane: str
     available_at: datetime | None = None
     waits_for: str | None = None
+    instead_of: tuple[str, ...] = ()  # other flows that lead the same message to the connection; they are skipped
+
+
+def once(found: Iterable[Recipient]) -> list[Recipient]:
+    """Keep one recipient per connection: a message is never posted twice to one, however many flows lead there.
+
+    The flow whose qualified name (`integration/flow`) sorts first wins; it names the others.
+    """
+    of: dict[str, list[Recipient]] = {}
+    for to in found:
+        of.setdefault(to.connection_id, []).append(to)
+    kept = []
+    for same in of.values():
+        first = min(same, key=lambda to: to.flow)
+        others = tuple(sorted({to.flow for to in same} - {first.flow}))
+        kept.append(replace(first, instead_of=others) if others else first)
+    return kept
 
 
 def recipients(routes: Iterable[InForce], message: NewMessage, now: datetime) -> list[Recipient]:
@@ -67,7 +84,7 @@ def recipients(routes: Iterable[InForce], message: NewMessage, now: datetime) ->
                 lane = "bulk" if "bulk" in (flow.lane, message.lane) else "live"
                 available, waits = when(flow, name, message.tenant_id, data, now)
                 found.append(Recipient(name, entry.revision, target.connection_id, hold, lane, available, waits))
-    return found
+    return once(found)
 
 
 def _in_a_major_of(types: Iterable[str], message: NewMessage) -> Mapping[str, Any] | None:

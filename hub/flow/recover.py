@@ -16,6 +16,8 @@ def _unrecorded(row: Row, sent: bool, traceparent: str, now: datetime) -> Row:
         "tenant_id": row["tenant_id"], "id": new_id(), "delivery_id": row["id"], "number": row["attempts"] + 1,
         "kind": "probe" if row["probe"] else "write", "worker": row["lease_owner"], "started_at": now, "steps": [],
         "effects": int(sent), "external_id": None, "traceparent": traceparent, "revision": row["revision"], "document": "",
+        # Somebody may have corrected it after it was claimed: nobody knows which document left.
+        "correction": None,
     }  # fmt: skip
 
 

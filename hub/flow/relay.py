@@ -48,7 +48,7 @@ class Relay:
         """Publish at once what this process has just committed; returns how many deliveries."""
         fresh = self._ctx.due.take()
         self._publish(fresh.going)
-        if fresh.inputs:
+        if fresh.inputs and INPUTS not in self._ctx.broker.refused:
             self._ctx.broker.publish(DELIVERIES, [(INPUTS, {})])
         now = time.monotonic()
         # Where there is no place, whoever frees one publishes the next; asking before is in vain.
@@ -94,11 +94,14 @@ class Relay:
 
     def _publish(self, taken: Sequence[Row]) -> int:
         """Publish rows that count as published; what the broker does not take does not."""
+        if closed := self._ctx.broker.refused:
+            self._give_back([row for row in taken if _queue_of(row) in closed])
+            taken = [row for row in taken if _queue_of(row) not in closed]
         parcels = _parcels(taken)
         for start in range(0, len(parcels), _BATCH):
             batch = parcels[start : start + _BATCH]
             messages = [
-                (queue_name(rows[0]["connector"], rows[0]["lane"]), {
+                (_queue_of(rows[0]), {
                     "tenant_id": rows[0]["tenant_id"], "connection_id": rows[0]["connection_id"],
                     "delivery_ids": [row["id"] for row in rows], "lane": rows[0]["lane"], "trial": rows[0]["trial"],
                 })
@@ -128,6 +131,9 @@ class Relay:
         limits = limits_of(ctx, connection) if connection is not None and connection["state"] == "active" else None
         if connection is None or limits is None:
             return []
+        lanes = self._usable(connection["connector"], lanes)
+        if not lanes:  # they wait in the store until the queue is mended
+            return []
         budget = uow.budgets.get(*key)
         batch = max((int(item["batch"]) for item in self._writes(connection)), default=1)
         window = rate_limit.window(budget, limits, now.timestamp(), ctx.settings.lease_seconds / 4, batch)
@@ -143,7 +149,7 @@ class Relay:
                 return []
             budget["open_until"] = now.timestamp() + float(limits["breaker_seconds"])
             uow.budgets.save(budget)
-            lanes = LANES
+            lanes = self._usable(connection["connector"], LANES)
         self._full[key] = 0.0 if room else time.monotonic() + _FULL_SECONDS
         taken = uow.deliveries.take_due(*key, "live", now, room) if room and "live" in lanes else []
         # Bulk work leaves half of the window to what may come; live work that fills it must not stop bulk work for ever.
@@ -161,6 +167,11 @@ class Relay:
         if under_way["due"] and left > 0 and "bulk" in lanes:
             taken += uow.deliveries.take_due(*key, "bulk", now, left)
         return [{**row, "connector": connection["connector"], "trial": trial} for row in taken]
+
+    def _usable(self, connector: str, lanes: Collection[str]) -> Collection[str]:
+        """The lanes whose queues the broker has not refused."""
+        refused = self._ctx.broker.refused
+        return [lane for lane in lanes if queue_name(connector, lane) not in refused] if refused else lanes
 
     def _writes(self, connection: Row) -> Any:
         return self._ctx.plugins.connectors[connection["connector"]].manifest.writes.values()
@@ -205,6 +216,17 @@ class Relay:
         self._unheard.difference_update(_event_key(row) for row in rows)
         self._unheard.update(_event_key(rows[position]) for position in unheard)
         return {rows[position]["id"] for position in refused}
+
+
+def queue_trouble(ctx: Context, connector: str) -> str:
+    """Why a connector's deliveries wait although its connections are active: the broker refused a queue; '' if it did not."""
+    refused = ctx.broker.refused
+    found = [refused[name] for lane in LANES if (name := queue_name(connector, lane)) in refused]
+    return f"deliveries wait: {'; '.join(found)}"[:1000] if found else ""
+
+
+def _queue_of(row: Row) -> str:
+    return queue_name(row["connector"], row["lane"])
 
 
 def _event_key(row: Row) -> str:

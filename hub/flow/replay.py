@@ -11,6 +11,7 @@ import orjson
 
 from canonical.errors import Violation
 from hub.errors import HubError, NotFoundError
+from hub.flow import corrections
 from hub.flow.context import Context
 from hub.flow.translate import envelope_data
 from hub.policies import audit, schema_version, tracing
@@ -32,11 +33,15 @@ def _refuse(row: Row, wanted: str) -> HubError:
 
 def replay_delivery(ctx: Context, tenant_id: str, delivery_id: str, actor: str, reason: str = "") -> Row:
     """Let a dead letter try again, with the maps and connector version of now. Raises `not_found`, `wrong_state`."""
-    return _again(ctx, tenant_id, delivery_id, actor, "delivery.replayed", {}, reason)
+    return _again(ctx, tenant_id, delivery_id, actor, reason)
 
 
 def correct_delivery(ctx: Context, tenant_id: str, delivery_id: str, document: Any, actor: str, reason: str = "") -> Row:
-    """Let a dead letter try again with a corrected document (validated first); the original stays with the message."""
+    """Let a dead letter try again with a corrected document (validated first); the original stays with the message.
+
+    The message's other open deliveries get the corrected document, too, and stay in their states: a dead one waits for its
+    own replay. What was applied stays as it is.
+    """
     with ctx.store.read() as uow:
         row = _dead(uow, tenant_id, delivery_id)
         message = uow.messages.get(tenant_id, row["message_id"])
@@ -46,21 +51,29 @@ def correct_delivery(ctx: Context, tenant_id: str, delivery_id: str, document: A
         if document["id"] != original["id"]:
             wrong = Violation("invalid_field", "/id", f"must stay {original['id']!r}: it is the same fact")
             raise HubError("invalid_document", "a correction may not change the document's id", [wrong.as_dict()])
-    return _again(ctx, tenant_id, delivery_id, actor, "delivery.corrected", {"corrected": orjson.dumps(document)}, reason)
+    return _again(ctx, tenant_id, delivery_id, actor, reason, document)
 
 
-def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, action: str, values: dict[str, Any], reason: str) -> Row:
+def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, reason: str, document: Any = None) -> Row:
+    """Let a dead letter try again, with ``document`` if a person corrected it."""
     now = ctx.clock()
     with ctx.store.read() as uow:
         message = uow.messages.get(tenant_id, _dead(uow, tenant_id, delivery_id)["message_id"])
-    traceparent = message["traceparent"] if message else ""
-    with ctx.telemetry.span(tracing.REPLAY, traceparent, hub_delivery=delivery_id), ctx.store.begin() as uow:
+    assert message is not None
+    with ctx.telemetry.span(tracing.REPLAY, message["traceparent"], hub_delivery=delivery_id), ctx.store.begin() as uow:
         row = _dead(uow, tenant_id, delivery_id)
         sent = any(item["effects"] for item in uow.attempts.of_delivery(tenant_id, delivery_id))
-        moved = {**_again_values(now), "probe": sent, **values}
-        if not uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], moved):
+        if not uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {**_again_values(now), "probe": sent}):
             raise _refuse(row, "dead-lettered")
-        audit.record(uow, tenant_id, now, actor, action, f"delivery/{delivery_id}", was=row["cause_code"], reason=reason)
+        action, detail = "delivery.replayed", dict[str, Any](reason=reason)
+        if document is not None:
+            kept, others = corrections.correct_open(ctx, uow, row, message, document, actor, reason, now)
+            uow.deliveries.correct(tenant_id, delivery_id, {"corrected": kept["after"], "correction": kept["id"]})
+            found = corrections.changes(row["type"], orjson.loads(kept["before"]), document)
+            action = "delivery.corrected"
+            detail = {"reason": kept["reason"], "correction": kept["id"], "message_id": message["id"], "also_for": others,
+                      **corrections.audited(found)}  # fmt: skip
+        audit.record(uow, tenant_id, now, actor, action, f"delivery/{delivery_id}", was=row["cause_code"], **detail)
         again = uow.deliveries.get(tenant_id, delivery_id)
         assert again is not None
     ctx.due.add(tenant_id, again["connection_id"])
@@ -131,8 +144,13 @@ def replay_raw(ctx: Context, tenant_id: str, raw_id: str, actor: str, body: byte
             values["corrected"] = body
         if not uow.raws.change_state(tenant_id, raw_id, ["quarantined"], values):
             raise HubError("wrong_state", f"input {raw_id} is {row['state']}, not quarantined")
-        detail = {"corrected_sha256": body_digest(body)} if body is not None else {}
-        audit.record(uow, tenant_id, now, actor, "raw.replayed", f"raw/{raw_id}", was=row["cause_code"], reason=reason,
+        detail: dict[str, Any] = {"reason": reason}
+        if body is not None:
+            kept = corrections.keep_raw(uow, row, body, actor, reason, now)
+            found = corrections.raw_changes(kept["before"], body)
+            detail = {"reason": kept["reason"], "correction": kept["id"], "corrected_sha256": body_digest(body),
+                      **corrections.audited(found)}  # fmt: skip
+        audit.record(uow, tenant_id, now, actor, "raw.replayed", f"raw/{raw_id}", was=row["cause_code"],
                      corrected=body is not None, **detail)  # fmt: skip
         again = _raw(uow, tenant_id, raw_id)
     ctx.raw_arrived.set()

@@ -18,6 +18,7 @@ from canonical.registry import type_named
 from canonical.versions import cast
 from hub.errors import HubError
 from hub.flow import entities
+from hub.flow.changed import ChangedFactError, digest_of, is_other_document, source_id_of_change
 from hub.flow.context import Context
 from hub.flow.names import Names, Said, canonical, names
 from hub.flow.recipients import NewMessage, Recipient, recipients
@@ -64,10 +65,16 @@ class _Arriving:
     def __init__(self, message: NewMessage) -> None:
         self.message, self.definition = message, type_named(message.type)
         self.id = new_id()
-        self.digest = _digest([message.type, message.data])
+        self.digest = digest_of(message.type, message.data)
         self.source = (message.tenant_id, message.source, message.source_id)
         said = self.definition.fingerprint
-        self.fingerprint = _digest([message.type, said(message.data)]) if said is not None else None
+        self.fingerprint = digest_of(message.type, said(message.data)) if said is not None else None
+
+    def become(self, source_id: str) -> None:
+        """Be a message of its own: another state of the record that is known by its source id."""
+        self.message = replace(self.message, source_id=source_id)
+        self.meant = replace(self.meant, source_id=source_id)
+        self.source = (self.message.tenant_id, self.message.source, source_id)
 
     def means(self, known: Names) -> None:
         """What it says, by canonical keys."""
@@ -83,8 +90,9 @@ class _Arriving:
 def admit(ctx: Context, uow: UnitOfWork, message: NewMessage) -> Admitted:
     """Store a document as a message with its deliveries, in the caller's transaction.
 
-    The same source id again returns the first message; with another payload it raises HubError (`idempotency_mismatch`).
-    A return that exceeds its sale raises InvalidDocumentError.
+    The same source id again returns the first message. With another document, an API caller's raises HubError
+    (`idempotency_mismatch`); a connector's newer state of a record is a message of its own, and its changed fact raises
+    ChangedFactError. A return that exceeds its sale raises InvalidDocumentError.
     """
     (result,) = admit_many(ctx, uow, [message])
     if isinstance(result, Exception):
@@ -156,15 +164,20 @@ def _admit(
     known, alike = look.known(), look.alike()
     results: dict[str, Admitted | Exception] = {}
     new = []
+    known = {**known, **_known_changes(uow, items, known)}
     for item in items:
-        if item.source not in known:
+        found = known.get(item.source)
+        if found is not None and _is_newer_state(found, item):
+            item.become(_changed_source(item)[2])
+            found = known.get(item.source)
+        if found is None:
             new.append(item)
             continue
-        found, rules = known[item.source], _rules(ctx, uow, item)
+        rules = _rules(ctx, uow, item)
         if rules is not None and item.message.read_at is not None and found["digest"] == item.digest:
             entities.confirm(uow, rules, item.meant, found["id"], item.subject, now)
-        results[item.id] = _known(uow, found, item)
-    writing: list[tuple[_Arriving, dict[str, Any], tuple[str, ...]]] = []
+        results[item.id] = _known(uow, found, item, known.get(_changed_source(item)))
+    writing: list[tuple[_Arriving, dict[str, Any], list[Recipient]]] = []
     deliveries = []
     for item in new:
         suspect_of = alike.get((item.message.tenant_id, item.fingerprint or ""))
@@ -179,7 +192,7 @@ def _admit(
             continue
         held = any(row["state"] == "held" for row in mine)
         row = _message(item, "held" if held else "routed" if to else "unrouted", suspect_of, now)
-        writing.append((item, row, tuple(recipient.connection_id for recipient, _ in to)))
+        writing.append((item, row, [recipient for recipient, _ in to]))
         deliveries += mine
     created = uow.messages.add([row for _, row, _ in writing])
     adding = [row for row in deliveries if row["message_id"] in created]
@@ -190,9 +203,9 @@ def _admit(
     for row in adding:
         if row["id"] in behind:
             of.setdefault(row["message_id"], []).append(row)
-    for item, row, connections in writing:
+    for item, row, told in writing:
         if item.id not in created:  # another process admitted the same fact between our look and our insert
-            results[item.id] = _known(uow, uow.messages.by_source([item.source])[item.source], item)
+            results[item.id] = _overtaken(ctx, uow, item, at_once)
             continue
         suspect_of, rows = row["suspect_of"], of.get(item.id, [])
         went = {entry["id"] for entry in rows if entry["published_at"] is not None and not behind[entry["id"]]}
@@ -201,11 +214,20 @@ def _admit(
         audit.record(
             uow, item.message.tenant_id, now, item.message.actor, "message.suspected" if suspect_of else "message.accepted",
             f"message/{item.id}", type=item.message.type, source_id=item.message.source_id, deliveries=len(rows),
-            **({"suspect_of": suspect_of} if suspect_of else {}),
+            **({"suspect_of": suspect_of} if suspect_of else {}), **_skipped(told),
         )  # fmt: skip
-        ids, left = tuple(entry["id"] for entry in rows), tuple(name for name in connections if name in waiting)
+        ids, left = tuple(entry["id"] for entry in rows), tuple(to.connection_id for to in told if to.connection_id in waiting)
         results[item.id] = Admitted(item.id, False, suspect_of, ids, left, going)
     return [results[item.id] for item in items]
+
+
+def _skipped(told: Sequence[Recipient]) -> dict[str, Any]:
+    """Say for the audit which flows make no delivery, because another one leads the message to the same connection."""
+    found = [
+        {"flow": flow, "connection": to.connection_id, "why": f"{to.flow} leads the same message there"}
+        for to in told for flow in to.instead_of
+    ]  # fmt: skip
+    return {"skipped": found} if found else {}
 
 
 def _let_go(ctx: Context, rows: Sequence[dict[str, Any]], now: datetime) -> None:
@@ -244,14 +266,47 @@ def _message(item: _Arriving, state: str, suspect_of: str | None, now: datetime)
     }  # fmt: skip
 
 
-def _known(uow: UnitOfWork, known: Mapping[str, Any], item: _Arriving) -> Admitted | HubError:
-    # A poll may read what a webhook told, rendered a little differently; only an API caller's mismatch is its error.
+def _known_changes(uow: UnitOfWork, items: Sequence[_Arriving], known: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Messages that other documents under a known source id became before."""
+    changed = [item for item in items if item.source in known and known[item.source]["digest"] != item.digest]
+    return uow.messages.by_source([_changed_source(item) for item in changed]) if changed else {}
+
+
+def _changed_source(item: _Arriving) -> tuple[str, str, str]:
+    message = item.message
+    return (message.tenant_id, message.source, source_id_of_change(message.source_id, item.digest))
+
+
+def _is_other(known: Mapping[str, Any], item: _Arriving) -> bool:
+    """Whether a connector tells another document under a known source id."""
+    message = item.message
+    return message.connection_id is not None and is_other_document(known, message.type, message.data, item.digest)
+
+
+def _is_newer_state(known: Mapping[str, Any], item: _Arriving) -> bool:
+    return item.definition.supersedes and _is_other(known, item)
+
+
+def _overtaken(ctx: Context, uow: UnitOfWork, item: _Arriving, at_once: bool) -> Admitted | Exception:
+    """Another process admitted the same source id between our look and our insert: look again."""
+    (result,) = _admit(ctx, uow, [item], at_once, _Look(uow, [item]))
+    return result
+
+
+def _known(
+    uow: UnitOfWork, known: Mapping[str, Any], item: _Arriving, corrected: Mapping[str, Any] | None = None
+) -> Admitted | HubError | ChangedFactError:
+    """The known message, if it is the same fact. ``corrected``: the message that a person admitted this document as."""
     message = item.message
     if known["digest"] != item.digest and message.connection_id is None:
         return HubError(
             "idempotency_mismatch", f"{message.source} {message.source_id} was sent before with another document",
             [{"code": "idempotency_mismatch", "field": "/id", "message": "use a new id for a new document"}],
         )  # fmt: skip
+    if not item.definition.supersedes and _is_other(known, item):
+        if corrected is None:
+            return ChangedFactError(item.definition, known, message.source_id, message.data, item.digest)
+        known = corrected
     deliveries = tuple(row["id"] for row in uow.deliveries.of_message(message.tenant_id, known["id"]))
     return Admitted(known["id"], True, known["suspect_of"], deliveries)
 
@@ -313,7 +368,3 @@ def _envelope(message: NewMessage, message_id: str, subject: str, correlation_id
         "data": message.data,
     }  # fmt: skip
     return {key: value for key, value in envelope.items() if value is not None}
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -29,6 +29,7 @@ from hub.flow.share import Share
 from hub.identity.connections import pause
 from hub.policies import audit, tracing
 from hub.policies.dead_letter import backoff_seconds, remedy_for
+from hub.policies.text import clean
 from hub.runtime.performer import Run
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
@@ -238,7 +239,12 @@ class Translator:
 
     def _postpone(self, uow: UnitOfWork, row: Row, seconds: float, code: str, cause: str) -> None:
         later = self._ctx.clock() + timedelta(seconds=seconds)
-        values = {"available_at": later, "cause_code": code, "cause": cause, "attempts": row["attempts"]}
+        values = {
+            "available_at": later,
+            "cause_code": clean(code, 64),
+            "cause": clean(cause, 4000),
+            "attempts": row["attempts"],
+        }
         uow.raws.settle(row["tenant_id"], row["id"], self._ctx.instance, values)
 
 
@@ -254,7 +260,17 @@ def _holds_bulk(rows: Sequence[Row]) -> bool:
 
 def _settled(error: Exception) -> bool:
     """Whether trying again cannot change the answer."""
-    return isinstance(error, PermanentError | InvalidDocumentError | ValueError | LookupError | TypeError | HubError)
+    settled = (
+        PermanentError,
+        InvalidDocumentError,
+        ValueError,
+        LookupError,
+        TypeError,
+        ArithmeticError,
+        RecursionError,
+        HubError,
+    )
+    return isinstance(error, settled)
 
 
 def envelope_data(body: bytes) -> Any:

@@ -15,6 +15,7 @@ from canonical.fields import parse_timestamp
 from canonical.registry import type_named
 from hub.sdk.steps import Document, Gone, Ignored
 from hub.store import UnitOfWork
+from hub.store.ids import bounded
 from hub.store.records import known_as
 from hub.store.rows import Row
 
@@ -98,5 +99,5 @@ def _again(row: Row, item: Document, gone: Sequence[Row]) -> Document:
             if "updated_at" in data:
                 before = parse_timestamp(orjson.loads(last["body"])["data"]["updated_at"]) + _LATER
                 data["updated_at"] = max(row["received_at"], before, parse_timestamp(data["updated_at"])).isoformat()
-            return replace(item, source_id=f"{item.source_id}+{last['message_id']}"[-255:], data=data)
+            return replace(item, source_id=bounded(f"{item.source_id}+{last['message_id']}"), data=data)
     return item

@@ -17,8 +17,9 @@ from hub.contracts.document import document
 from hub.contracts.lifecycle import endings
 from hub.errors import HubError
 from hub.flow.context import Context
-from hub.flow.ingest import stored, webhook_work
+from hub.flow.ingest import challenge_work, stored, webhook_work
 from hub.gateway import fast_lane, strict_json
+from hub.policies.schema_version import text_violations
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -27,7 +28,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
-_WEBHOOK = re.compile(r"/webhooks/([^/]+)/([^/]+)")
+_WEBHOOK = re.compile(r"/webhooks/([^/]+)/([^/]+)(/?)")
 #: Paths whose bodies may be as large as a batch.
 _LARGE = frozenset({f"/v{n}/{name}" for n in (1, 2) for name in ("events/batch", "contracts/proposals")})
 #: What is read and thrown away of a body that is too large, so that the sender gets to read the answer.
@@ -63,14 +64,18 @@ class Gateway:
         path, settings = scope["path"], self._ctx.settings
         if "\n" in path:  # the routers behind do not agree about it
             raise HubError("not_found", "no path has a line break")
+        if "\0" in path or b"%00" in (scope.get("query_string") or b""):
+            raise HubError("invalid_request", "NUL is no text: leave %00 out of the path and the query")
         match = _WEBHOOK.fullmatch(path)
         if match is not None:
-            if scope["method"] != "POST":
+            if scope["method"] not in ("GET", "POST"):
                 raise HubError("method_not_allowed", "webhooks are sent by POST")
-            body = await _read(scope, receive, settings.max_body_bytes)
-            headers = _headers(scope)
             query = (scope.get("query_string") or b"").decode("latin-1")
-            work = webhook_work(self._ctx, match[1], match[2], headers, body, query)
+            if scope["method"] == "GET":
+                work = challenge_work(self._ctx, match[1], match[2], query)
+            else:
+                body = await _read(scope, receive, settings.max_body_bytes)
+                work = webhook_work(self._ctx, match[1], match[2], _headers(scope), body, query, match[3])
             received = stored(self._ctx, await self._ctx.commit(work))
             if received.challenge is not None:
                 plain = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
@@ -91,6 +96,8 @@ class Gateway:
                     if answer is not None:
                         await _send(send, self._events[path].status, {"Content-Type": "application/json"}, answer)
                         return
+                if path not in self._events and b"\\u0000" in body and (found := text_violations(value)):
+                    raise HubError("invalid_document", "the body holds NUL", [item.as_dict() for item in found])
             await self._api(scope, _replay(body, receive), send)
         else:
             await self._api(scope, receive, send)

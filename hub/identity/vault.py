@@ -1,8 +1,10 @@
 """The vault: credentials sealed with AES-256-GCM, bound to tenant, connection, name and version."""
 
 import base64
+import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
@@ -86,4 +88,46 @@ def load_credentials(uow: UnitOfWork, vault: Vault, tenant_id: str, connection_i
     return {
         row["name"]: vault.open(row["sealed"], tenant_id, connection_id, row["name"], str(row["version"]))
         for row in uow.connections.credentials(tenant_id, connection_id)
+        if not is_former(row["name"])
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormerSecret:
+    """A webhook secret that was replaced: its version, and until when it is still accepted."""
+
+    value: str
+    version: int
+    until: datetime
+
+
+def is_former(name: str) -> bool:
+    """Tell a replaced webhook secret from a credential that a manifest declares (whose names are identifiers)."""
+    return name.startswith("~")
+
+
+def keep_former(
+    uow: UnitOfWork, vault: Vault, tenant_id: str, connection_id: str, name: str, value: str, until: datetime, now: datetime
+) -> bool:
+    """Keep the secret that ``value`` is about to replace until ``until``; False if there is none, or it is the same one."""
+    rows = {row["name"]: row for row in uow.connections.credentials(tenant_id, connection_id)}
+    row = rows.get(name)
+    if row is None:
+        return False
+    secret = vault.open(row["sealed"], tenant_id, connection_id, name, str(row["version"]))
+    if secret == value:
+        return False
+    told = json.dumps({"value": secret, "version": row["version"], "until": until.isoformat()})
+    save_credentials(uow, vault, tenant_id, connection_id, {f"~{name}": told}, now)
+    return True
+
+
+def former_secret(uow: UnitOfWork, vault: Vault, tenant_id: str, connection_id: str, name: str) -> FormerSecret | None:
+    """Return the webhook secret that the present one replaced, ended or not; None if there was none."""
+    for row in uow.connections.credentials(tenant_id, connection_id):
+        if row["name"] == f"~{name}":
+            found = json.loads(vault.open(row["sealed"], tenant_id, connection_id, row["name"], str(row["version"])))
+            return FormerSecret(
+                value=found["value"], version=found["version"], until=datetime.fromisoformat(found["until"])
+            )  # fmt: skip
+    return None

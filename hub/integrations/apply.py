@@ -1,11 +1,14 @@
 """Applying an integration file: connections saved, a revision recorded and put in force, all in one transaction."""
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from hub.errors import HubError
 from hub.identity.connections import missing_credentials
+from hub.integrations.disputes import disputes, is_moved, open_disputes
 from hub.integrations.files import Integration, parse_integration
 from hub.policies import audit
 from hub.runtime.plugins import Plugins
@@ -28,6 +31,19 @@ def _one_decides(wanted: Integration, other: Integration) -> None:
         raise HubError("invalid_integration", errors[0]["message"], errors)
 
 
+def _row(plugins: Plugins, tenant_id: str, connection_id: str, wanted: Integration, now: datetime) -> dict[str, Any]:
+    """Make the row of a connection as the file declares it."""
+    declared = wanted.connections[connection_id]
+    environments = plugins.get(declared["connector"], tenant_id).manifest.data["environments"]
+    return {
+        "tenant_id": tenant_id, "connection_id": connection_id, "connector": declared["connector"],
+        "environment": declared["environment"],
+        "base_url": declared["base_url"] or environments[declared["environment"]]["base_url"],
+        "settings": {"settings": declared["settings"], "limits": declared["limits"]},
+        "state": "active", "state_reason": "", "created_at": now, "updated_at": now,
+    }  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Applied:
     """What applying did. ``changed`` is False when the same file is in force already."""
@@ -40,42 +56,67 @@ class Applied:
 
 def apply_integration(
     uow: UnitOfWork, plugins: Plugins, tenant_id: str, wanted: Integration, author: str, reason: str, now: datetime,
-    environment: str = "",
+    environment: str = "", accept: Collection[str] = (),
 ) -> Applied:  # fmt: skip
     """Put ``wanted`` in force for a tenant, in one of its file's environments.
 
-    Raises HubError (`invalid_integration`) if another file in force says who owns the fields of the same entity.
+    ``accept``: what a person accepts by name (`moved-connection:t`, `same-target:t`); audited.
+
+    Raises HubError (`invalid_integration`) if it doubles a flow or moves a connection that nobody accepted,
+    or if another file in force says who owns the fields of the same entity.
     """
     digest = digest_of(wanted.text)
     saved = tuple(sorted(wanted.connections))
+    others, before = [], None
     for row in uow.integrations.in_force(tenant_id):
         if (row["integration"], row["digest"], row["environment"]) == (wanted.name, digest, environment):
             return Applied(wanted.name, row["revision"], False, saved)
-        if row["integration"] != wanted.name and wanted.ownership:
-            _one_decides(wanted, parse_integration(row["source"], row["integration"], None, tenant_id, row["environment"]))
-    for connection_id in saved:
-        declared = wanted.connections[connection_id]
-        environments = plugins.get(declared["connector"], tenant_id).manifest.data["environments"]
-        base_url = declared["base_url"] or environments[declared["environment"]]["base_url"]
-        row = {
-            "tenant_id": tenant_id, "connection_id": connection_id, "connector": declared["connector"],
-            "environment": declared["environment"], "base_url": base_url,
-            "settings": {"settings": declared["settings"], "limits": declared["limits"]},
-            "state": "active", "state_reason": "", "created_at": now, "updated_at": now,
-        }  # fmt: skip
+        parsed = parse_integration(row["source"], row["integration"], None, tenant_id, row["environment"])
+        if row["integration"] == wanted.name:
+            before = parsed
+            continue
+        others.append(parsed)
+        if wanted.ownership:
+            _one_decides(wanted, parsed)
+    kept = {row["connection_id"]: row for row in uow.connections.all(tenant_id)}
+    rows = {name: _row(plugins, tenant_id, name, wanted, now) for name in saved}
+    found = disputes(wanted, others, rows, kept)
+    if wrong := open_disputes(found, accept):
+        errors = [{"code": "not_accepted", "field": item.field, "message": item.message} for item in wrong]
+        raise HubError("invalid_integration", errors[0]["message"], errors)
+    for connection_id, row in rows.items():
+        old = kept.get(connection_id)
+        moved = old is not None and is_moved(old, row)
+        if old is not None and moved:
+            removed = uow.connections.forget_system(tenant_id, connection_id, now)
+            audit.record(
+                uow, tenant_id, now, author, "connection.moved", f"connection/{connection_id}", accepted=sorted(accept),
+                before=f"{old['connector']} {old['base_url']}", removed=removed,
+            )  # fmt: skip
         if missing := missing_credentials(uow, plugins, row):
             row |= {"state": "paused", "state_reason": f"credentials missing: {', '.join(missing)}"}
         uow.connections.put(row)
+        if moved or (old is not None and old["state"] == "retired"):
+            uow.connections.set_state(tenant_id, connection_id, row["state"], row["state_reason"], now)
         audit.record(
             uow, tenant_id, now, author, "connection.saved", f"connection/{connection_id}",
-            connector=declared["connector"], base_url=base_url,
+            connector=row["connector"], base_url=row["base_url"],
         )  # fmt: skip
+    named = set(saved).union(*(other.connections for other in others))
+    for connection_id in sorted(set(before.connections if before else ()) - named):
+        if uow.connections.set_state(tenant_id, connection_id, "retired", "no integration in force names it", now):
+            audit.record(
+                uow, tenant_id, now, author, "connection.retired", f"connection/{connection_id}", integration=wanted.name
+            )  # fmt: skip
     number = uow.integrations.record({
         "tenant_id": tenant_id, "integration": wanted.name, "digest": digest, "source": wanted.text, "author": author,
         "reason": reason, "created_at": now, "environment": environment,
     })  # fmt: skip
+    told = {"accepted": [item.accept for item in found]} if found else {}
     audit.record(
         uow, tenant_id, now, author, "integration.applied", f"integration/{wanted.name}", revision=number,
-        digest=digest, reason=reason, **({"environment": environment} if environment else {}),
+        digest=digest, reason=reason,
+        **told,
+        **({"environment": environment} if environment else {}),
     )  # fmt: skip
     return Applied(wanted.name, number, True, saved)

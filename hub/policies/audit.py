@@ -10,17 +10,18 @@ from hub.store import UnitOfWork
 #: Actions that are recorded; an unknown one is a bug and raises.
 ACTIONS = frozenset({
     "webhook.refused", "raw.repeated", "raw.translated", "raw.quarantined", "raw.ignored", "raw.discarded", "raw.replayed",
-    "message.accepted", "message.suspected", "message.released", "message.dropped",
+    "message.accepted", "message.changed", "message.suspected", "message.released", "message.dropped",
     "delivery.applied", "delivery.skipped", "delivery.dead", "delivery.replayed", "delivery.discarded",
     "delivery.corrected", "connection.paused", "connection.resumed", "connection.saved", "credential.saved",
     "plugin.rolled_back", "webhook.challenged", "connection.authorized", "connection.authorization_refused",
-    "connection.drifted", "connection.agrees",
+    "connection.drifted", "connection.agrees", "connection.moved", "connection.retired", "credential.rotated",
+    "webhook.former_secret",
     "run.started", "run.paused", "run.resumed", "run.cancelled", "flow.released",
     "subscription.created", "subscription.repaired", "subscription.ended", "subscription.refused",
     "gap.found", "gap.accepted", "alias.linked", "alias.imported", "alias.merged", "alias.split",
     "entity.conflict", "entity.tripped", "entity.resolved",
     "integration.applied", "integration.shadowed", "integration.unshadowed", "tenant.created", "key.created", "key.revoked",
-    "history.forgotten", "cursor.set",
+    "history.forgotten", "cursor.set", "read.begun_again",
     "contract.proposed", "contract.approved", "contract.rejected", "contract.withdrawn", "contract.released",
 })  # fmt: skip
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from canonical.registry import type_named
+from hub.policies.text import clean
 
 MASK = "***"
 _SECRET_HEADERS = ("authorization", "cookie", "x-api-key", "signature", "token", "secret")
@@ -22,7 +23,7 @@ def text(value: str, secrets: Iterable[str] = ()) -> str:
     for secret in secrets:
         if len(secret) >= 4:
             value = value.replace(secret, MASK)
-    return _BEARER.sub(rf"\1 {MASK}", value)
+    return clean(_BEARER.sub(rf"\1 {MASK}", value))
 
 
 def document(type_name: str, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from hub.runtime.egress import Egress
-from hub.runtime.performer import Performer
+from hub.runtime.performer import Outgoing, Performer
 from hub.sdk.connector import Connector
 from hub.sdk.steps import Request, Response
 from hub.settings import Settings
@@ -71,7 +71,8 @@ class PortedPerformer(Performer):
     async def _authenticate(self, session: Any, boundary: Any, refused: Mapping[str, str] | None = None) -> dict[str, str]:
         return {}
 
-    async def _exchange(self, request: Request, session: Any, headers: Any, traceparent: str) -> Response:
+    async def _exchange(self, outgoing: Outgoing, session: Any, headers: Any, traceparent: str) -> Response:
+        request = outgoing.request
         if request.mutates:  # a read leaves no trace
             self._ports("effect")
         return self._world.answer(session.connection_id, request)
@@ -119,6 +120,11 @@ class PortedBroker:
 
     def __init__(self, world: Surroundings, ports: Ports) -> None:
         self._world, self._ports = world, ports
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Nothing."""
+        return {}
 
     def declare(self, topology: Any) -> None:
         """Everything exists."""

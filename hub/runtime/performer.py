@@ -6,9 +6,10 @@ and no readable answer came, the write is ambiguous.
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from http.cookies import SimpleCookie
 from typing import Any, Protocol, TypeVar
 
@@ -20,12 +21,14 @@ from hub.runtime.egress import Egress, connector_for
 from hub.runtime.guest import Done
 from hub.runtime.isolation import RemoteSteps
 from hub.runtime.session import Session
-from hub.sdk.answers import classify, retry_after, said_at
+from hub.sdk.answers import classify, of_status
+from hub.sdk.encoding import check_header, check_target, is_text, refused, unsendable_header
 from hub.sdk.errors import (
     AmbiguousWriteError,
     AuthenticationError,
     ConnectorError,
-    RateLimitedError,
+    PermanentError,
+    RejectedByTargetError,
     TargetUnavailableError,
 )
 from hub.sdk.mapping import evaluate, render
@@ -35,6 +38,18 @@ from hub.telemetry import SpanKind, Telemetry, fail, traceparent_of
 T = TypeVar("T")
 #: A credential shorter than this is not looked for in answers: it would be found everywhere.
 _SECRET_LENGTH = 8
+#: Fields that hold one value, and whose value may have a comma in it.
+_SINGLE = (
+    "content-length",
+    "content-type",
+    "date",
+    "etag",
+    "expires",
+    "last-modified",
+    "location",
+    "retry-after",
+    "set-cookie",
+)
 
 
 class Boundary(Protocol):
@@ -82,6 +97,16 @@ class Run:
     exchanges: list[tuple[Request, Response]] | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Outgoing:
+    """A request that has been built and checked, without the connection's credentials."""
+
+    request: Request
+    target: URL
+    body: bytes | None
+    headers: Mapping[str, str]
+
+
 class Performer:
     """Performs steps on the loop it was started on. `close` it there too."""
 
@@ -120,11 +145,17 @@ class Performer:
             steps.close()
 
     async def _step(self, request: Request, session: Session, boundary: Boundary, run: Run, parent: str) -> Response:
-        await boundary.before_request(request)
         record: dict[str, Any] = {
             "n": len(run.steps) + 1, "method": request.method, "path": request.path, "effect": request.mutates,
             "at": self._clock().isoformat(), **({"label": request.label} if request.label else {}),
         }  # fmt: skip
+        try:
+            outgoing = self._outgoing(request, session)
+        except PermanentError as unbuilt:  # no byte left: it is no effect, and tells nothing about the target
+            unbuilt.message = redaction.text(f"step {record['n']}: {unbuilt.message}", session.secrets)
+            run.steps.append({**record, "error": unbuilt.code, "detail": unbuilt.message[:500]})
+            raise
+        await boundary.before_request(request)
         run.steps.append(record)
         started = time.perf_counter()
         attributes = {
@@ -133,7 +164,7 @@ class Performer:
         }  # fmt: skip
         with self._telemetry.span(tracing.STEP, parent, SpanKind.CLIENT, **attributes) as span:
             try:
-                response = await self._send(request, session, boundary, run, traceparent_of(span))
+                response = self._dated(await self._send(outgoing, session, boundary, run, traceparent_of(span)))
                 record["status"] = response.status
                 if run.exchanges is not None:
                     run.exchanges.append((request, response))
@@ -152,23 +183,61 @@ class Performer:
             finally:
                 record["ms"] = round((time.perf_counter() - started) * 1000, 1)
 
+    def _outgoing(self, request: Request, session: Session) -> Outgoing:
+        """Build a request before anything is recorded or sent. Raises PermanentError (`request_invalid`) naming the field."""
+        check_target(request.method, request.path)
+        url = session.base_url.rstrip("/") + request.path
+        self._egress.check(session.base_url, url)
+        body = request.body()
+        if body is not None and not isinstance(body, bytes):
+            raise refused("the content", f"is {type(body).__name__}, not bytes")
+        for name, value in request.headers.items():
+            check_header(name, value)
+        headers = dict(request.headers)
+        if body is not None:
+            headers.setdefault("Content-Type", "application/json")
+        given = {key: value for key, value in request.params.items() if value is not None}
+        params = {key: [*map(_text, v)] if isinstance(v, list | tuple) else _text(v) for key, v in given.items()}
+        for key, text in params.items():
+            if not is_text(f"{key}{''.join(text)}"):
+                raise refused(f"parameter {key!a}", "holds half a character (a lone surrogate)")
+        try:
+            target = URL(url, encoded=True).update_query(params) if params else URL(url, encoded=True)
+        except (ValueError, TypeError) as error:
+            raise refused("the address", str(error)[:200]) from error
+        return Outgoing(request=request, target=target, body=body, headers=headers)
+
+    def _dated(self, response: Response) -> Response:
+        """The answer with the time at which it came, if it says none itself (RFC 9110 6.6.1)."""
+        if "date" in response.headers:
+            return response
+        return replace(response, headers={**response.headers, "date": format_datetime(self._clock(), usegmt=True)})
+
     async def _send(
-        self, request: Request, session: Session, boundary: Boundary, run: Run, traceparent: str
+        self, outgoing: Outgoing, session: Session, boundary: Boundary, run: Run, traceparent: str
     ) -> Response:  # fmt: skip
         """Authenticate first; the lease is checked last, right before the bytes of an effect leave."""
         headers = await self._authenticate(session, boundary)
-        await self._intend(request, boundary, run)
-        response = await self._exchange(request, session, headers, traceparent)
+        await self._intend(outgoing.request, boundary, run)
+        response = await self._exchange(outgoing, session, headers, traceparent)
         if self._expired(session, response):  # refused before anything was applied: session or token ran out
             headers = await self._authenticate(session, boundary, refused=headers)
-            await self._intend(request, boundary, run)
-            response = await self._exchange(request, session, headers, traceparent)
+            await self._intend(outgoing.request, boundary, run)
+            response = await self._exchange(outgoing, session, headers, traceparent)
         return response
 
     async def _authenticate(
         self, session: Session, boundary: Boundary, refused: Mapping[str, str] | None = None
     ) -> dict[str, str]:  # fmt: skip
-        """The headers that a request carries. ``refused``: those that were not taken any more."""
+        """The headers that a request carries. ``refused``: those that were not taken any more.
+
+        Raises AuthenticationError naming a header whose value cannot be sent: nothing leaves.
+        """
+        return _sendable(await self._credentials(session, boundary, refused), session)
+
+    async def _credentials(
+        self, session: Session, boundary: Boundary, refused: Mapping[str, str] | None
+    ) -> dict[str, str]:  # fmt: skip
         auth = session.manifest.data["auth"]
         if auth["login"] is not None:
             return {**await self._login(session, boundary, refused), **session.auth_headers()}
@@ -200,6 +269,11 @@ class Performer:
                 return Response(answer.status, {k.lower(): v for k, v in answer.headers.items()}, content)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise TargetUnavailableError(f"the token endpoint cannot be asked: {type(error).__name__} {error}") from error
+        except (ValueError, TypeError) as error:  # a credential that no form or header can hold
+            raise AuthenticationError(
+                f"the token request cannot be built: {type(error).__name__}; nothing was sent", code="credential_invalid",
+                remedy="set the connection's credentials again",
+            ) from error  # fmt: skip
 
     @staticmethod
     async def _intend(request: Request, boundary: Boundary, run: Run) -> None:
@@ -219,37 +293,41 @@ class Performer:
                 path = session.base_path(declared["request"]["path"])
                 request = Request(declared["request"]["method"], path, wanted.get("params") or {}, json=wanted.get("json"),
                                   headers=wanted.get("headers") or {}, effect=False)  # fmt: skip
+                try:
+                    outgoing = self._outgoing(request, session)
+                except PermanentError as unbuilt:  # the credentials are at fault, and no document
+                    raise AuthenticationError(f"login: {unbuilt.message}", code="credential_invalid",
+                                              remedy="set the connection's credentials again") from unbuilt  # fmt: skip
+                own = _sendable(session.auth_headers(), session)
                 await boundary.before_request(request)  # it counts like any other
                 await boundary.before_read(request)
-                response = await self._exchange(request, session, session.auth_headers(), "")
-                if response.status in (401, 403, 429) or response.status >= 500:
-                    raise _login_error(response, self._clock())
+                response = await self._exchange(outgoing, session, own, "")
+                if error := _login_error(request, response, self._clock()):
+                    raise error
                 session.login_headers = _logged_in(declared, context, response)
             return dict(session.login_headers)
 
-    async def _exchange(self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str) -> Response:
-        url = session.base_url.rstrip("/") + request.path
-        self._egress.check(session.base_url, url)
-        body = request.body()
-        sent = {**request.headers, **headers}
-        if body is not None:
-            sent.setdefault("Content-Type", "application/json")
+    async def _exchange(
+        self, outgoing: Outgoing, session: Session, headers: Mapping[str, str], traceparent: str
+    ) -> Response:  # fmt: skip
+        request, target = outgoing.request, outgoing.target
+        sent = {**outgoing.headers, **headers}
         if traceparent:
             sent["traceparent"] = traceparent
-        params = {key: _text(value) for key, value in request.params.items() if value is not None}
         timeout = aiohttp.ClientTimeout(total=float(session.limits["timeout_seconds"]), sock_connect=10)
-        target = URL(url, encoded=True).update_query(params) if params else URL(url, encoded=True)
         if session.manifest.data["auth"]["oauth1"] is not None:  # each request is signed, and each try of it anew
             sent["Authorization"] = session.oauth1_header(request.method, str(target))
         try:
             async with self._http.request(
-                request.method, target, data=body, headers=sent, timeout=timeout, allow_redirects=False
+                request.method, target, data=outgoing.body, headers=sent, timeout=timeout, allow_redirects=False
             ) as answer:
                 content = await _bounded(answer, int(session.limits["max_response_bytes"]))
-                headers = {name.lower(): _header(value) for name, value in answer.headers.items()}
+                answered = _headers(answer.headers.items())
                 if answer.cookies:  # each came in a header of its own
-                    headers["set-cookie"] = "; ".join(f"{item.key}={item.value}" for item in answer.cookies.values())
-                return Response(answer.status, headers, content)
+                    answered["set-cookie"] = "; ".join(f"{item.key}={item.value}" for item in answer.cookies.values())
+                return Response(answer.status, answered, content)
+        except aiohttp.InvalidURL as error:  # noticed before a connection is made
+            raise refused("the address", "is no URL") from error
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise TargetUnavailableError(f"cannot connect to {session.base_url}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError) as error:
@@ -266,6 +344,17 @@ def _advance(steps: Steps[Any], response: Response | None, error: ConnectorError
         return Done(done.value)
 
 
+def _sendable(headers: dict[str, str], session: Session) -> dict[str, str]:
+    """The headers made of credentials. Raises AuthenticationError naming one whose value cannot be sent."""
+    for name, value in headers.items():
+        if why := unsendable_header(value):
+            raise AuthenticationError(
+                f"the credentials make a header {name} that {why}; nothing was sent", code="credential_invalid",
+                remedy=f"set the credential again with `hub connect {session.connection_id} …`",
+            )  # fmt: skip
+    return headers
+
+
 def without_secrets(response: Response, session: Session) -> Response:
     """For who may not see credentials (an isolated connector, a table): a system may echo what it was sent."""
     secrets = [secret for secret in session.secrets if len(secret) >= _SECRET_LENGTH]
@@ -279,6 +368,15 @@ def without_secrets(response: Response, session: Session) -> Response:
 
 def _text(value: Any) -> str:
     return ("true" if value else "false") if isinstance(value, bool) else str(value)
+
+
+def _headers(items: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """By lower-case name. Lines of one name are one list (RFC 9110 5.3); of a field that is no list, the last one counts."""
+    found: dict[str, str] = {}
+    for name, value in items:
+        key = name.lower()
+        found[key] = f"{found[key]}, {_header(value)}" if key in found and key not in _SINGLE else _header(value)
+    return found
 
 
 def _header(value: str) -> str:
@@ -308,13 +406,16 @@ def _logged_in(declared: Mapping[str, Any], context: Mapping[str, Any], response
     return {name: str(value) for name, value in found.items()}
 
 
-def _login_error(response: Response, now: datetime) -> ConnectorError:
-    if response.status >= 500:
-        return TargetUnavailableError(f"login answered {response.status}")
-    if response.status == 429:
-        wait = retry_after(response.headers.get("retry-after", ""), said_at(response, now))
-        return RateLimitedError("login is throttled", retry_after=60.0 if wait is None else wait)
-    return AuthenticationError(f"login answered {response.status}", remedy="renew the connection's credentials")
+def _login_error(request: Request, response: Response, now: datetime) -> ConnectorError | None:
+    """What keeps a log-in from being one, by the table of statuses; None if its answer has to be looked into.
+
+    A refusal of the request itself (400, 422) is told by what the answer lacks, and so is a redirect: forms answer by one.
+    """
+    error = of_status(request, response, now)
+    if error is None or isinstance(error, RejectedByTargetError) or 300 <= response.status <= 399:
+        return None
+    error.message = f"login answered {response.status}"
+    return error
 
 
 async def _bounded(answer: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -2,6 +2,7 @@
 
 from hub.sdk.connector import Connector
 from hub.sdk.errors import (
+    UNREADABLE,
     AmbiguousWriteError,
     AuthenticationError,
     ConnectorError,
@@ -16,6 +17,7 @@ from hub.sdk.hookspecs import hookimpl
 from hub.sdk.manifest import Manifest, load_manifest
 from hub.sdk.mapping import linked_id
 from hub.sdk.numbers import Number, number
+from hub.sdk.paging import furthest, listed
 from hub.sdk.steps import (
     AccountField,
     Change,
@@ -34,6 +36,7 @@ from hub.sdk.steps import (
 )
 
 __all__ = [
+    "UNREADABLE",
     "AccountField",
     "AmbiguousWriteError",
     "AuthenticationError",
@@ -60,8 +63,10 @@ __all__ = [
     "UntranslatableError",
     "Webhook",
     "Written",
+    "furthest",
     "hookimpl",
     "linked_id",
+    "listed",
     "load_manifest",
     "number",
 ]

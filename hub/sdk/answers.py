@@ -1,6 +1,7 @@
 """What an answer means: the manifest's error rules first, HTTP's own meaning otherwise. Used by the hub and by tests alike."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -12,22 +13,18 @@ from hub.sdk.errors import (
     RateLimitedError,
     RejectedByTargetError,
     TargetUnavailableError,
+    bounded_wait,
 )
 from hub.sdk.manifest import Manifest
 from hub.sdk.mapping import evaluate
+from hub.sdk.statuses import meaning_of
 from hub.sdk.steps import Request, Response
-
-#: After this long the hub asks again, even if it was told to wait longer: a day's budget may be raised meanwhile.
-MAX_RETRY_AFTER_SECONDS = 3600.0
-#: No system's limit lasts longer than a day or two: what says so is a mistake, and is asked again after a minute.
-_BELIEVED_SECONDS, _MISTAKE_SECONDS = 2 * 86400.0, 60.0
 
 
 def classify(manifest: Manifest, request: Request, response: Response, now: datetime) -> ConnectorError | None:
     """The error an answer stands for, or None if it is an answer to work with.
 
-    Order: the manifest's rules, then ``request.expect``, then HTTP: 401/403 pauses the connection, 429 waits, 5xx to a
-    mutating request is ambiguous (it may have been applied), 5xx otherwise retries, other 4xx is a rejection.
+    Order: the manifest's rules, then `of_status`.
     """
     now = said_at(response, now)
     rules = manifest.data["errors"]
@@ -39,19 +36,29 @@ def classify(manifest: Manifest, request: Request, response: Response, now: date
         for rule in rules:
             if evaluate(rule["when"], context):
                 return _by_rule(rule, context, response, now)
-    status = response.status
-    if 200 <= status < 300 or status in request.expect:
+    return of_status(request, response, now)
+
+
+def of_status(request: Request, response: Response, now: datetime) -> ConnectorError | None:
+    """The error that an answer's status stands for, by `hub.sdk.statuses` alone; None if it is an answer to work with."""
+    meaning, rule = meaning_of(request, response)
+    if meaning == "accepted":
         return None
-    message = f"{request.method} {request.path} answered {status}: {response.content[:200].decode('utf-8', 'replace')}"
-    if status in (401, 403):
-        return AuthenticationError(message, remedy="renew the connection's credentials")
-    if status == 429:
-        return RateLimitedError(message, retry_after=retry_after(response.headers.get("retry-after", ""), now))
-    if status >= 500:
-        if request.mutates:
-            return AmbiguousWriteError(message)
-        return TargetUnavailableError(message, retry_after=retry_after(response.headers.get("retry-after", ""), now))
-    return RejectedByTargetError(message, remedy="correct the document or the target's data, then replay")
+    message = f"{request.method} {request.path} answered {response.status}: {_beginning(response)}"
+    wait = retry_after(response.headers.get("retry-after", ""), said_at(response, now))
+    code, remedy = rule.code or None, rule.remedy
+    match meaning:
+        case "authentication":
+            return AuthenticationError(message, code=code, remedy=remedy)
+        case "rate_limited":
+            return RateLimitedError(message, retry_after=wait, code=code, remedy=remedy)
+        case "ambiguous":
+            return AmbiguousWriteError(message, retry_after=wait, code=code, remedy=remedy)
+        case "retry":
+            if (location := response.headers.get("location")) and 300 <= response.status < 400:
+                message = f"{request.method} {request.path} answered {response.status}, to {location[:200]}"
+            return TargetUnavailableError(message, retry_after=wait, code=code, remedy=remedy)
+    return RejectedByTargetError(message, code=code, remedy=remedy)
 
 
 def _by_rule(rule: Any, context: Any, response: Response, now: datetime) -> ConnectorError | None:
@@ -71,7 +78,7 @@ def _by_rule(rule: Any, context: Any, response: Response, now: datetime) -> Conn
         case "authentication":
             return AuthenticationError(message, code=code, remedy=rule["remedy"])
         case "ambiguous":
-            return AmbiguousWriteError(message, code=code)
+            return AmbiguousWriteError(message, retry_after=wait, code=code)
         case "rejected":
             where = str(evaluate(rule["field"], context) or "") if rule["field"] else ""
             return RejectedByTargetError(message, code=code, remedy=rule["remedy"], field=where)
@@ -80,33 +87,34 @@ def _by_rule(rule: Any, context: Any, response: Response, now: datetime) -> Conn
 
 def said_at(response: Response, now: datetime) -> datetime:
     """When an answer was written by the target's own clock: its dates are to be read against that one, not against ours."""
-    try:
-        when = parsedate_to_datetime(response.headers.get("date", ""))
-    except (TypeError, ValueError):
-        return now
-    return when.replace(tzinfo=when.tzinfo or UTC)
+    return _date(response.headers.get("date", "")) or now
 
 
 def retry_after(value: Any, now: datetime) -> float | None:
-    """Seconds to wait, from a Retry-After in seconds or as an HTTP date; None if absent or unreadable; capped.
+    """Seconds to wait, from a Retry-After in seconds or as an HTTP date; None if absent or unreadable; bounded.
 
-    Source: RFC 9110 10.2.3.
+    The only reader of this header. Source: RFC 9110 10.2.3.
     """
     if value is None or value == "":
         return None
     try:
-        seconds = float(value)
+        return bounded_wait(value if isinstance(value, int | Decimal) else float(value))
     except (TypeError, ValueError):
-        try:
-            when = parsedate_to_datetime(str(value))
-        except (TypeError, ValueError):
-            return None
-        seconds = (when.replace(tzinfo=when.tzinfo or UTC) - now).total_seconds()
-    if seconds != seconds:
+        when = _date(str(value))
+        return None if when is None else bounded_wait((when - now).total_seconds())
+
+
+def _date(text: str) -> datetime | None:
+    """An HTTP date; None if it is none (a year of twenty digits overflows)."""
+    try:
+        when = parsedate_to_datetime(text)
+    except (TypeError, ValueError, OverflowError, IndexError):
         return None
-    if seconds > _BELIEVED_SECONDS:
-        return _MISTAKE_SECONDS
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+    return when.replace(tzinfo=when.tzinfo or UTC)
+
+
+def _beginning(response: Response) -> str:
+    return response.content[:200].decode("utf-8", "replace")
 
 
 def _body(response: Response) -> Any:

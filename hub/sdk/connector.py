@@ -9,11 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
-from hub.sdk.errors import ConnectorError, ManifestError, UntranslatableError
+from hub.sdk.errors import ConnectorError, ManifestError, RejectedByTargetError, UntranslatableError
 from hub.sdk.manifest import Manifest
 from hub.sdk.mapping import evaluate, render
+from hub.sdk.paging import asked as asked_page
+from hub.sdk.paging import furthest, listed, next_page, unreadable, values
 from hub.sdk.steps import (
     AccountField,
     Change,
@@ -62,44 +64,28 @@ class Connector:
             raise ManifestError(f"{self.manifest.connector}: {object_name} declares no read")
         paging = declared["paging"]
         since, page = cursor.get("since", declared["since"]), cursor.get("page")
-        asked = _earlier(since, declared["overlap_seconds"])
-        context = {"since": asked, "page": page, "limit": paging["limit"], "settings": self.settings}
-        request = _request(declared["request"], context)
-        if isinstance(page, dict):  # parameters of a URL that the system gave for the next page
-            request = replace(request, params=page)
-        response = yield request
-        body = response.data()
-        records = evaluate(declared["records"], body) or []
+        asked = {"since": _earlier(since, declared["overlap_seconds"]), "limit": paging["limit"], "settings": self.settings}
+        response, records, path = yield from _listed_page(declared, asked, page)
+        if paging["type"] == "version":
+            newest = evaluate(paging["token"], response.data())
+            if newest is None and records:
+                raise unreadable(f"the answer has no version at {paging['token']!r}, by which the next page is asked")
+            return Page(records, {"since": since if newest is None else newest}, more=bool(records) and newest != since)
+        following, is_unsure = next_page(declared, response, records, page, path)
+        if following is not None and is_unsure:
+            try:
+                response, further, path = yield from _listed_page(declared, asked, following)
+            except RejectedByTargetError:
+                following = None  # there is no page after one that was not full
+            else:
+                following, _ = next_page(declared, response, further, following, path)
+                records = [*records, *further]
         high = cursor.get("high", since)
         if declared["incremental"]:
-            high = max([high, *filter(None, (evaluate(declared["incremental"], r) for r in records))], key=_moment)
-        if paging["type"] == "version":
-            newest = evaluate(paging["token"], body)
-            return Page(records, {"since": since if newest is None else newest}, more=bool(records) and newest != since)
-        following = self._following(declared, response, body, records, page)
-        if following and (not paging["more"] or evaluate(paging["more"], body)):
-            return Page(records, {"since": since, "page": following, "high": high}, more=True)
-        return Page(records, {"since": high}, more=False)
-
-    @staticmethod
-    def _following(declared: JSON, response: Response, body: Any, records: Sequence[Any], page: Any) -> Any:
-        """What the next page is asked by; nothing after the last one."""
-        paging = declared["paging"]
-        full = len(records) >= paging["limit"] or bool(paging["more"])
-        match paging["type"]:
-            case "cursor":
-                return evaluate(paging["token"], body)
-            case "offset":
-                return (page or 0) + len(records) if full and records else None
-            case "page":
-                return (page or 1) + 1 if full and records else None
-            case "last":
-                return evaluate(declared["ref"], records[-1]) if full and records else None
-            case "link":
-                return _parameters(_next_link(response.headers.get("link", "")))
-            case "next_url":
-                return _parameters(evaluate(paging["token"], body))
-        return None
+            high = furthest(values(declared["incremental"], records), high, response, declared["since"])
+        if following is None:
+            return Page(records, {"since": high}, more=False)
+        return Page(records, {"since": since, "page": following, "high": high}, more=True)
 
     def change_of(self, object_name: str, record: JSON) -> Change | Gone:
         """The change a read record stands for (`Gone`: it was deleted); its ``ref`` is the id, as the manifest declares it."""
@@ -202,9 +188,9 @@ class Connector:
     def subscriptions(self) -> Steps[Sequence[Subscription]]:
         """Every webhook subscription of this account, by the manifest's ``subscriptions``: ours and others'."""
         declared = self._subscribing("list")
-        body = (yield _request(declared["request"], {"settings": self.settings})).data()
+        response = yield _request(declared["request"], {"settings": self.settings})
         found = []
-        for record in evaluate(declared["records"], body) or []:
+        for record in listed(response, declared["records"]):
             told, topic, url = (str(evaluate(declared[name], record) or "") for name in ("id", "topic", "url"))
             active = bool(evaluate(declared["active"], record)) if declared["active"] else True
             ends = str(evaluate(declared["expires_at"], record) or "") if declared["expires_at"] else ""
@@ -241,9 +227,9 @@ class Connector:
         declared = self.manifest.data["describe"]
         if declared is None:
             raise ConnectorError(f"{self.manifest.connector} does not describe its fields", code="no_describe")
-        body = (yield _request(declared["request"], {"settings": self.settings})).data()
+        response = yield _request(declared["request"], {"settings": self.settings})
         found = []
-        for record in evaluate(declared["records"], body) or []:
+        for record in listed(response, declared["records"]):
             context = {"record": record, "settings": self.settings}
             said = {key: render(declared[key], context) for key in ("object", "name", "type", "label", "required", "custom")}
             on, name, kind, label = (str(said[key] or "") for key in ("object", "name", "type", "label"))
@@ -287,6 +273,15 @@ class Connector:
         return problems
 
 
+def _listed_page(declared: JSON, asked: JSON, page: Any) -> Steps[tuple[Response, list[Any], str]]:
+    """The answer of a page, the records that it lists, and the path by which it was asked."""
+    request = _request(declared["request"], {**asked, "page": page})
+    if page is not None and declared["paging"]["type"] in ("link", "next_url"):
+        request = asked_page(request, page)
+    response = yield request
+    return response, listed(response, declared["records"], declared["left_out_when_empty"]), request.path
+
+
 def _earlier(since: Any, seconds: float) -> Any:
     """A bound so much earlier, in its own notation: what was committed late behind it is seen. Others stay as they are."""
     try:
@@ -322,26 +317,3 @@ def _request(declared: Mapping[str, Any], context: JSON) -> Request:
 def _path(path: str, context: JSON) -> str:
     """`/v2/orders/{ref}`: names in braces are JMESPath expressions; their values are escaped for a path segment."""
     return re.sub(r"\{([^}]+)\}", lambda match: quote(str(evaluate(match[1], context)), safe=""), path)
-
-
-def _next_link(header: str) -> str | None:
-    """The URL of rel="next" in a Link header (RFC 8288)."""
-    for item in re.finditer(r"<([^>]*)>([^<]*)", header):
-        if re.search(r';\s*rel="?([^";]*\s)?next(\s[^";]*)?"?\s*(;|,|$)', item[2]):
-            return item[1]
-    return None
-
-
-def _parameters(url: Any) -> dict[str, str] | None:
-    """The query of a URL for the next page. Its host and path are not taken over: where a request goes is declared."""
-    if not isinstance(url, str) or not urlsplit(url).query:
-        return None
-    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-
-
-def _moment(value: Any) -> Any:
-    """Sort key of an incremental value: instants compare as instants, whatever their number of decimals."""
-    try:
-        return (1, datetime.fromisoformat(value).timestamp(), "")
-    except (TypeError, ValueError):
-        return (0, 0.0, str(value))

@@ -186,12 +186,14 @@ class _PagingSchema(_Strict):
     type = fields.Str(required=True, validate=validate.OneOf(PAGING))
     token = fields.Str(load_default="")
     more = fields.Str(load_default="")
+    total = fields.Str(load_default="")
     limit = fields.Int(load_default=100, validate=validate.Range(min=1))
 
 
 class _ReadSchema(_Strict):
     request = fields.Nested(_RequestSchema, required=True)
     records = fields.Str(required=True)
+    left_out_when_empty = fields.List(fields.Str(), load_default=None, allow_none=True)
     ref = fields.Str(required=True)
     paging = fields.Nested(_PagingSchema, required=True)
     incremental = fields.Str(load_default="")

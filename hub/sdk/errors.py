@@ -9,15 +9,52 @@
 | anything else | retries, capped, flags it as a bug in the connector and keeps the traceback |
 """
 
+import math
+from decimal import Decimal
+
+#: After this many seconds the hub asks again, even if it was told to wait longer: a day's budget may be raised meanwhile.
+MAX_RETRY_AFTER_SECONDS = 3600.0
+#: No system's limit lasts longer than two days: a longer wait is a mistake, and the hub asks again after a minute.
+_BELIEVED_SECONDS, _MISTAKE_SECONDS = 2 * 86400.0, 60.0
+
+
+def bounded_wait(seconds: object) -> float | None:
+    """Bound a wait in seconds: 0 to an hour, a minute where it is absurd (infinity, years); None where it is no number."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float | Decimal):
+        return None
+    try:
+        number = float(seconds)
+    except OverflowError:  # an integer beyond every float
+        return _MISTAKE_SECONDS
+    except ValueError:  # a signalling NaN
+        return None
+    if math.isnan(number):
+        return None
+    if number > _BELIEVED_SECONDS:
+        return _MISTAKE_SECONDS
+    return min(max(number, 0.0), MAX_RETRY_AFTER_SECONDS)
+
+
+#: What reading something that a vendor said can raise, besides errors of our own. JSON and Unicode errors are ValueErrors;
+#: decimal.InvalidOperation and OverflowError are ArithmeticErrors; RecursionError is what nests too deep.
+UNREADABLE = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+
+
+class Unreadable(str):
+    """The text of a value that no reader of JSON can hold: a number of a million digits, NaN, what nests too deep."""
+
+    __slots__ = ()
+
 
 class ConnectorError(Exception):
     """Root of what a connector may raise. ``code`` is stable and machine-readable, ``remedy`` tells a person what to do."""
 
     code = "connector_error"
+    _wait: float | None = None
 
     def __init__(self, message: str, *, code: str | None = None, remedy: str = "") -> None:
         super().__init__(message)
-        self.message = message
+        self.message = message if isinstance(message, str) else str(message)
         self.code = code or type(self).code
         self.remedy = remedy
 
@@ -27,9 +64,18 @@ class RetryableError(ConnectorError):
 
     code = "retryable"
 
-    def __init__(self, message: str, *, retry_after: float | None = None, code: str | None = None) -> None:
-        super().__init__(message, code=code)
+    def __init__(self, message: str, *, retry_after: float | None = None, code: str | None = None, remedy: str = "") -> None:
+        super().__init__(message, code=code, remedy=remedy)
         self.retry_after = retry_after
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, if the target said so; whatever is set is bounded (`bounded_wait`)."""
+        return self._wait
+
+    @retry_after.setter
+    def retry_after(self, seconds: float | None) -> None:
+        self._wait = bounded_wait(seconds)
 
 
 class RateLimitedError(RetryableError):
@@ -45,9 +91,25 @@ class TargetUnavailableError(RetryableError):
 
 
 class AmbiguousWriteError(ConnectorError):
-    """Bytes of a mutating request left and no readable answer came: it may or may not have been applied."""
+    """Bytes of a mutating request left and no readable answer came: it may or may not have been applied.
+
+    ``retry_after``: seconds that the target asked to be left alone for; it is not looked up before either.
+    """
 
     code = "ambiguous_write"
+
+    def __init__(self, message: str, *, retry_after: float | None = None, code: str | None = None, remedy: str = "") -> None:
+        super().__init__(message, code=code, remedy=remedy)
+        self.retry_after = retry_after
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, if the target said so; whatever is set is bounded (`bounded_wait`)."""
+        return self._wait
+
+    @retry_after.setter
+    def retry_after(self, seconds: float | None) -> None:
+        self._wait = bounded_wait(seconds)
 
 
 class PermanentError(ConnectorError):

@@ -117,6 +117,9 @@ def _consistency(data: Mapping[str, Any]) -> list[tuple[str, str]]:
             paging = declared["read"]["paging"]
             expression(f"{here}/read/paging/token", paging["token"])
             expression(f"{here}/read/paging/more", paging["more"])
+            expression(f"{here}/read/paging/total", paging["total"])
+            if paging["total"] and paging["type"] != "offset":
+                problems.append((f"{here}/read/paging/total", "is compared with the offset: leave it out for other types"))
             if paging["type"] in ("cursor", "next_url", "version") and not paging["token"]:
                 problems.append((f"{here}/read/paging/token", "where in the answer is what the next page is asked by?"))
             problems += check_template(declared["read"]["request"], f"{here}/read/request")

@@ -11,7 +11,7 @@ from typing import Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from hub.sdk.errors import UntranslatableError
+from hub.sdk.errors import UNREADABLE, UntranslatableError
 from hub.sdk.expressions import Evaluate, function
 from hub.sdk.functions import Functions
 
@@ -42,7 +42,7 @@ def evaluate(expression: str, data: Any) -> Any:
     """The value of ``expression`` in ``data``; raises UntranslatableError when it cannot be computed."""
     try:
         return _function(expression)(data)
-    except (JMESPathError, ValueError, ArithmeticError, KeyError, TypeError) as error:
+    except (JMESPathError, *UNREADABLE) as error:
         raise UntranslatableError(
             f"map {expression!r}: {(str(error) or type(error).__name__).splitlines()[0]}",
             code="map_failed",

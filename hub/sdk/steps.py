@@ -6,13 +6,13 @@ may drop a generator at any yield and start the method again from its beginning,
 first and continues from what it finds. Same shape as `httpx.Auth.auth_flow`.
 """
 
-import json
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any, TypeVar
 
-from hub.sdk.errors import ConnectorError
+from hub.sdk.encoding import encoded
+from hub.sdk.errors import UNREADABLE, ConnectorError
+from hub.sdk.json_values import parse_json
 from hub.sdk.xml import parse_xml
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class Request:
     Attributes:
         method: HTTP verb.
         path: path below the connection's base URL, beginning with ``/``. The host is never the connector's to choose.
-        params: query parameters; values are written with `str`, None is left out.
+        params: query parameters; values are written with `str`, None is left out, a list repeats the parameter.
         json: body, encoded as JSON (Decimals as JSON strings). Mutually exclusive with ``content``.
         content: raw body bytes.
         headers: extra headers; credentials are added by the hub and never seen here.
@@ -50,16 +50,10 @@ class Request:
         return self.method.upper() not in ("GET", "HEAD", "OPTIONS") if self.effect is None else self.effect
 
     def body(self) -> bytes | None:
-        """The bytes that are sent."""
+        """The bytes that are sent. Raises PermanentError (`request_invalid`) naming the field that cannot be encoded."""
         if self.content is not None or self.json is None:
             return self.content
-        return json.dumps(self.json, default=_exact, ensure_ascii=False, separators=(",", ":")).encode()
-
-
-def _exact(value: Any) -> Any:
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    raise TypeError(f"{type(value).__name__} cannot be sent as JSON; turn it into a string or number first")
+        return encoded(self.json)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,21 +65,29 @@ class Response:
     content: bytes = b""
 
     def json(self) -> Any:
-        """The parsed body; numbers with a fraction arrive as Decimal, never as float. Raises ConnectorError if not JSON."""
+        """The parsed body; numbers with a fraction arrive as Decimal, never as float. Raises ConnectorError if not JSON.
+
+        A value that cannot be held (`1e9999999999`, `NaN`, what nests too deep) arrives as its text, an `Unreadable`.
+        """
         try:
-            return json.loads(self.content, parse_float=Decimal)
+            return parse_json(self.content)
         except ValueError as error:
             start = self.content[:80].decode("utf-8", "replace")
             raise ConnectorError(f"answer {self.status} is not JSON: {start!r}", code="unreadable_answer") from error
 
     def data(self) -> Any:
         """What the body stands for: JSON, or XML if it says so (`hub.sdk.xml.parse_xml`). Raises ConnectorError if neither."""
-        if "xml" not in self.headers.get("content-type", ""):
+        if not self.is_xml:
             return self.json()
         try:
             return parse_xml(self.content)
-        except ValueError as error:
+        except UNREADABLE as error:
             raise ConnectorError(f"answer {self.status}: {error}", code="unreadable_answer") from error
+
+    @property
+    def is_xml(self) -> bool:
+        """Whether the answer says that it is XML."""
+        return "xml" in self.headers.get("content-type", "")
 
 
 Steps = Generator[Request, Response, T]
@@ -117,6 +119,8 @@ class Document:
         source_id: stable id of the fact at the source; the same fact seen twice (webhook and poll) has the same one.
         data: the document (see `canonical.generated.types`).
         object, ref: the record that it was made of; set by `Connector.interpret`.
+        follows: source id of the fact that this one is about, for example that it proved false. If the hub does not know that
+            fact, it ignores this document.
     """
 
     type: str
@@ -124,6 +128,7 @@ class Document:
     data: Mapping[str, Any]
     object: str = ""
     ref: str = ""
+    follows: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +243,7 @@ class Webhook:
 
     def json(self) -> Any:
         """The parsed body (fractions as Decimal); raises ValueError if it is not JSON."""
-        return json.loads(self.body, parse_float=Decimal)
+        return parse_json(self.body)
 
 
 __all__ = [

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+#: Why a signature by another secret is refused.
+MISMATCH = "signature does not match"
+
 Part = Literal["url", "body", "timestamp", "id"]
 
 
@@ -100,8 +103,10 @@ def verify(
             wanted = [_digest(scheme, secret, body, url, timestamp, identity).encode() for secret in known]
         except ValueError:
             return "the connection's webhook secret is not base64"
+    if scheme.type == "hmac" and scheme.encoding == "hex":  # both cases are in use
+        signatures = [signature.lower() for signature in signatures]
     matches = [hmac.compare_digest(one, signature.encode()) for one in wanted for signature in signatures]
-    return None if any(matches) else "signature does not match"
+    return None if any(matches) else MISMATCH
 
 
 def _read(scheme: SignatureScheme, given: str) -> tuple[list[str], str]:

@@ -7,7 +7,23 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.rows import Fixed, Repository, Row, given
-from hub.store.tables import api_key, connection, credential, integration_revision, integration_shadow, tenant
+from hub.store.tables import (
+    api_key,
+    connection,
+    credential,
+    cursor,
+    integration_revision,
+    integration_shadow,
+    link,
+    oauth_state,
+    oauth_token,
+    record,
+    record_document,
+    recording,
+    subscription,
+    sync_run,
+    tenant,
+)
 
 _KEY_BY_DIGEST = Fixed(sa.select(api_key).where(api_key.c.digest == given(api_key.c.digest), api_key.c.revoked_at.is_(None)))
 _VERSION = Fixed(sa.select(tenant.c.version).where(tenant.c.tenant_id == given(tenant.c.tenant_id)))
@@ -65,7 +81,7 @@ class Tenants(Configuring):
 
 
 class Connections(Configuring):
-    """A tenant's authorised uses of connectors. States: active, paused (with the reason)."""
+    """A tenant's authorised uses of connectors. States: active, paused (with the reason), retired (no file names it)."""
 
     def put(self, row: Mapping[str, Any]) -> None:
         changed = ("connector", "environment", "base_url", "settings", "updated_at")
@@ -88,6 +104,20 @@ class Connections(Configuring):
         values = {"state": state, "state_reason": reason[:1000], "updated_at": now}
         self._changed(tenant_id)
         return self._update(connection, where, values) == 1
+
+    def forget_system(self, tenant_id: str, connection_id: str, now: datetime) -> dict[str, int]:
+        """Remove all that belongs to the system behind a connection; returns the count of rows by table."""
+        counts: dict[str, int] = {}
+        for table in (
+            credential, oauth_token, oauth_state, link, cursor, record, record_document, recording, subscription
+        ):  # fmt: skip
+            where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id)
+            counts[str(table.name)] = self._c.execute(sa.delete(table).where(*where)).rowcount
+        mine = (sync_run.c.tenant_id == tenant_id, sync_run.c.connection_id == connection_id, sync_run.c.ended_at.is_(None))
+        ended = {"state": "cancelled", "error": "the connection leads to another system", "updated_at": now, "ended_at": now}
+        counts["sync_run"] = self._update(sync_run, mine, ended)
+        self._changed(tenant_id)
+        return counts
 
     def put_credential(self, row: Mapping[str, Any]) -> None:
         self._upsert(credential, row, ("version", "sealed", "created_at"))

@@ -105,7 +105,7 @@ def _newest(given: Any, _: Any) -> Any:
 
 
 #: What a new delivery says; the rest is empty.
-_NEW = tuple(column.name for column in delivery.c if column.name not in ("behind", "corrected"))
+_NEW = tuple(column.name for column in delivery.c if column.name not in ("behind", "corrected", "correction"))
 
 
 def _add(given: Any, insert: Any) -> Any:
@@ -350,6 +350,11 @@ class Deliveries(Repository):
         if values["state"] not in OPEN and (row := self.get(tenant_id, delivery_id)):
             self.promote([row])
         return True
+
+    def correct(self, tenant_id: str, delivery_id: str, values: Mapping[str, Any]) -> bool:
+        """A person corrected the message's document; False if the delivery is over by now."""
+        where = (delivery.c.tenant_id == tenant_id, delivery.c.id == delivery_id, in_states(delivery, OPEN))
+        return bool(self._update(delivery, where, values))
 
     def dead(self, tenant_id: str, filters: Mapping[str, str | None], before: datetime, limit: int) -> list[Row]:
         """Dead letters of before then, oldest first, locked: id, connection_id, cause_code."""

@@ -1,6 +1,5 @@
 """What was read: how each record looked last, when it was seen, and which messages say what it is."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,20 +7,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from hub.store.bulk import Bulk, inserted
+from hub.store.ids import bounded
 from hub.store.rows import Repository, Row
 from hub.store.tables import message, record, record_document
 
 _KEY = ("tenant_id", "connection_id", "object", "ref")
 _DOCUMENT_KEY = (*_KEY, "type", "subject")
-#: A longer id is known by its beginning and its digest.
-_MOST_REF = 255
 #: The digest of a record that is gone: whatever comes after it is news.
 _GONE = ""
 
 
 def known_as(ref: str) -> str:
     """A record's id as it is kept."""
-    return ref if len(ref) <= _MOST_REF else f"{ref[:150]}#{hashlib.sha256(ref.encode()).hexdigest()}"
+    return bounded(ref)
 
 
 def _known(given: Any, _insert: Any) -> Any:

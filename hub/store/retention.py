@@ -15,6 +15,7 @@ from hub.store.tables import (
     announcement,
     attempt,
     conflict,
+    correction,
     delivery,
     idempotency,
     message,
@@ -58,6 +59,7 @@ class History(Repository):
         # One that a person opens again in this moment stays, and its message with it: this transaction fails and is repeated.
         self._delete(delivery, tenant_id, sa.and_(delivery.c.message_id.in_(over), delivery.c.state.not_in(OPEN)))
         self._delete(message, tenant_id, message.c.id.in_(over))
+        self._delete(correction, tenant_id, correction.c.subject.in_([f"message/{identity}" for identity in over]))
         return len(over), seen[-1] if len(seen) == limit else None
 
     def raws(self, tenant_id: str, before: datetime, after: str, limit: int) -> tuple[int, str | None]:
@@ -65,6 +67,7 @@ class History(Repository):
         looked_at = self._after(raw_input, tenant_id, before, after, limit)
         over = [row["id"] for row in looked_at if row["state"] in _RAW_OVER]
         self._delete(raw_input, tenant_id, raw_input.c.id.in_(over))
+        self._delete(correction, tenant_id, correction.c.subject.in_([f"raw/{identity}" for identity in over]))
         return len(over), looked_at[-1]["id"] if len(looked_at) == limit else None
 
     def rest(self, tenant_id: str, before: datetime, keys_before: datetime) -> int:

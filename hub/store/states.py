@@ -51,11 +51,11 @@ def unblocked() -> sa.ColumnElement[bool]:
 
 
 def paused() -> sa.ColumnElement[bool]:
-    """The connection was paused meanwhile."""
+    """The connection was paused or retired meanwhile."""
     found = sa.select(sa.literal(1)).where(
         connection.c.tenant_id == delivery.c.tenant_id,
         connection.c.connection_id == delivery.c.connection_id,
-        connection.c.state == "paused",
+        connection.c.state != "active",
     )
     return sa.exists(found)
 

@@ -168,7 +168,7 @@ delivery = sa.Table(
     _text("cause_code", 64), sa.Column("cause", sa.Text, nullable=False),
     sa.Column("remedy", sa.Text, nullable=False), _text("external_id", 255, True), _time("created_at"),
     _time("settled_at", True), sa.Column("corrected", sa.LargeBinary, nullable=True), _text("waits_for", 255, True),
-    sa.Column("merged", sa.Text, nullable=True),
+    sa.Column("merged", sa.Text, nullable=True), sa.Column("correction", sa.Uuid(as_uuid=False), nullable=True),
     sa.PrimaryKeyConstraint("tenant_id", "id"), sa.UniqueConstraint("tenant_id", "message_id", "connection_id", "flow"),
     sa.ForeignKeyConstraint(["tenant_id", "message_id"], ["message.tenant_id", "message.id"]),
     # Hold-back, admission and the count of what is under way each look at open rows only, however long the history is.
@@ -188,9 +188,21 @@ attempt = sa.Table(
     sa.Column("effects", sa.Integer, nullable=False), _text("external_id", 255, True), _text("traceparent", 55),
     # What the connector was given: the revision whose map was used, and the SHA-256 of the document.
     sa.Column("revision", sa.Integer, nullable=False), _text("document", 64),
+    # The correction that the document was made of; NULL: the message's own, or what owners merged.
+    sa.Column("correction", sa.Uuid(as_uuid=False), nullable=True),
     sa.PrimaryKeyConstraint("tenant_id", "id"),
     sa.ForeignKeyConstraint(["tenant_id", "delivery_id"], ["delivery.tenant_id", "delivery.id"]),
     sa.Index("ix_attempt_delivery", "tenant_id", "delivery_id", "number"),
+)  # fmt: skip
+
+#: What a person corrected: of a message (``subject`` is ``message/<id>``, by way of the delivery) or of a raw input
+#: (``raw/<id>``). ``type`` is that of the documents; it is empty for raw inputs.
+correction = sa.Table(
+    "correction", metadata, _tenant(), _id(), _text("subject", 64),
+    sa.Column("delivery_id", sa.Uuid(as_uuid=False), nullable=True),
+    _text("type", 80), sa.Column("before", sa.LargeBinary, nullable=False), sa.Column("after", sa.LargeBinary, nullable=False),
+    _text("actor"), _text("reason", 1000), _time("at"), sa.PrimaryKeyConstraint("tenant_id", "id"),
+    sa.Index("ix_correction_subject", "tenant_id", "subject", "id"),
 )  # fmt: skip
 
 link = sa.Table(

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from hub.store.aliases import Aliases
 from hub.store.attempts import Attempts
 from hub.store.control import Connections, Integrations, Tenants
+from hub.store.corrections import Corrections
 from hub.store.deliveries import Deliveries
 from hub.store.entities import Conflicts, Entities
 from hub.store.gaps import Gaps
@@ -109,6 +110,10 @@ class UnitOfWork:
     @cached_property
     def deliveries(self) -> Deliveries:
         return Deliveries(self._connection)
+
+    @cached_property
+    def corrections(self) -> Corrections:
+        return Corrections(self._connection)
 
     @cached_property
     def attempts(self) -> Attempts:

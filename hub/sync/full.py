@@ -21,8 +21,8 @@ from hub.store.rows import Row
 from hub.sync.runs import FULL, add_run, second_look
 
 KIND = "full"
-#: More of them, and a larger share of all, is not withdrawn unasked.
-_MOST, _MOST_SHARE = 10, 0.1
+#: So many records may go unasked whatever their share of all is, unless they are more than half of all.
+_FEW = 10
 #: Withdrawn in one transaction.
 _PIECE = 200
 #: What was missed before a longer interruption than this is looked for again; reading may take days, by a system's quotas.
@@ -32,11 +32,12 @@ _STALE = timedelta(hours=1)
 class Turn:
     """One turn of such a run: a page, or a piece of what is withdrawn.
 
-    The run's cursor: ``pass`` 1 or 2 while it reads (``read``: the stream's own cursor), 3 while it withdraws; ``agreed``: a
-    person was asked.
+    The run's cursor: ``pass`` 1 or 2 while it reads (``read``: the stream's own cursor), 3 while it withdraws; ``agreed``: how
+    many a person was asked about.
     """
 
-    def __init__(self, row: Row, now: datetime) -> None:
+    def __init__(self, row: Row, now: datetime, share: float) -> None:
+        self._share = share
         stale = row["cursor"]["pass"] == 3 and now - row["updated_at"] > _STALE
         self._row, self._cursor = row, second_look(row["cursor"]) if stale else row["cursor"]
         self._following: dict[str, Any] | None = None
@@ -70,12 +71,23 @@ class Turn:
         report["state"] = "more"
         if self._cursor["pass"] == 1:
             return {"pass": 2, "read": {}}
-        if unseen > max(_MOST, known * _MOST_SHARE) and not self._cursor.get("agreed"):
+        agreed = int(self._cursor.get("agreed", 0))  # to so many; a run of a former version that has True asks again
+        if must_ask(known, unseen, self._share) and unseen > agreed:
             report["state"] = "asks"
-            report["error"] = (f"{unseen} of {known} records are not listed any more. If that is right, resume this run: it"
-                               " looks once more and withdraws them. If not, cancel it")  # fmt: skip
-            return {"pass": 2, "read": {}, "agreed": True}
+            report["error"] = (
+                f"{unseen} of {known} records are not listed any more ({known - unseen} are; asked from a share of"
+                f" {self._share:g} on, HUB_FULL_READ_ASK_SHARE). If that is right, resume this run: it looks once more and"
+                " withdraws as many at most. If not, cancel it"
+            )
+            return {"pass": 2, "read": {}, "agreed": unseen}
         return {**self._cursor, "pass": 3}
+
+
+def must_ask(known: int, unseen: int, share: float) -> bool:
+    """Whether a person is asked before ``unseen`` of ``known`` records are withdrawn: where nothing was found, and where far
+    less was found than was known.
+    """
+    return unseen > 0 and (unseen == known or 2 * unseen > known or unseen > max(_FEW, known * share))
 
 
 def start_due(ctx: Context, streams: Sequence[Any], known: set[Any]) -> None:

@@ -25,6 +25,7 @@ from hub.runtime.plugins import NotInstalledError
 from hub.sdk.errors import UntranslatableError
 from hub.sdk.mapping import evaluate
 from hub.store import UnitOfWork, new_id
+from hub.store.ids import bounded
 from hub.store.rows import Row
 from hub.sync.runs import add_backfill
 
@@ -175,7 +176,7 @@ def _told(data: Mapping[str, Any], sequence: Sequence) -> tuple[str, tuple[str, 
     width = len(digits) if digits.startswith("0") else 0
     written = f"{before}…{after}" if before or after else ""
     series = " ".join(str(part) for part in [*parts, written] if part not in (None, ""))
-    return series[:255], (before, width, after), int(digits)
+    return bounded(series), (before, width, after), int(digits)
 
 
 def _text(shape: tuple[str, int, str], number: int) -> str:

@@ -10,31 +10,30 @@ import hashlib
 import logging
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-import orjson
-
-from hub.errors import ThrottledError
+from hub.errors import HubError, ThrottledError
 from hub.flow.budget import ReadBoundary
 from hub.flow.context import Context
 from hub.flow.ingest import received
 from hub.flow.share import Share
 from hub.identity.connections import pause
 from hub.integrations.cadence import Cadence
-from hub.policies import redaction
+from hub.policies import audit, redaction
+from hub.policies.dead_letter import remedy_for
 from hub.runtime.performer import Run
 from hub.runtime.session import Session
-from hub.sdk.errors import AuthenticationError, ConnectorError, RetryableError
+from hub.sdk.errors import UNREADABLE, AuthenticationError, ConnectorError, RejectedByTargetError, RetryableError
 from hub.sdk.steps import Page
-from hub.store import UnitOfWork, new_id
-from hub.store.records import known_as
+from hub.store import StoreUnavailableError, UnitOfWork, new_id
 from hub.store.rows import Row
-from hub.sync import full
+from hub.sync import full, trail
+from hub.sync.record_states import RecordState, States, states_of
 from hub.sync.runs import add_run, moment, paced
 from hub.telemetry import SpanKind, traceparent_of
 
@@ -47,10 +46,6 @@ _HISTORY_PAGES, _PIECE = 1, 25
 _MOST_AHEAD, _AHEAD_SECONDS = 500, 1.0
 #: How a turn ended, in words of the run's row.
 _STATES = {"complete": "read", "failed": "failed", "asks": "paused"}
-
-
-#: By reference, what records look like: (digest, body).
-_States = dict[str, tuple[str, bytes]]
 
 
 @dataclass(frozen=True)
@@ -221,13 +216,13 @@ class Poller:
                 uow.runs.save(row["tenant_id"], row["id"], ["running"], again)
             return {"state": "waits"}
         report: dict[str, Any] = {**{name: row[name] for name in ("pages", "read", "new")}, "state": "running", "error": ""}
-        whole = full.Turn(row, began) if row["kind"] == full.KIND else None
+        whole = full.Turn(row, began, ctx.settings.full_read_ask_share) if row["kind"] == full.KIND else None
         read = _Read(stream, "bulk", report, row["id"], polled=False, since=whole.since if whole else None)
         until, beside = moment(row["until"]), self._share.beside()
 
         def save(uow: UnitOfWork, value: Mapping[str, Any], wait: float | None = None) -> None:
             now = ctx.clock()
-            reached = str(value.get("high") or value.get("since") or row["reached"])
+            reached = _said(str(value.get("high") or value.get("since") or row["reached"]))
             at = moment(reached)
             if report["state"] == "running" and until is not None and at is not None and at >= until:
                 report["state"] = "complete"
@@ -264,14 +259,16 @@ class Poller:
                 with ctx.store.read() as uow:
                     session = ctx.sessions.get(uow, stream.tenant_id, stream.connection_id)
                 for _ in range(most):
-                    page = self._page(session, stream, cursor, traceparent_of(span))
+                    page, cursor = self._page_or_beginning(read, session, cursor, traceparent_of(span))
                     report["pages"] += 1
-                    states = self._states(session, stream, page.records)
+                    states = states_of(session, stream.object, page.records)
                     report["read"] += len(page.records) - len(states)  # what it lists twice
                     left = self._all_but_the_last(read, states, partial(save, value=cursor), traceparent_of(span))
-                    cursor = dict(page.cursor)
+                    cursor, stuck = trail.followed(cursor, page, ctx.clock())
                     report["state"] = "running" if page.more else "complete"
                     self._save(read, left, partial(save, value=cursor), traceparent_of(span))
+                    if stuck is not None:
+                        raise stuck
                     if report["state"] == "complete":
                         break
                 else:
@@ -281,16 +278,22 @@ class Poller:
             except ThrottledError as error:
                 report["state"], wait = "throttled", error.wait_seconds
             except AuthenticationError as error:
-                report["state"], report["error"], wait = "unauthorised", error.message, None if read.polled else 60.0
+                report["state"], report["error"] = "unauthorised", _said(error.message)
+                wait = None if read.polled else 60.0
                 with ctx.store.begin() as uow:
                     if session is not None:
-                        pause(uow, session, error.message, ctx.clock(), "poll")
+                        pause(uow, session, report["error"], ctx.clock(), "poll")
             except RetryableError as error:
-                report["state"], report["error"] = "postponed", error.message
+                report["state"], report["error"] = "postponed", _said(error.message)
                 wait = error.retry_after or (None if read.polled else 10.0)
-            except (ConnectorError, ValueError, LookupError, TypeError) as error:
-                report["state"], report["error"] = "failed", redaction.text(f"{type(error).__name__}: {error}")[:500]
-                log.warning("poll %s %s failed: %s", stream.connection_id, stream.object, report["error"])
+            except StoreUnavailableError:
+                raise  # the end of this turn cannot be stored either
+            except Exception as error:  # whatever it is, the stream keeps its cadence and shows it
+                report["state"], report["error"] = "failed", _said(f"{type(error).__name__}: {error}")
+                unforeseen = not isinstance(error, (ConnectorError, HubError, *UNREADABLE))
+                log.warning("poll %s %s failed: %s", stream.connection_id, stream.object, report["error"], exc_info=unforeseen)
+                if isinstance(error, trail.StuckError | RejectedByTargetError):  # the position leads nowhere
+                    cursor = trail.beginning(cursor)
         try:
             with ctx.store.begin() as uow:
                 save(uow, value=cursor, wait=wait)
@@ -309,12 +312,35 @@ class Poller:
             read.stream.tenant_id, read.run_id, ["running"], {**values, "state": state, "updated_at": now, "ended_at": now}
         )
 
+    def _page_or_beginning(
+        self, read: _Read, session: Session, cursor: dict[str, Any], parent: str
+    ) -> tuple[Page, dict[str, Any]]:  # fmt: skip
+        """The page at ``cursor``, and the cursor that it was asked by: where the system refuses the saved position (its page
+        token has expired), the read begins again at its bounds, once.
+        """
+        ctx, stream = self._ctx, read.stream
+        try:
+            return self._page(session, stream, trail.position(cursor), parent), cursor
+        except RejectedByTargetError as error:
+            if not trail.is_within(cursor) or trail.is_again(cursor):
+                raise
+            begun = trail.begun_again(cursor)
+            said = _said(
+                f"the saved position was refused ({error.message}); read again from {begun.get('since', 'the beginning')}"
+            )
+        read.report["notice"] = said
+        log.warning("poll %s %s: %s", stream.connection_id, stream.object, said)
+        with ctx.store.begin() as uow:
+            audit.record(uow, stream.tenant_id, ctx.clock(), "poll", "read.begun_again",
+                         f"stream/{stream.connection_id}/{stream.object}", reason=said)  # fmt: skip
+        return self._page(session, stream, trail.position(begun), parent), begun
+
     def _page(self, session: Session, stream: Stream, cursor: Mapping[str, Any], parent: str) -> Page:
         steps = session.connector.read(stream.object, cursor)
         boundary = ReadBoundary(self._ctx, session)
         return self._ctx.loop.submit(self._ctx.loop.performer.perform(steps, session, boundary, Run(), parent)).result()
 
-    def _all_but_the_last(self, read: _Read, states: _States, save: Any, traceparent: str) -> _States:
+    def _all_but_the_last(self, read: _Read, states: States, save: Any, traceparent: str) -> States:
         """What is new of a history's page in small pieces, the cursor before it with each, and a rest after it; returns what is
         left. Read again after a crash, what was stored of a page is known.
         """
@@ -323,7 +349,7 @@ class Poller:
         stream = read.stream
         with self._ctx.store.read() as uow:
             known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(states))
-        new = [ref for ref, (digest, _) in states.items() if ref not in known or known[ref]["digest"] != digest]
+        new = [ref for ref, state in states.items() if ref not in known or known[ref]["digest"] != state.digest]
         while len(new) > _PIECE:
             began = time.monotonic()
             self._save(read, {ref: states.pop(ref) for ref in new[:_PIECE]}, save, traceparent)
@@ -331,22 +357,12 @@ class Poller:
             time.sleep(self._share.rest(time.monotonic() - began, self._share.beside()))
         return states
 
-    @staticmethod
-    def _states(session: Session, stream: Stream, records: Sequence[Any]) -> _States:
-        """Of one record, the last state counts."""
-        found = {}
-        for item in records:
-            body = orjson.dumps(item, default=str, option=orjson.OPT_SORT_KEYS)
-            digest = hashlib.sha256(body).hexdigest()
-            found[_ref(session, stream.object, item) or f"?{digest}"] = (digest, body)
-        return found
-
-    def _save(self, read: _Read, found: _States, save: Any, traceparent: str) -> None:
+    def _save(self, read: _Read, found: States, save: Any, traceparent: str) -> None:
         """Records that look different than last time, and the cursor, in one transaction."""
         ctx, now, stream = self._ctx, self._ctx.clock(), read.stream
         with ctx.store.begin() as uow:
             known = uow.records.known(stream.tenant_id, stream.connection_id, stream.object, list(found))
-            fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item[0]}
+            fresh = {ref: item for ref, item in found.items() if ref not in known or known[ref]["digest"] != item.digest}
             read.report["read"] += len(found)
             read.report["new"] += len(fresh)
             if read.since is not None:  # whichever process's clock says so: not before the beginning
@@ -355,14 +371,16 @@ class Poller:
             if fresh:
                 self._begin(uow, read)
                 rows = []
-                for ref, (digest, body) in fresh.items():
+                for ref, state in fresh.items():
                     number = int(known[ref]["changes"]) + 1 if ref in known else 1
                     rows.append({
                         "tenant_id": stream.tenant_id, "connection_id": stream.connection_id, "object": stream.object,
-                        "ref": ref, "digest": digest, "changes": number, "changed_at": now,
-                        "seen_at": max(now, read.since or now), "body": body,
+                        "ref": ref, "digest": state.digest, "changes": number, "changed_at": now,
+                        "seen_at": max(now, read.since or now), "body": state.body,
                     })  # fmt: skip
-                uow.raws.add_many([_raw(read, row, traceparent, now) for row in rows])
+                raws = [_raw(read, row, traceparent, now) for row in rows]
+                _set_aside(uow, zip(raws, fresh.values(), strict=True), now)
+                uow.raws.add_many(raws)
                 uow.records.put(rows)
             if read.polled and read.run_id is not None:
                 counts = {name: read.report[name] for name in ("pages", "read", "new")}
@@ -381,12 +399,18 @@ class Poller:
         read.run_id = add_run(uow, *key, "poll", now, actor="poll")["id"]
 
 
-def _ref(session: Session, name: str, record: Any) -> str:
-    """A record's id; '' for one that has none: it is told apart by its content, and quarantined when it is translated."""
-    try:
-        return known_as(session.connector.change_of(name, record).ref)
-    except (ConnectorError, ValueError, LookupError, TypeError, AttributeError):
-        return ""
+def _set_aside(uow: UnitOfWork, raws: Iterable[tuple[dict[str, Any], RecordState]], now: datetime) -> None:
+    """Those that nobody can read wait in quarantine, each alone, and not for a translation."""
+    for raw, state in raws:
+        if state.unreadable:
+            code, cause = "unreadable_record", f"the record cannot be read: {state.unreadable}"
+            raw |= {"state": "quarantined", "cause_code": code, "cause": cause, "remedy": remedy_for(code), "settled_at": now}
+            audit.record(uow, raw["tenant_id"], now, "poll", "raw.quarantined", f"raw/{raw['id']}", code=code, cause=cause)
+
+
+def _said(text: str) -> str:
+    """A vendor's or connector's words as every store takes them, without secrets."""
+    return redaction.text(text).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")[:500]
 
 
 def _raw(read: _Read, row: Mapping[str, Any], traceparent: str, now: datetime) -> dict[str, Any]:

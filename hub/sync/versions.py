@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 import orjson
+from yarl import URL
 
 from hub.errors import HubError, NotFoundError, ThrottledError
 from hub.flow import aside, recording, withdraw
@@ -27,7 +28,7 @@ from hub.flow.context import Context
 from hub.integrations.plan import differences
 from hub.policies import redaction, schema_version
 from hub.runtime.isolation import IsolatedConnector
-from hub.runtime.performer import NoBoundary, Performer, Run
+from hub.runtime.performer import NoBoundary, Outgoing, Performer, Run
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.sdk.connector import Connector
@@ -73,7 +74,13 @@ class _Replayer(Performer):
     ) -> dict[str, str]:  # fmt: skip
         return {}
 
-    async def _exchange(self, request: Request, session: Session, headers: Mapping[str, str], traceparent: str) -> Response:
+    def _outgoing(self, request: Request, session: Session) -> Outgoing:
+        return Outgoing(request=request, target=URL(), body=None, headers={})
+
+    async def _exchange(
+        self, outgoing: Outgoing, session: Session, headers: Mapping[str, str], traceparent: str
+    ) -> Response:  # fmt: skip
+        request = outgoing.request
         asked = recording.shown(request)
         if request.mutates:
             self.effects.append(asked)

@@ -253,7 +253,7 @@ def test_a_crash_between_rotation_and_commit_does_not_loop(store: Store, provide
 
     with monkeypatch.context() as patch:
         patch.setattr(Tokens, "_commit", crash)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(TargetUnavailableError):  # this process would keep what was had; it is gone
             get(loop, session)
     later = session_of(store, url, auth, given, clock=lambda: datetime.now(UTC) + timedelta(seconds=40))
     with pytest.raises(AuthenticationError) as refused:

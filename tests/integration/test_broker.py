@@ -229,6 +229,50 @@ def test_the_doctor_sees_what_is_missing_and_what_differs(rabbitmq: Broker) -> N
         connection.channel().queue_delete(rabbitmq._named(BULK))
 
 
+def _spoil(broker: RabbitMQ, name: str, **arguments: Any) -> None:
+    """Let a queue exist with other arguments, as an older version or an operator's hand leaves it."""
+    with broker._blocking() as connection:
+        channel = connection.channel()
+        channel.queue_delete(broker._named(name))
+        channel.queue_declare(broker._named(name), durable=True, **arguments)
+
+
+def test_the_other_queues_work_when_one_is_refused_and_it_does_when_it_is_mended(rabbitmq: Broker) -> None:
+    assert isinstance(rabbitmq, RabbitMQ)
+    _spoil(rabbitmq, LIVE)
+    rabbitmq.declare(TOPOLOGY)
+
+    assert list(rabbitmq.refused) == [LIVE]
+    assert rabbitmq._named(LIVE) in rabbitmq.refused[LIVE]
+    assert "delete this queue" in rabbitmq.refused[LIVE]
+    assert rabbitmq.differences(TOPOLOGY) == [rabbitmq.refused[LIVE]]
+    consumer = Consumer(rabbitmq, [LIVE, BULK])
+    rabbitmq.publish(DELIVERIES, [(BULK, {"n": 1})])
+    consumer.wait(1)
+
+    with rabbitmq._blocking() as connection:
+        connection.channel().queue_delete(rabbitmq._named(LIVE))
+    rabbitmq.declare(TOPOLOGY)
+    assert rabbitmq.refused == {}
+    rabbitmq.publish(DELIVERIES, [(LIVE, {"n": 2}), (BULK, {"n": 3})])
+    consumer.wait(3)
+    consumer.stop()
+    assert sorted(payload["n"] for payload in consumer.seen) == [1, 2, 3]
+
+
+def test_a_consumer_waits_when_all_its_queues_are_refused(rabbitmq: Broker) -> None:
+    assert isinstance(rabbitmq, RabbitMQ)
+    _spoil(rabbitmq, LIVE, arguments={"x-queue-type": "classic"})
+    rabbitmq.declare(TOPOLOGY)
+    consumer = Consumer(rabbitmq, [LIVE])
+    time.sleep(0.3)
+    _spoil(rabbitmq, LIVE, arguments=rabbitmq._queue(next(item for item in TOPOLOGY.queues if item.name == LIVE))["arguments"])
+    rabbitmq.declare(TOPOLOGY)
+    rabbitmq.publish(DELIVERIES, [(LIVE, {"n": 1})])
+    consumer.wait(1)
+    consumer.stop()
+
+
 def test_the_topology_has_a_queue_per_connector_and_lane_and_none_per_tenant() -> None:
     assert [queue.name for queue in TOPOLOGY.queues] == [
         "hub.unrouted", "hub.dead",

@@ -291,3 +291,40 @@ def _declared(exchange: str) -> bool:
         except pika.exceptions.ChannelClosedByBroker:
             return False
     return True
+
+
+def test_other_connectors_deliver_when_one_queue_is_refused_and_it_does_once_it_is_mended(
+    distributed: Callable[..., Shop],
+) -> None:
+    """A queue of an older version, with other arguments, stopped every connector."""
+    shop = distributed()
+    shop.stock_item("SKU-1")
+    name = f"{shop.hub.settings.broker_prefix}.{queue_name('tryton', 'live')}"
+    with _blocking() as connection:
+        connection.channel().queue_declare(name, durable=True)
+    shop.start()
+    web = shop.serve()
+    document = copy.deepcopy(EXAMPLES["sale.completed.v1"])
+    for line in document["lines"]:
+        line["sku"] = "SKU-1"
+    accept_event(shop.hub.ctx, OPS, envelope(document))
+
+    def states() -> dict[str, str]:
+        return {row["connection_id"]: row["state"] for row in shop.deliveries()}
+
+    shop.until(lambda: states().get("stock") == "applied", 30)
+    time.sleep(1.0)
+    assert states() == {"stock": "applied", "erp": "pending"}
+    status, ready, _ = web.call("GET", "/health/ready")
+    assert (status, ready["status"]) == (200, "degraded")
+    assert name in ready["checks"]["broker"]
+    reasons = {row["connection_id"]: row["state_reason"] for row in web.call("GET", "/v1/connections")[1]["items"]}
+    assert name in reasons["erp"]
+    assert "delete this queue" in reasons["erp"]
+    assert reasons["stock"] == ""
+
+    with _blocking() as connection:
+        connection.channel().queue_delete(name)
+    shop.until(lambda: states() == {"stock": "applied", "erp": "applied"}, 30)
+    assert web.call("GET", "/health/ready")[1]["status"] == "ok"
+    web.close()

@@ -205,7 +205,8 @@ def test_on_demand_is_read_when_somebody_asks_and_a_calendar_when_it_is_time() -
     before = nightly.system.requests
     nightly.live(poll)
     nightly.live(poll)
-    assert (len(nightly.told()), nightly.system.requests - before) == (1, 1)
+    # Read once: a page that is not full, and the empty one after it. A system may give fewer records than it is asked for.
+    assert (len(nightly.told()), nightly.system.requests - before) == (1, 2)
 
 
 PUSHING = READING.replace(

@@ -72,12 +72,13 @@ class BadValueError(BugError, ValueError):
 def pack(message: list[Any], blob: bytes = b"") -> bytes:
     """A frame; raises WireError if it is larger than a frame may be."""
     try:
-        text = json.dumps(message, default=_marked, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        text = json.dumps(message, default=_marked, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        content = text.encode("utf-8", "surrogatepass")  # a vendor's text may hold half of a pair
     except (TypeError, ValueError, RecursionError) as error:
         raise WireError(f"cannot be carried to the hub: {error}") from error
-    if len(text) + len(blob) > MAX_FRAME_BYTES:
-        raise WireError(f"{len(text) + len(blob)} bytes are more than a frame may have ({MAX_FRAME_BYTES})")
-    return HEAD.pack(len(text), len(blob)) + text + blob
+    if len(content) + len(blob) > MAX_FRAME_BYTES:
+        raise WireError(f"{len(content) + len(blob)} bytes are more than a frame may have ({MAX_FRAME_BYTES})")
+    return HEAD.pack(len(content), len(blob)) + content + blob
 
 
 def size(head: bytes) -> tuple[int, int]:
@@ -173,7 +174,7 @@ def _marked(value: Any) -> Any:
 
 
 _FIELDS: dict[str, dict[str, type]] = {
-    "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str},
+    "Document": {"type": str, "source_id": str, "data": dict, "object": str, "ref": str, "follows": str},
     "Gone": {"object": str, "ref": str}, "Ignored": {"reason": str},
     "Refused": {"source_id": str, "code": str, "message": str}, "Skipped": {"reason": str},
     "AccountField": {"object": str, "name": str, "type": str, "label": str, "required": bool, "custom": bool},

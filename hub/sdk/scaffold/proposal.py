@@ -234,6 +234,10 @@ class _Reader:
             self._ask(f"objects.{name}.map: {type_name} needs {', '.join(missing)}, which no field of the record is named like")
         self._ask(f"objects.{name}.map: proposed by names only; look at a record: hub plugin map")
         changed = self._named(properties, _CHANGED)
+        if not changed:
+            self._ask(
+                f"objects.{name}.map.source_id: no field is named like a time of change; add one to source_id if there is"
+            )
         parts = [
             f"'{name}'",
             f"text(record.{_expression(identity)})",

@@ -32,7 +32,8 @@ class SimRequest:
     @classmethod
     def of(cls, request: Request, headers: Mapping[str, str]) -> "SimRequest":
         """What a connector's request looks like on the wire."""
-        params = {key: str(value) for key, value in request.params.items() if value is not None}
+        first = {key: value[0] if isinstance(value, list) and value else value for key, value in request.params.items()}
+        params = {key: str(value) for key, value in first.items() if value is not None}
         return cls(request.method, request.path, params, {**headers, **_lower(request.headers)}, request.body() or b"")
 
     @classmethod

@@ -6,7 +6,8 @@ from hub_inventree.connector import InvenTree
 from hub_inventree.simulator import InvenTreeSimulator
 
 _WRITES = (
-    "sale.completed.v1", "return.completed.v1", "exchange.completed.v1", "stock.counted.v1", "stock.adjusted.v1",
+    "sale.completed.v1", "return.completed.v1", "exchange.completed.v1", "sale.voided.v1", "fulfillment.completed.v1",
+    "stock.counted.v1", "stock.adjusted.v1",
 )  # fmt: skip
 
 
@@ -18,7 +19,7 @@ def system() -> System:
     return System(
         handle=simulator.handle,
         headers={"authorization": f"Token {simulator.token}"},
-        settings={"locations": {"HARBOUR-ST": 1}},
+        settings={"locations": {"HARBOUR-ST": 1, "WH-1": 2}},
         applied=lambda: sum(1 for row in simulator.tracking if row["notes"]) + len(simulator.parts),
         secrets=[simulator.token],
         listed={"stock_item": lambda: {str(pk) for pk in simulator.items}},

@@ -1,5 +1,6 @@
 """A stateful InvenTree: parts, stock items, adjustments, tracking. Written from InvenTree's API schema 534; what the schema
-does not say (error bodies, tracking deltas) follows Django REST framework and InvenTree's source and is marked there.
+does not say (error bodies, clamping at 0, deletion of empty items, filters) follows Django REST framework and InvenTree's
+public source (stock/models.py, serializers.py, api.py), unverified against a running server.
 """
 
 import secrets
@@ -25,6 +26,8 @@ class InvenTreeSimulator(Simulator):
         self.parts: dict[int, Json] = {}
         self.items: dict[int, Json] = {}
         self.tracking: list[Json] = []
+        self.parents: dict[int, int] = {}  # sublocation → location
+        self._keys = {"item": 0, "track": 0}  # the last pk of each; a deleted one is not given twice
 
     def add_part(self, ipn: str, name: str, location: int = 1, quantity: int | None = None) -> int:
         """A part and, with ``quantity``, its stock item; returns the part's pk."""
@@ -32,8 +35,17 @@ class InvenTreeSimulator(Simulator):
         self.parts[pk] = {"pk": pk, "IPN": ipn, "name": name, "active": True, "salable": True, "keywords": None, "notes": None,
                           "description": "", "link": None, "units": ""}  # fmt: skip
         if quantity is not None:
-            self._new_item(pk, location, Decimal(quantity))
+            self.add_item(pk, quantity, location)
         return pk
+
+    def add_item(self, part: int, quantity: int | str, location: int = 1, **fields: Any) -> int:
+        """Another stock item (batch) of a part, as the staff makes it; returns its pk."""
+        pk: int = self._new_item(part, location, Decimal(quantity), **fields)["pk"]
+        return pk
+
+    def receive(self, item: int, quantity: int | str) -> None:
+        """The staff adds goods to an item."""
+        self._apply(self.items[item], "add", Decimal(quantity), "")
 
     def stock(self) -> dict[str, Decimal]:
         """SKU → quantity over all stock items: this side's own book."""
@@ -106,8 +118,9 @@ class InvenTreeSimulator(Simulator):
         rows = [
             row
             for row in self.items.values()
-            if all(request.params.get(name) in (None, str(row[name])) for name in ("part", "location"))
+            if request.params.get("part") in (None, str(row["part"])) and self._is_at(row, request)
         ]
+        rows.sort(key=lambda row: row["quantity"])  # the server's order: part name, quantity
         return _paged(request, rows)
 
     @route("POST", "/api/stock/")
@@ -115,7 +128,25 @@ class InvenTreeSimulator(Simulator):
         body = request.json()
         if body.get("part") not in self.parts:
             return answer(400, {"part": [f'Invalid pk "{body.get("part")}" - object does not exist.']})
-        return answer(201, [self._new_item(body["part"], body.get("location"), Decimal(str(body["quantity"])))])
+        fields = {name: body[name] for name in ("delete_on_deplete", "batch") if name in body}
+        return answer(201, [self._new_item(body["part"], body.get("location"), Decimal(str(body["quantity"])), **fields)])
+
+    @route("PATCH", r"/api/stock/(?P<pk>\d+)/")
+    def change_stock(self, request: SimRequest, pk: str) -> Response:
+        item, body = self.items.get(int(pk)), request.json()
+        if item is None:
+            return answer(404, {"detail": "No StockItem matches the given query."})
+        item |= {name: value for name, value in body.items() if name in ("delete_on_deplete", "batch", "status")}
+        return answer(200, item)
+
+    def _is_at(self, row: Json, request: SimRequest) -> bool:
+        """Sublocations are included unless `cascade` is false."""
+        wanted, place = request.params.get("location"), row["location"]
+        while wanted is not None and str(place) != wanted:
+            if request.params.get("cascade", "true") == "false" or place not in self.parents:
+                return False
+            place = self.parents[place]
+        return True
 
     @route("POST", "/api/stock/(?P<verb>add|remove|count)/")
     def adjust(self, request: SimRequest, verb: str) -> Response:
@@ -143,9 +174,10 @@ class InvenTreeSimulator(Simulator):
         rows = [
             row
             for row in self.tracking
-            if search in (row["notes"] or "").lower() and request.params.get("item") in (None, str(row["item"]))
+            if search in (row["notes"] or "").lower()
+            and all(request.params.get(name) in (None, str(row[name])) for name in ("item", "part"))
         ]
-        if request.params.get("ordering") == "-date":
+        if request.params.get("ordering", "-date") == "-date":  # the server's default
             rows = rows[::-1]
         return _paged(request, rows)
 
@@ -159,36 +191,42 @@ class InvenTreeSimulator(Simulator):
             quantity = Decimal(entry["quantity"])
         except InvalidOperation:
             return {"quantity": ["A valid number is required."]}
-        if quantity < 0 or (quantity == 0 and verb != "count"):
-            return {"quantity": ["Quantity must be greater than zero"]}
-        if verb == "remove" and quantity > self.items[entry["pk"]]["quantity"]:
-            return {"quantity": ["Quantity must not exceed available stock"]}
+        if quantity < 0:
+            return {"quantity": ["Ensure this value is greater than or equal to 0."]}
         return {}
 
     def _apply(self, item: Json, verb: str, quantity: Decimal, notes: str) -> None:
-        code, label = _CODES[verb]
-        match verb:
-            case "add":
-                item["quantity"] += quantity
-                deltas = {"added": quantity, "quantity": item["quantity"]}
-            case "remove":
-                item["quantity"] -= quantity
-                deltas = {"removed": quantity, "quantity": item["quantity"]}
-            case _:
-                item["quantity"] = quantity
-                deltas = {"quantity": quantity}
-        self._track(item, code, label, deltas, notes)
+        """Do as StockItem.add_stock, take_stock and stocktake: nothing to a serialized item or of 0; never below 0.
 
-    def _new_item(self, part: int, location: Any, quantity: Decimal) -> Json:
-        pk = len(self.items) + 1
-        item = {"pk": pk, "part": part, "location": location, "quantity": quantity, "status": 10, "serial": None}
-        self.items[pk] = item
+        An empty item that is not kept is deleted with its tracking, and the adjustment that emptied it is not tracked.
+        """
+        if item["serial"] or (quantity == 0 and verb != "count"):
+            return
+        code, label = _CODES[verb]
+        level = {"add": item["quantity"] + quantity, "remove": item["quantity"] - quantity}.get(verb, quantity)
+        item["quantity"] = max(level, Decimal(0))
+        if not item["quantity"] and item["delete_on_deplete"]:
+            del self.items[item["pk"]]
+            self.tracking = [row for row in self.tracking if row["item"] != item["pk"]]
+            return
+        moved = {"add": {"added": quantity}, "remove": {"removed": quantity}}.get(verb, {})
+        self._track(item, code, label, {**moved, "quantity": item["quantity"]}, notes)
+
+    def _new_item(self, part: int, location: Any, quantity: Decimal, **fields: Any) -> Json:
+        self._keys["item"] += 1
+        item = {
+            "pk": self._keys["item"], "part": part, "location": location, "quantity": quantity, "status": 10, "serial": None,
+            "batch": None, "delete_on_deplete": True, "customer": None, "sales_order": None, "belongs_to": None,
+            "consumed_by": None, "is_building": False, **fields,
+        }  # fmt: skip
+        self.items[item["pk"]] = item
         self._track(item, 1, "Stock item created", {"quantity": quantity}, "")
         return item
 
     def _track(self, item: Json, code: int, label: str, deltas: Json, notes: str) -> None:
+        self._keys["track"] += 1
         self.tracking.append({
-            "pk": len(self.tracking) + 1, "item": item["pk"], "part": item["part"], "deltas": deltas, "label": label,
+            "pk": self._keys["track"], "item": item["pk"], "part": item["part"], "deltas": deltas, "label": label,
             "date": self.clock().isoformat(), "notes": notes, "tracking_type": code, "user": 1,
         })  # fmt: skip
 

@@ -15,10 +15,13 @@ from hub.sdk import (
     Ignored,
     Page,
     Refused,
+    Request,
     Steps,
     Subscription,
     UntranslatableError,
     Webhook,
+    furthest,
+    listed,
     load_manifest,
 )
 from hub_shopify import queries
@@ -86,20 +89,25 @@ class Shopify(Writes):
         since, places = cursor.get("since", declared["since"]), cursor.get("places")
         before, reached = cursor.get("before", {}), dict(cursor.get("reached", {}))
         if places is None:
-            found = yield from self.ask(queries.LOCATIONS, {})
-            places = [node["id"] for node in found["locations"]["nodes"]]
+            places = [node["id"] for node in (yield from self.all(queries.LOCATIONS, {}, "locations"))]
         if not places:
             return Page([], {"since": since}, more=False)
         asked = {"location": places[0], "first": declared["paging"]["limit"], "after": cursor.get("page"),
                  "query": f"updated_at:>='{before.get(places[0], since)}'"}  # fmt: skip
-        levels = (yield from self.ask(queries.LEVELS, asked))["location"]["inventoryLevels"]
-        nodes = levels["nodes"]
-        times = [reached.get(places[0], before.get(places[0], since)), *(node["updatedAt"] for node in nodes)]
-        reached[places[0]] = max(times, key=datetime.fromisoformat)
+        response = yield Request("POST", declared["request"]["path"], json={"query": queries.LEVELS, "variables": asked},
+                                 effect=False, label="Levels")  # fmt: skip
+        place = response.json()["data"]["location"]
+        nodes, info = [], {"hasNextPage": False}  # a location that was deleted meanwhile has no levels
+        if place is not None:
+            nodes, info = listed(response, declared["records"]), place["inventoryLevels"]["pageInfo"]
+        times = [node.get("updatedAt") for node in nodes if isinstance(node, dict)]
+        reached[places[0]] = furthest(times, reached.get(places[0], before.get(places[0], since)), response)
         oldest = min(reached.values(), key=datetime.fromisoformat)
         going = {"since": since, "high": oldest, "before": before, "reached": reached}
-        if levels["pageInfo"]["hasNextPage"]:
-            return Page(nodes, {**going, "places": places, "page": levels["pageInfo"]["endCursor"]}, True)
+        if info["hasNextPage"]:
+            if not info["endCursor"]:
+                raise LookupError("hasNextPage without endCursor")
+            return Page(nodes, {**going, "places": places, "page": info["endCursor"]}, True)
         if places[1:]:
             return Page(nodes, {**going, "places": places[1:]}, True)
         return Page(nodes, {"since": oldest, **({"before": reached} if len(reached) > 1 else {})}, more=False)

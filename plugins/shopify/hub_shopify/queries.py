@@ -141,7 +141,9 @@ LEVEL = """query Level($item: ID!, $location: ID!) {
   }
 }"""
 
-LOCATIONS = "query Locations { locations(first: 250) { nodes { id } } }"
+LOCATIONS = """query Locations($after: String) {
+  locations(first: 250, after: $after) { pageInfo { hasNextPage endCursor } nodes { id } }
+}"""
 
 LEVELS = """query Levels($location: ID!, $first: Int!, $after: String, $query: String) {
   location(id: $location) {

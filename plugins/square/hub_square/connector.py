@@ -25,6 +25,8 @@ from hub.sdk import (
     Steps,
     UntranslatableError,
     Webhook,
+    furthest,
+    listed,
     load_manifest,
 )
 from hub_square.lines import Article, Shelf
@@ -123,8 +125,7 @@ class Square(Connector):
         if left is None:
             left = sorted(self.settings["locations"])
         if not left:
-            answer = yield Request("GET", "/v2/locations")
-            left = sorted(str(item["id"]) for item in answer.json().get("locations") or [])
+            left = sorted(str(item["id"]) for item in listed((yield Request("GET", "/v2/locations")), "locations", []))
         if not left:
             return Page([], {"since": since}, more=False)
         before, reached = cursor.get("before", {}), dict(cursor.get("reached", {}))
@@ -138,16 +139,16 @@ class Square(Connector):
         }  # fmt: skip
         if cursor.get("page"):
             body["cursor"] = cursor["page"]
-        found = (yield Request("POST", declared["request"]["path"], json=body, effect=False)).json()
-        orders = found.get("orders") or []
-        times = [reached.get(left[0], asked), *(order["updated_at"] for order in orders)]
-        reached[left[0]] = max(times, key=datetime.fromisoformat)
-        rest = left if found.get("cursor") else left[_LOCATIONS:]
+        response = yield Request("POST", declared["request"]["path"], json=body, effect=False)
+        orders, following = listed(response, "orders", declared["left_out_when_empty"]), response.json().get("cursor")
+        times = [order.get("updated_at") for order in orders if isinstance(order, dict)]
+        reached[left[0]] = furthest(times, reached.get(left[0], asked), response)
+        rest = left if following else left[_LOCATIONS:]
         oldest = min(reached.values(), key=datetime.fromisoformat)
         if not rest:
             return Page(orders, {"since": oldest, **({"before": reached} if len(reached) > 1 else {})}, more=False)
         going = {"since": since, "high": oldest, "before": before, "reached": reached, "locations": rest}
-        return Page(orders, {**going, "page": found.get("cursor")}, more=True)
+        return Page(orders, {**going, "page": following}, more=True)
 
     # -- transactions -------------------------------------------------------------------------------------------
 

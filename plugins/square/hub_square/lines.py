@@ -125,15 +125,15 @@ def _lines(
             found.append(_charge_of_line(item, charge, currency, back=back))
             figures.append(_Figures(gross=charge, discount=0, tax=0, total=charge))
     untaxed = 0
-    for charge in charges:
-        if apportioned and _is_apportioned(charge):
+    for each in charges:
+        if apportioned and _is_apportioned(each):
             continue
-        if charge.get("applied_taxes"):
-            line, sums = _charge(charge, taxes, currency, back=back)
+        if each.get("applied_taxes"):
+            line, sums = _charge(each, taxes, currency, back=back)
             found.append(line)
             figures.append(sums)
         else:
-            untaxed += _untaxed(charge, currency)
+            untaxed += _untaxed(each, currency)
     return Lines(
         lines=found, tax=sum(item.tax for item in figures), discount=sum(item.discount for item in figures),
         total=sum(item.total for item in figures), untaxed_charge=untaxed,

@@ -298,7 +298,8 @@ class SquareSimulator(SquareApi):
         if rounding:
             order["rounding_adjustment"] = {"uid": wire.new_id(10), "name": "Cash rounding",
                                             "amount_money": self._money(rounding)}  # fmt: skip
-        every = {tax["uid"]: tax for each in (*lines, *charges) for tax in each.taxes}
+        applied = [*(tax for line in lines for tax in line.taxes), *(tax for charge in charges for tax in charge.taxes)]
+        every = {tax["uid"]: tax for tax in applied}
         order["taxes"] = till.declared(list(every.values()), [*order["line_items"], *made], self.currency())
         till.fill(order, self._amounts(order, tip, rounding))
 

@@ -24,7 +24,7 @@ _PROCESSED = ("CARD", "SQUARE_GIFT_CARD", "BANK_ACCOUNT", "WALLET", "BUY_NOW_PAY
 TOLD_BY_PAYMENT = ("OTHER", "EXTERNAL", "WALLET")
 #: Brands that say nothing.
 _NO_BRAND = ("", "OTHER_BRAND", "UNKNOWN", "SQUARE_GIFT_CARD")
-_NOT_TAKEN = ("VOIDED", "FAILED")
+_NOT_TAKEN = {"VOIDED", "FAILED"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +42,13 @@ class Refund:
     tender: Mapping[str, Any]
     payment_id: str
     source: str
+    created_at: str
 
 
 def is_taken(tender: JSON) -> bool:
     """Whether a tender brought money: not the opening of the drawer, nor a card that was voided or failed."""
-    details: JSON = next((tender[name] for name in tender if name.endswith("_details") and name != "cash_details"), None) or {}
-    return tender["type"] != "NO_SALE" and details.get("status") not in _NOT_TAKEN
+    statuses = {(tender[name] or {}).get("status") for name in tender if name.endswith("_details")}
+    return tender["type"] != "NO_SALE" and not statuses & _NOT_TAKEN
 
 
 def taken(
@@ -123,11 +124,10 @@ def given_back(
         record = records.get(str(refund["id"])) or {}
         payment_id = str((tender or {}).get("payment_id") or record.get("payment_id") or refund.get("tender_id") or "")
         kind = _kind(tender, payments) if tender else _destination(record)
-        found.append(
-            Refund(
-                id=str(refund["id"]), amount=minor(refund["amount_money"]), tender=kind, payment_id=payment_id, source=source
-            )
-        )
+        found.append(Refund(
+            id=str(refund["id"]), amount=minor(refund["amount_money"]), tender=kind, payment_id=payment_id, source=source,
+            created_at=str(refund.get("created_at") or ""),
+        ))  # fmt: skip
     return found
 
 
@@ -141,15 +141,15 @@ def shared(refunds: Sequence[Refund], needs: Sequence[tuple[str, int]]) -> tuple
     """Refunds by the returns they belong to, and what is left of them.
 
     ``needs``: (source order, amount to give back) of each return. A refund goes first to the return of the order that its
-    payment paid, then to what others lack, in their order; no return gets more than it needs.
+    payment paid (to one of just its amount before others), then to what others lack; no return gets more than it needs.
     """
     left = {refund.id: refund.amount for refund in refunds}
     parts: list[list[Refund]] = [[] for _ in needs]
     lacking = [need for _, need in needs]
-    for is_own in (True, False):
+    for is_own, is_exact in ((True, True), (True, False), (False, True), (False, False)):
         for refund in refunds:
             for place, (source, _) in enumerate(needs):
-                if is_own and refund.source != source:
+                if (is_own and refund.source != source) or (is_exact and left[refund.id] != lacking[place]):
                     continue
                 if piece := min(left[refund.id], lacking[place]):
                     parts[place].append(_part(refund, piece))

@@ -238,5 +238,6 @@ def _custom(amount: int, currency: str) -> Json:
 
 
 def _charge_back(charge: Json) -> Json:
-    return {**charge, "uid": new_id(10), "source_service_charge_uid": charge["uid"],
-            "applied_taxes": _taxes_back(charge, Decimal(1))}  # fmt: skip
+    kept = {key: value for key, value in charge.items() if key != "type"}
+    return kept | {"uid": new_id(10), "source_service_charge_uid": charge["uid"],
+                   "applied_taxes": _taxes_back(charge, Decimal(1))}  # fmt: skip

@@ -76,7 +76,8 @@ def documents(order: JSON, known: Known) -> list[Item]:
     if later:
         found += [waiting] if (waiting := _no_return_yet(order)) else _later(order, later, known)
     if later or with_it:
-        found += [item for refund in tenders.failed(order) for item in _reversed(order, refund, known)]
+        first = f"order:{order['id']}" if with_it else f"order:{order['id']}:return:{later[0].get('uid') or 1}"
+        found += [item for refund in tenders.failed(order) for item in _reversed(order, refund, known, first)]
     return found
 
 
@@ -165,33 +166,36 @@ def _at_once(order: JSON, items: Sequence[JSON], known: Known, *, has_sale: bool
         if has_sale:
             return _exchange(order, parts, known, currency)
         _require(order, "less the returns", -_total(parts), (order.get("net_amounts") or {}).get("total_money"), currency)
-        return _returns(order, parts, known, currency, _closed(order))
+        return _returns(order, parts, known, currency)
     except UntranslatableError as error:
         return [Refused(f"order:{order['id']}", error.code, error.message)]
 
 
 def _later(order: JSON, items: Sequence[JSON], known: Known) -> list[Item]:
     """Returns that were added to the order of their own sale: never under the sale's id, dated by their refunds."""
-    moments = [str(refund["created_at"]) for refund in order.get("refunds") or [] if refund.get("created_at")]
     try:
         currency = currency_of(order)
         parts = [_part(order, item, known, place, currency, alone=False) for place, item in enumerate(items, start=1)]
-        return _returns(order, parts, known, currency, max(moments, default=_closed(order)))
+        return _returns(order, parts, known, currency, is_later=True)
     except UntranslatableError as error:
         return [Refused(f"order:{order['id']}:return", error.code, error.message)]
 
 
-def _returns(order: JSON, parts: Sequence[_Return], known: Known, currency: str, occurred: str) -> list[Item]:
-    """A document per return, with the refunds that belong to it."""
+def _returns(
+    order: JSON, parts: Sequence[_Return], known: Known, currency: str, *, is_later: bool = False
+) -> list[Item]:  # fmt: skip
+    """A document per return, with the refunds that belong to it; a later one happened when its money was given back."""
     shares, left = tenders.shared(_refunds(order, known), [(part.original, part.total) for part in parts])
     over = sum(refund.amount for refund in left)
     for part, share in zip(parts, shares, strict=True):
-        given = over + sum(refund.amount for refund in share)
-        tenders.require_sum("refunds come to", given, part.total, currency, of=f"return {part.id}")
-    return [
-        _return(order, part, [tenders.refund_tender(refund, currency) for refund in share], known, currency, occurred)
-        for part, share in zip(parts, shares, strict=True)
-    ]
+        sum_ = over + sum(refund.amount for refund in share)
+        tenders.require_sum("refunds come to", sum_, part.total, currency, of=f"return {part.id}")
+    found: list[Item] = []
+    for part, share in zip(parts, shares, strict=True):
+        moment = max((refund.created_at for refund in share), default="") if is_later else ""
+        given = [tenders.refund_tender(refund, currency) for refund in share]
+        found.append(_return(order, part, given, known, currency, moment or _closed(order)))
+    return found
 
 
 def _refunds(order: JSON, known: Known) -> list[tenders.Refund]:
@@ -319,8 +323,11 @@ def _credit(order: JSON, amount: int, currency: str) -> list[dict[str, Any]]:
     return [credit] if amount else []
 
 
-def _reversed(order: JSON, refund: JSON, known: Known) -> Iterable[Item]:
-    """A refund that failed after it was told: its money was not given back, the return itself stands."""
+def _reversed(order: JSON, refund: JSON, known: Known, told_as: str) -> Iterable[Item]:
+    """A refund that failed: if its return was told, its money was not given back; the return itself stands.
+
+    ``told_as``: source id of the return. One that failed while it was pending was never told, and is no news.
+    """
     record = known.refunds.get(str(refund["id"])) or {}
     currency = str(refund["amount_money"]["currency"])
     found = next(item for item in tenders.given_back({"refunds": [refund]}, known.sources, known.payments, known.refunds))
@@ -332,7 +339,7 @@ def _reversed(order: JSON, refund: JSON, known: Known) -> Iterable[Item]:
         "provider": "square", "fact": {"id": found.id}, "fact_type": "payment.refunded",
         "sale_return": {"id": str(order["id"])}, "reason": reason[:255],
     }  # fmt: skip
-    yield Document("payment.reversed.v1", f"refund:{found.id}:failed", data)
+    yield Document("payment.reversed.v1", f"refund:{found.id}:failed", data, follows=told_as)
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------

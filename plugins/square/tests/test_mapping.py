@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hub_square.connector import Square
 from hub_square.simulator import SIGNATURE, SquareSimulator, sample
+from hub_square.till import Charge
+from hub_square.wire import TAX
 
 import canonical
 from hub.sdk import Change, ConnectorError, Document, Ignored, Request, UntranslatableError, Webhook
@@ -252,3 +254,47 @@ def test_a_seller_without_configured_locations_is_asked_for_them(simulator: Squa
     page = drive(square, square.read("order", {}), simulator.handle, {"Authorization": f"Bearer {simulator.token}"})
 
     assert [record["id"] for record in page.records] == [sale["id"]]
+
+
+def test_what_the_simulator_answers_fits_squares_own_description(simulator: SquareSimulator) -> None:
+    """Every field of its orders, payments and refunds is one of Square's, of the type that Square gives it."""
+    if not SPEC.exists():
+        pytest.skip("Square's OpenAPI file is not beside this checkout")
+    spec = json.loads(SPEC.read_text())["components"]["schemas"]
+    simulator.location_id = simulator.add_location("L-1", "Europe/London", "GB", "GBP")
+    mug = simulator.add_item("MUG", "Mug", 1200, 5)
+    charges = [
+        Charge(name="Service", percentage="10", taxes=(TAX,)),
+        Charge(name="Party", amount=50, treatment="APPORTIONED_TREATMENT"),
+    ]
+    modified = simulator.rung(mug, 2, modifiers=[("Engraved", 100, 1)], unit={"generic_unit": "UNIT"})
+    sale = simulator.ring_sale([modified], "CASH", tip=100, charges=charges, rounding=2)
+    for kind in ("CARD", "OTHER", "WALLET", "BUY_NOW_PAY_LATER", "BANK_ACCOUNT", "SQUARE_ACCOUNT", "SQUARE_GIFT_CARD"):
+        simulator.ring_sale([(mug, 1)], kind)
+    everything = {each["uid"]: 1 for each in (*sale["line_items"], *sale["service_charges"])}
+    back = simulator.ring_return(sale, everything, tip=100, amount=5, rounding=1, status="PENDING")
+    simulator.settle_refund(back, "FAILED")
+    simulator.ring_exchange(sale, everything, [(mug, 1)])
+    simulator.touch(sale)
+
+    for name, found in (("Order", simulator.orders), ("Payment", simulator.payments), ("PaymentRefund", simulator.refunds),
+                        ("Location", simulator.locations), ("CatalogObject", simulator.variations),
+                        ("CatalogObject", simulator.items)):  # fmt: skip
+        for each in found.values():
+            _fits(spec, {"$ref": f"#/components/schemas/{name}"}, each, name)
+
+
+def _fits(spec: Any, schema: Any, value: Any, place: str) -> None:
+    """No field that the description does not name, and no value of another type or outside of its list."""
+    if "$ref" in schema:
+        schema = spec[schema["$ref"].rpartition("/")[2]]
+    types = {"string": str, "integer": int, "boolean": bool, "array": list, "object": dict}
+    assert isinstance(value, types[schema.get("type", "object")]), place
+    assert "enum" not in schema or value in schema["enum"], f"{place}: {value}"
+    if isinstance(value, dict) and schema.get("properties"):
+        for key, inner in value.items():
+            assert key in schema["properties"], f"{place}.{key} is not in Square's description"
+            _fits(spec, schema["properties"][key], inner, f"{place}.{key}")
+    elif isinstance(value, list):
+        for inner in value:
+            _fits(spec, schema["items"], inner, place)

@@ -176,6 +176,22 @@ def test_return_on_the_order_of_its_sale_has_an_id_of_its_own(shop: Any) -> None
     assert told[1].data["occurred_at"] == "2030-05-01T12:00:00.000Z"
 
 
+def test_return_on_the_order_of_its_sale_does_not_change_with_the_next_one(shop: Any) -> None:
+    sale = _sale(shop, "MUG", 1000)
+    parts = [till.returned(sale, {_line(sale): 1}) | {"uid": "z"}, till.returned(sale, {}, amount=500) | {"uid": "a"}]
+    refunds = [
+        {"id": f"R{day}", "tender_id": sale["tenders"][0]["id"], "amount_money": part["return_amounts"]["total_money"],
+         "status": "APPROVED", "created_at": f"2030-05-0{day}T12:00:00.000Z"}
+        for day, part in enumerate(parts, start=1)
+    ]  # fmt: skip
+    _, first = shop.order(sale | {"returns": parts[:1], "refunds": refunds[:1]})
+
+    told = shop.order(sale | {"returns": parts, "refunds": refunds})
+
+    assert first in told
+    assert sorted(item.data["occurred_at"][:10] for item in told[1:]) == ["2030-05-01", "2030-05-02"]
+
+
 def test_refund_is_no_return_while_it_is_pending(shop: Any) -> None:
     sale = _sale(shop, "MUG", 1000)
     order = shop.till.ring_return(sale, {_line(sale): 1}, status="PENDING")
@@ -223,6 +239,7 @@ def test_refund_that_fails_after_it_was_told_is_reversed(shop: Any) -> None:
     assert {item.type for item in told} == {"payment.reversed.v1"}
     assert all(item.data == told[0].data and item.source_id == f"refund:{refund}:failed" for item in told)
     assert told[0].data["fact"] == {"id": refund}
+    assert told[0].follows == f"order:{order['id']}"
     assert told[0].data["payment_id"] == sale["tenders"][0]["payment_id"]
     assert (told[0].data["sale_return"], shop.amount(told[0].data["amount"])) == ({"id": order["id"]}, "10.90")
 

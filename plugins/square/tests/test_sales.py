@@ -257,4 +257,4 @@ def test_sale_is_told_the_same_when_its_order_changes_later(shop: Any) -> None:
 
     assert len(first) == 2
     assert all(item == first[0] for item in (*first, *again))
-    assert first[0].data["occurred_at"] == order["closed_at"]  # type: ignore[union-attr]
+    assert first[0].data["occurred_at"] == order["closed_at"]

@@ -1,10 +1,12 @@
 """Canonical → Tryton: a posted customer invoice and the journal entry that pays it, per tender.
 
 A write is create, post, pay, reconcile. It looks before each of them and goes on from what it finds, so it may run again from
-its start at any time. Returns are invoices with negative quantities, as Tryton writes credit notes.
+its start at any time; a draft that it finds is made anew, for settings may have changed since. Returns and voids are invoices
+with negative quantities, as Tryton writes credit notes. `mapping` plans the amounts; here are the requests.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -22,13 +24,31 @@ from hub.sdk import (
     load_manifest,
     number,
 )
-from hub_tryton import products
+from hub_tryton import mapping, products
+from hub_tryton.mapping import Account, Booking, Item
 from hub_tryton.rpc import Json, Rpc
 
 JSON = Mapping[str, Any]
 _ZERO = Decimal(0)
 #: What reading a body raises that is not as documented.
 _MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Known:
+    """An account in Tryton."""
+
+    id: int
+    is_revenue: bool
+    needs_party: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Records:
+    """The records that are written; no entry where no money moves."""
+
+    invoice: Json
+    entry: Json | None
 
 
 class Tryton(Connector):
@@ -42,13 +62,16 @@ class Tryton(Connector):
         self._known: dict[str, Any] = {}  # accounts, party, journals: looked up once; they do not change under us
 
     def write_sale_completed(self, document: JSON, key: str) -> Steps[Written]:
-        return (yield from self._book(document, key, sold=document["lines"], returned=(), sign=1))
+        return (yield from self._book(document, key, mapping.sale))
 
     def write_return_completed(self, document: JSON, key: str) -> Steps[Written]:
-        return (yield from self._book(document, key, sold=(), returned=document["lines"], sign=-1))
+        return (yield from self._book(document, key, mapping.returned))
 
     def write_exchange_completed(self, document: JSON, key: str) -> Steps[Written]:
-        return (yield from self._book(document, key, sold=document["lines"], returned=document["returned"], sign=1))
+        return (yield from self._book(document, key, mapping.exchange))
+
+    def write_sale_voided(self, document: JSON, key: str) -> Steps[Written]:
+        return (yield from self._book(document, key, mapping.void))
 
     def find_sale_completed(self, document: JSON, key: str) -> Steps[str | None]:
         return (yield from self._find(key))
@@ -57,6 +80,9 @@ class Tryton(Connector):
         return (yield from self._find(key))
 
     def find_exchange_completed(self, document: JSON, key: str) -> Steps[str | None]:
+        return (yield from self._find(key))
+
+    def find_sale_voided(self, document: JSON, key: str) -> Steps[str | None]:
         return (yield from self._find(key))
 
     def describe(self) -> Steps[Sequence[AccountField]]:
@@ -87,125 +113,109 @@ class Tryton(Connector):
     def _find(self, key: str) -> Steps[str | None]:
         """The invoice if everything is done; a half-done one is left to the write, which goes on from there."""
         invoice = yield from self._invoice(key)
-        even = invoice is not None and invoice["state"] == "posted" and invoice["total_amount"] == _ZERO
-        if invoice is None or not (invoice["state"] == "paid" or even):
-            return None
-        return f"account.invoice,{invoice['id']}"
+        return f"account.invoice,{invoice['id']}" if invoice is not None and invoice["state"] == "paid" else None
 
     def _invoice(self, key: str) -> Steps[Json | None]:
+        """The invoice under our key; of several, one that is no draft."""
+        found = yield from self._invoices(key)
+        return next((row for row in found if row["state"] != "draft"), found[0] if found else None)
+
+    def _invoices(self, key: str) -> Steps[list[Json]]:
         fields = ["number", "state", "total_amount"]
-        found = yield from self._rpc.search("account.invoice", [["reference", "=", key]], fields)
-        return found[0] if found else None
+        return (yield from self._rpc.search("account.invoice", [["reference", "=", key]], fields))
 
-    def _book(self, document: JSON, key: str, sold: Iterable[JSON], returned: Iterable[JSON], sign: int) -> Steps[Written]:
-        invoice = yield from self._invoice(key)
-        total = sign * _amount(document["total"])
-        if invoice is None:
-            values = yield from self._values(document, key, list(sold), list(returned), sign)
-            yield from self._rpc.create("account.invoice", values)
-            invoice = yield from self._invoice(key)
-            if invoice is None:
-                raise RejectedByTargetError("the invoice just created cannot be found", code="target_fault")
-        if invoice["total_amount"] != total:
-            raise RejectedByTargetError(
-                f"Tryton computes {invoice['total_amount']} where the till says {total}", code="total_mismatch",
-                field="/total", value=str(total),
-                remedy=f"Compare draft invoice {invoice['id']} (reference {key}) with the document; delete it, then replay.",
-            )  # fmt: skip
-        if invoice["state"] == "draft":
-            yield from self._rpc.call("account.invoice", "post", [invoice["id"]], effect=True)
-        yield from self._pay(document, key, invoice, sign)
-        done = yield from self._invoice(key)
-        number = done["number"] if done else None
-        return Written(f"account.invoice,{invoice['id']}", {"number": number})
-
-    # -- the invoice --------------------------------------------------------------------------------------------
-
-    def _values(self, document: JSON, key: str, sold: list[JSON], returned: list[JSON], sign: int) -> Steps[Json]:
+    def _book(self, document: JSON, key: str, plan: Callable[[JSON, JSON, Decimal], Booking]) -> Steps[Written]:
+        """Create and post the invoice, post the journal entry, match the two. All that may be refused is asked for first."""
         if document["total"]["currency"] != self.settings["currency"]:
             raise RejectedByTargetError(
                 f"the company keeps its books in {self.settings['currency']}, not {document['total']['currency']}",
                 code="currency_refused", field="/total/currency", remedy="Route other currencies to another connection.",
             )  # fmt: skip
-        products = yield from self._products(document, [line["sku"] for line in (*sold, *returned)])
-        party, address = yield from self._party()
-        revenue = yield from self._account("revenue")
-        receivable = yield from self._account("receivable")
+        currency = yield from self._currency()
+        booking = plan(document, self.settings["accounts"], currency["rounding"])
+        records = yield from self._records(document, key, booking, currency)
+        invoice = yield from self._draft(key, records.invoice, booking.total)
+        if invoice["state"] == "draft":
+            yield from self._rpc.call("account.invoice", "post", [invoice["id"]], effect=True)
+        move = (yield from self._pay(records.entry)) if records.entry else None
+        yield from self._reconcile(invoice["id"], move)
+        done = yield from self._invoice(key)
+        number = done["number"] if done else None
+        return Written(f"account.invoice,{invoice['id']}", {"number": number})
+
+    def _draft(self, key: str, values: Json, total: Decimal) -> Steps[Json]:
+        """The invoice under our key: one that is posted, or a new draft in place of those that earlier attempts left."""
+        found = yield from self._invoices(key)
+        if drafts := [row["id"] for row in found if row["state"] == "draft"]:
+            yield from self._rpc.call("account.invoice", "delete", drafts, effect=True)
+        invoice = next((row for row in found if row["state"] != "draft"), None)
+        if invoice is None:
+            yield from self._rpc.create("account.invoice", values)
+            invoice = yield from self._invoice(key)
+            if invoice is None:
+                raise RejectedByTargetError("the invoice just created cannot be found", code="target_fault")
+        if invoice["total_amount"] != total:
+            if invoice["state"] == "draft":
+                yield from self._rpc.call("account.invoice", "delete", [invoice["id"]], effect=True)
+            raise RejectedByTargetError(
+                f"Tryton computes {invoice['total_amount']} where the till says {total}", code="total_mismatch",
+                field="/total", value=str(total),
+                remedy=f"Look for an invoice with reference {key} and for a module that changes amounts, then replay.",
+            )  # fmt: skip
+        return invoice
+
+    # -- the records that are written ---------------------------------------------------------------------------
+
+    def _records(self, document: JSON, key: str, booking: Booking, currency: Json) -> Steps[_Records]:
+        """Invoice and journal entry. An invoice takes only revenue accounts: what belongs elsewhere moves on in the entry."""
+        products = yield from self._products(document, booking.items)
+        revenue = yield from self._account(Account(names=("revenue",), field=""))
         lines: list[Json] = []
-        for items, direction in ((sold, 1), (returned, -1)):
-            for line in items:
-                product, unit = products[line["sku"]]
-                lines.append({
-                    "type": "line", "account": revenue,
-                    **({"product": product, "unit": unit} if self.settings["link_products"] else {}),
-                    "description": str(line.get("description", line["sku"])),
-                    "quantity": number(direction * Decimal(line["quantity"])), "unit_price": _net_price(line),
-                })  # fmt: skip
-                if off := _amount(line.get("discount")):
-                    lines.append(_extra(f"Discount on {line['sku']}", revenue, -direction * off))
-        for name in ("tip", "service_charge", "rounding"):
-            if value := sign * _amount(document.get(name)):
-                lines.append(_extra(name.replace("_", " ").capitalize(), (yield from self._account(name)), value))
-        tax_account = yield from self._account("tax")
+        moved: dict[int, tuple[_Known, Decimal]] = {}
+        for item in booking.items:
+            account = yield from self._account(item.account)
+            lines.append(_line(item, account if account.is_revenue else revenue, products))
+            if not account.is_revenue:
+                value = mapping.computed(item.quantity, item.unit_price, currency["rounding"])
+                before = moved.get(account.id, (account, _ZERO))[1]
+                moved[account.id] = (account, before + value)
+        party, address = yield from self._party()
+        receivable = yield from self._account(Account(names=("receivable",), field=""))
+        entry: list[Json] = []
+        for leg in booking.legs:
+            account = yield from self._account(leg.account)
+            if account.id == receivable.id:
+                raise RejectedByTargetError(
+                    f"settings.accounts.{leg.account.names[0]} is the receivable account, which the payment settles",
+                    code="account_refused", field=leg.account.field, value=leg.account.names[0],
+                    remedy="Give the tender an account of its own in the connection, apply, then replay.",
+                )  # fmt: skip
+            entry.append(_entry(account, leg.amount, party))
+        if paid := sum((leg.amount for leg in booking.legs), _ZERO):  # one line: Tryton takes only the side that pays
+            entry.append(_entry(receivable, -paid, party))
+        for account, value in moved.values():
+            if value:
+                entry += [_entry(revenue, value, party), _entry(account, -value, party)]
+        tax_account = (yield from self._account(Account(names=("tax",), field="/tax"))).id if booking.taxes else 0
         taxes = [
-            {"description": f"{name} {rate}%", "base": base, "amount": amount, "manual": True, "account": tax_account}
-            for (name, rate), (base, amount) in _taxes(sold, returned).items()
+            {"description": tax.description, "base": tax.base, "amount": tax.amount, "manual": True, "account": tax_account}
+            for tax in booking.taxes
         ]
-        day = date.fromisoformat(document["business_date"])
         journal = yield from self._first("account.journal", [["type", "=", "revenue"]], "a revenue journal")
-        currency = yield from self._first("currency.currency", [["code", "=", self.settings["currency"]]], "the currency")
-        named = f"{document['location']['code']} {document['number']}"
-        return {
+        invoice = {
             "type": "out", "company": int(self.settings["company"]), "party": party, "invoice_address": address,
-            "currency": currency, "journal": journal, "account": receivable, "reference": key,
+            "currency": currency["id"], "journal": journal, "account": receivable.id, "reference": key,
             # No invoice_date: Tryton numbers in date order and refuses a late sale's; it dates the invoice when it posts.
-            "accounting_date": day, "description": named, "lines": [["create", lines]],
-            **({"taxes": [["create", taxes]]} if taxes else {}),
+            "accounting_date": date.fromisoformat(document["business_date"]),
+            "description": f"{document['location']['code']} {document.get('number', document['id'])}",
+            "lines": [["create", lines]], **({"taxes": [["create", taxes]]} if taxes else {}),
             **document.get("extensions", {}).get("target", {}),
         }  # fmt: skip
+        return _Records(invoice=invoice, entry=(yield from self._entry_values(document, key, entry)) if entry else None)
 
-    # -- the payment --------------------------------------------------------------------------------------------
-
-    def _pay(self, document: JSON, key: str, invoice: Json, sign: int) -> Steps[None]:
-        """One journal entry: each tender's account against the receivable; then it is matched to the invoice."""
-        paid = _tendered(document, sign)
-        if not paid:
-            return
-        description = f"{key} tenders"
-        fields = ["state"]
-        moves = yield from self._rpc.search("account.move", [["description", "=", description]], fields)
-        if not moves:
-            values = yield from self._payment(document, description, paid)
-            moves = [{"id": (yield from self._rpc.create("account.move", values)), "state": "draft"}]
-        move = moves[0]
-        if move["state"] != "posted":
-            yield from self._rpc.call("account.move", "post", [move["id"]], effect=True)
-        yield from self._reconcile(invoice["id"], move["id"])
-
-    def _reconcile(self, invoice_id: int, move_id: int) -> Steps[None]:
-        """Match the payment to the invoice; Tryton then marks it paid."""
-        fields = ["state", "lines_to_pay", "payment_lines"]
-        invoice = (yield from self._rpc.search("account.invoice", [["id", "=", invoice_id]], fields))[0]
-        if invoice["state"] == "paid":
-            return
-        receivable = yield from self._account("receivable")
-        domain = [["move", "=", move_id], ["account", "=", receivable]]
-        lines = [line["id"] for line in (yield from self._rpc.search("account.move.line", domain, ["id"]))]
-        if missing := [line for line in lines if line not in invoice["payment_lines"]]:
-            linked = {"payment_lines": [["add", missing]]}
-            yield from self._rpc.call("account.invoice", "write", [invoice_id], linked, effect=True)
-        matched = {"company": int(self.settings["company"]), "lines": [["add", [*invoice["lines_to_pay"], *lines]]]}
-        yield from self._rpc.create("account.move.reconciliation", {**matched, "date": datetime.now(UTC).date()})
-
-    def _payment(self, document: JSON, description: str, paid: Mapping[str, Decimal]) -> Steps[Json]:
+    def _entry_values(self, document: JSON, key: str, lines: list[Json]) -> Steps[Json]:
+        """The journal entry; its period must be there."""
         day = date.fromisoformat(document["business_date"])
-        party, _ = yield from self._party()
-        receivable = yield from self._account("receivable")
-        lines = []
-        for tender, amount in paid.items():
-            account = yield from self._account(tender)
-            lines.append(_entry(account, amount))
-            lines.append({**_entry(receivable, -amount), "party": party})
         journal = yield from self._first("account.journal", [["type", "=", "cash"]], "a cash journal")
         domain = [["start_date", "<=", day], ["end_date", ">=", day], ["type", "=", "standard"]]
         periods = yield from self._rpc.search("account.period", domain, ["state"])
@@ -216,19 +226,80 @@ class Tryton(Connector):
             )  # fmt: skip
         return {
             "company": int(self.settings["company"]), "journal": journal, "period": periods[0]["id"], "date": day,
-            "description": description, "lines": [["create", lines]],
+            "description": f"{key} tenders", "lines": [["create", lines]],
         }  # fmt: skip
+
+    # -- the payment --------------------------------------------------------------------------------------------
+
+    def _pay(self, entry: Json) -> Steps[int]:
+        """Post the journal entry; drafts of earlier attempts are made anew."""
+        moves = yield from self._rpc.search("account.move", [["description", "=", entry["description"]]], ["state"])
+        if posted := next((int(row["id"]) for row in moves if row["state"] == "posted"), None):
+            return posted
+        if moves:
+            yield from self._rpc.call("account.move", "delete", [row["id"] for row in moves], effect=True)
+        move = yield from self._rpc.create("account.move", entry)
+        yield from self._rpc.call("account.move", "post", [move], effect=True)
+        return move
+
+    def _reconcile(self, invoice_id: int, move_id: int | None) -> Steps[None]:
+        """Match the payment to the invoice; Tryton then marks it paid. An invoice over nothing is matched with itself."""
+        fields = ["state", "lines_to_pay", "payment_lines"]
+        invoice = (yield from self._rpc.search("account.invoice", [["id", "=", invoice_id]], fields))[0]
+        if invoice["state"] == "paid":
+            return
+        receivable = yield from self._account(Account(names=("receivable",), field=""))
+        domain = [["move", "=", move_id], ["account", "=", receivable.id]]
+        found = (yield from self._rpc.search("account.move.line", domain, ["id"])) if move_id is not None else []
+        lines = [line["id"] for line in found]
+        if missing := [line for line in lines if line not in invoice["payment_lines"]]:
+            linked = {"payment_lines": [["add", missing]]}
+            yield from self._rpc.call("account.invoice", "write", [invoice_id], linked, effect=True)
+        if not (lines := [*invoice["lines_to_pay"], *lines]):
+            return
+        matched = {"company": int(self.settings["company"]), "lines": [["add", lines]]}
+        yield from self._rpc.create("account.move.reconciliation", {**matched, "date": datetime.now(UTC).date()})
 
     # -- look-ups, kept for the life of the connection ----------------------------------------------------------
 
-    def _account(self, name: str) -> Steps[int]:
-        code = self.settings["accounts"].get(name)
-        if code is None:
+    def _account(self, wanted: Account) -> Steps[_Known]:
+        """The account of the first setting that is there; raises `unknown_account` naming the setting."""
+        settings = self.settings["accounts"]
+        name = next((name for name in wanted.names if settings.get(name) is not None), None)
+        if name is None:
+            first = wanted.names[0]
             raise RejectedByTargetError(
-                f"no account is set for {name}", code="unknown_account", value=name,
-                remedy=f"Add settings.accounts.{name} to the connection, apply, then replay.",
+                f"no account is set for {first}", code="unknown_account", field=wanted.field, value=first,
+                remedy=f"Add settings.accounts.{first} to the connection, apply, then replay.",
             )  # fmt: skip
-        return (yield from self._first("account.account", [["code", "=", str(code)]], f"account {code}"))
+        known = f"account {settings[name]}"
+        if known not in self._known:
+            domain, fields = [["code", "=", str(settings[name])]], ["type.revenue", "party_required"]
+            found = yield from self._rpc.search("account.account", domain, fields, 1)
+            if not found:
+                raise RejectedByTargetError(
+                    f"Tryton has no account {settings[name]}", code="not_configured", field=wanted.field,
+                    value=str(settings[name]), remedy=f"Create it in Tryton, or correct settings.accounts.{name}, then replay.",
+                )  # fmt: skip
+            kind = found[0].get("type.") or {}
+            self._known[known] = _Known(
+                id=int(found[0]["id"]), is_revenue=bool(kind.get("revenue")), needs_party=bool(found[0].get("party_required"))
+            )
+        account: _Known = self._known[known]
+        return account
+
+    def _currency(self) -> Steps[Json]:
+        if "currency" not in self._known:
+            code = self.settings["currency"]
+            found = yield from self._rpc.search("currency.currency", [["code", "=", code]], ["rounding"], 1)
+            if not found:
+                raise RejectedByTargetError(
+                    f"Tryton has no currency {code}", code="not_configured",
+                    remedy="Create the currency in Tryton (or correct the connection's settings), then replay.",
+                )  # fmt: skip
+            self._known["currency"] = found[0]
+        currency: Json = self._known["currency"]
+        return currency
 
     def _party(self) -> Steps[tuple[int, int]]:
         if "party" not in self._known:
@@ -254,65 +325,40 @@ class Tryton(Connector):
             self._known[known] = found[0]["id"]
         return int(self._known[known])
 
-    def _products(self, document: JSON, skus: list[str]) -> Steps[dict[str, tuple[int, int]]]:
-        """SKU → (product, unit); raises `unknown_sku` naming the first line that has none."""
-        fields = ["code", "default_uom"]
-        found = yield from self._rpc.search("product.product", [["code", "in", sorted(set(skus))]], fields)
-        known = {row["code"]: (row["id"], row["default_uom"]) for row in found}
+    def _products(self, document: JSON, items: Sequence[Item]) -> Steps[dict[str, Json]]:
+        """SKU → product, for the lines that may name one; raises `unknown_sku` naming the first article that has none."""
+        wanted = sorted({item.product for item in items if item.product is not None})
+        if not wanted:
+            return {}
+        fields = ["code", "default_uom", "default_uom.digits"]
+        found = yield from self._rpc.search("product.product", [["code", "in", wanted]], fields)
+        known = {row["code"]: row for row in found}
+        articles = {item.product for item in items if item.is_article}
         for name in ("lines", "returned"):
             for index, line in enumerate(document.get(name, ())):
-                if line["sku"] not in known:
+                if line["sku"] in articles and line["sku"] not in known:
                     raise RejectedByTargetError(
                         f"Tryton has no product with code {line['sku']!r}", code="unknown_sku",
                         field=f"/{name}/{index}/sku", value=line["sku"],
                         remedy=f"Create a product with code {line['sku']} in Tryton (or correct the SKU), then replay.",
                     )  # fmt: skip
-        return known
+        return known if self.settings["link_products"] else {}
 
 
-def _amount(value: Mapping[str, str] | None) -> Decimal:
-    return Decimal(value["amount"]) if value else _ZERO
+def _line(item: Item, account: _Known, products: Mapping[str, Json]) -> Json:
+    """Make an invoice line; it names no product whose unit has fewer decimal places than the quantity (Tryton refuses that)."""
+    product = products.get(item.product or "")
+    places = (product.get("default_uom.") or {}).get("digits") if product else None
+    if product and places is not None and item.quantity != round(item.quantity, places):
+        product = None
+    return {
+        "type": "line", "account": account.id, "description": item.description,
+        **({"product": product["id"], "unit": product["default_uom"]} if product else {}),
+        "quantity": number(item.quantity), "unit_price": item.unit_price,
+    }  # fmt: skip
 
 
-def _included(line: JSON) -> Decimal:
-    return sum((_amount(tax["amount"]) for tax in line.get("taxes", ()) if tax.get("included")), _ZERO)
-
-
-def _net_price(line: JSON) -> Decimal:
-    """Unit price without included taxes, at Tryton's four decimals."""
-    included = _included(line)
-    if not included:
-        return _amount(line["unit_price"])
-    return ((_amount(line["gross"]) - included) / Decimal(line["quantity"])).quantize(Decimal("0.0001"))
-
-
-def _extra(description: str, account: int, amount: Decimal) -> Json:
-    return {"type": "line", "description": description, "account": account, "quantity": number(1), "unit_price": amount}
-
-
-def _entry(account: int, amount: Decimal) -> Json:
+def _entry(account: _Known, amount: Decimal, party: int) -> Json:
     """A move line: positive amounts are debits."""
-    return {"account": account, "debit": max(amount, _ZERO), "credit": max(-amount, _ZERO)}
-
-
-def _taxes(sold: list[JSON], returned: list[JSON]) -> dict[tuple[str, str], tuple[Decimal, Decimal]]:
-    """(name, rate) → (base, amount), as the till computed them: the ERP must not compute them anew."""
-    sums: dict[tuple[str, str], tuple[Decimal, Decimal]] = {}
-    for items, direction in ((sold, 1), (returned, -1)):
-        for line in items:
-            base = direction * (_amount(line["gross"]) - _amount(line.get("discount")) - _included(line))
-            for tax in line.get("taxes", ()):
-                before = sums.get((tax["name"], tax["rate"]), (_ZERO, _ZERO))
-                amount = direction * _amount(tax["amount"])
-                sums[tax["name"], tax["rate"]] = (before[0] + base, before[1] + amount)
-    return sums
-
-
-def _tendered(document: JSON, sign: int) -> dict[str, Decimal]:
-    """Tender type → what came in (out is negative); change is taken off the cash."""
-    sums: dict[str, Decimal] = {}
-    for tender in document["tenders"]:
-        sums[tender["type"]] = sums.get(tender["type"], _ZERO) + sign * _amount(tender["amount"])
-    if change := _amount(document.get("change")):
-        sums["cash"] = sums.get("cash", _ZERO) - change
-    return {tender: amount for tender, amount in sums.items() if amount}
+    line = {"account": account.id, "debit": max(amount, _ZERO), "credit": max(-amount, _ZERO)}
+    return {**line, "party": party} if account.needs_party else line

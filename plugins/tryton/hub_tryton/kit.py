@@ -16,9 +16,14 @@ from hub_tryton.simulator import TrytonSimulator
 
 JSON = Mapping[str, Any]
 _WRITES = ("sale.completed.v1", "return.completed.v1", "exchange.completed.v1")
+#: A void that says how the money was given back: without that, it is refused.
+_VOID = EXAMPLES["sale.voided.v1"] | {
+    "tenders": [EXAMPLES["sale.completed.v1"]["tenders"][0] | {"tip": EXAMPLES["sale.completed.v1"]["tip"]}],
+    "change": EXAMPLES["sale.completed.v1"]["change"],
+}
 _ACCOUNTS = {
     "receivable": "1.2.1", "revenue": "4.1.1", "tax": "2.2.4", "tip": "4.1.2", "service_charge": "4.1.2", "rounding": "6.1.1",
-    "cash": "1.1.1", "card": "1.1.2", "gift_card": "1.1.3",
+    "cash": "1.1.1", "card": "1.1.2", "gift_card": "1.1.3", "gift_card_liability": "2.2.2",
 }  # fmt: skip
 
 
@@ -62,7 +67,7 @@ def subject() -> Subject:
     return Subject(
         connector=Tryton,
         system=system,
-        documents={name: [EXAMPLES[name]] for name in _WRITES},
+        documents={**{name: [EXAMPLES[name]] for name in _WRITES}, "sale.voided.v1": [_VOID]},
         refused=[("sale.completed.v1", unknown)],
         custom={"sale.completed.v1": {"comment": "Till receipt 7"}},
     )

@@ -1,12 +1,12 @@
 """Tryton's products, with the fields that an account has added: attributes (module product_attribute), its modules' own."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from canonical.money import money
-from hub.sdk import AccountField, Document, Page, Steps
+from hub.sdk import UNREADABLE, AccountField, ConnectorError, Document, Page, Steps
 from hub_tryton.rpc import Json, Rpc
 
 JSON = Mapping[str, Any]
@@ -40,10 +40,23 @@ def read(rpc: Rpc, cursor: JSON, limit: int, named: Sequence[str]) -> Steps[Page
     domain = [["active", "in", [True, False]], ["OR", *changed]]
     arguments = (domain, offset, limit, [["id", "ASC"]], [*_FIELDS, *own])
     rows: list[Json] = yield from rpc.call(_MODEL, "search_read", *arguments, effect=False)
-    records = [_record(row, own) for row in rows]
-    high = max([high, since, *(record["changed_at"] for record in records)])
-    if len(rows) == limit:
-        return Page(records, {"since": since, "offset": offset + limit, "high": high}, more=True)
+    if not isinstance(rows, list):
+        raise TypeError(f"the products are no list but {type(rows).__name__}")
+    records, times = [], []
+    for row in rows:
+        try:
+            records.append(_record(row, own))
+            times.append(records[-1]["changed_at"])
+        except UNREADABLE:  # kept as it came: it cannot be translated, and waits in quarantine alone
+            records.append(row)
+    now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+    high = max([high, since, *(time for time in times if time <= now)])
+    if len(rows) >= limit:
+        return Page(records, {"since": since, "offset": offset + len(rows), "high": high}, more=True)
+    total = yield from rpc.call(_MODEL, "search_count", domain, effect=False)
+    if offset + len(rows) < total:
+        said = f"{offset + len(rows)} products were listed, and Tryton says that there are {total}"
+        raise ConnectorError(said, code="unreadable_answer")
     return Page(records, {"since": high}, more=False)
 
 

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
-from hub.sdk import ConnectorError, Request, Steps
+from hub.sdk import UNREADABLE, ConnectorError, Request, Steps
 
 Json = dict[str, Any]
 
@@ -29,16 +29,23 @@ def typed(value: Any) -> Any:
 def plain(value: Any) -> Any:
     """Tryton's wire form as Python values."""
     if isinstance(value, dict):
-        match value.get("__class__"):
-            case "Decimal":
-                return Decimal(value["decimal"])
-            case "date":
-                return date(value["year"], value["month"], value["day"])
-            case "datetime":  # UTC without saying so
-                time = (value.get(part, 0) for part in ("hour", "minute", "second", "microsecond"))
-                return datetime(value["year"], value["month"], value["day"], *time)  # noqa: DTZ001
-        return {key: plain(item) for key, item in value.items()}
+        try:
+            return _plain(value)
+        except UNREADABLE:  # the record that holds it is told apart from its siblings, and is not readable
+            return value
     return [plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _plain(value: Json) -> Any:
+    match value.get("__class__"):
+        case "Decimal":
+            return Decimal(value["decimal"])
+        case "date":
+            return date(value["year"], value["month"], value["day"])
+        case "datetime":  # UTC without saying so
+            time = (value.get(part, 0) for part in ("hour", "minute", "second", "microsecond"))
+            return datetime(value["year"], value["month"], value["day"], *time)  # noqa: DTZ001
+    return {key: plain(item) for key, item in value.items()}
 
 
 class Rpc:

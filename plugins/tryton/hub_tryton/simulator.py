@@ -10,16 +10,19 @@ from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any
 
+from canonical.money import scale
 from hub.sdk.steps import Response
 from hub.sdk.testing import SimRequest, Simulator, answer
 from hub_tryton.rpc import plain, typed
 
 Json = dict[str, Any]
-_CENT = Decimal("0.01")
+#: Decimal places of a unit price (seen on 8.0: more are refused).
+_PRICE_DIGITS = 4
 #: Chart of accounts: code → kind. As on a real server, an invoice line takes only revenue accounts (seen on 8.0).
 CHART = {
     "1.1.1": "cash", "1.1.2": "cash", "1.1.3": "cash", "1.2.1": "receivable", "2.2.1": "payable", "2.2.4": "tax",
-    "4.1.1": "revenue", "4.1.2": "revenue", "6.1.1": "revenue", "6.1.2": "expense",
+    "1.1.4": "cash", "2.2.2": "liability", "2.3.1": "liability", "2.3.4": "liability", "6.3.5": "liability",
+    "4.1.1": "revenue", "4.1.2": "revenue", "4.3.3": "revenue", "6.1.1": "other", "6.1.2": "expense", "6.2.1": "other",
 }  # fmt: skip
 
 
@@ -43,13 +46,24 @@ class TrytonSimulator(Simulator):
         self._sessions: set[str] = set()
         self._last = datetime(1970, 1, 1)  # noqa: DTZ001
         self.rows: dict[str, dict[int, Json]] = {}
+        self._last_key: dict[str, int] = {}  # of deleted records: ids are not given twice
         self._seed(currency)
 
     def _seed(self, currency: str) -> None:
         self._insert("res.user", {"login": self.username})
-        self._insert("currency.currency", {"code": currency})
+        self.rounding = Decimal(1).scaleb(-scale(currency))
+        self._insert("currency.currency", {"code": currency, "digits": scale(currency), "rounding": self.rounding})
+        self._insert("product.uom", {"name": "Unit", "digits": 0})
+        self._insert("product.uom", {"name": "Kilogram", "digits": 3})
         for code, kind in CHART.items():
-            row = {"code": code, "name": f"Account {code}", "kind": kind, "receivable": kind == "receivable"}
+            row = {
+                "code": code,
+                "name": f"Account {code}",
+                "kind": kind,
+                "receivable": kind == "receivable",
+                "type": {"revenue": kind == "revenue"},
+                "party_required": kind in ("receivable", "payable"),
+            }
             self._insert("account.account", row)
         for code, kind in (("REV", "revenue"), ("CASH", "cash")):
             self._insert("account.journal", {"code": code, "name": code, "type": kind})
@@ -62,10 +76,10 @@ class TrytonSimulator(Simulator):
         address = self._insert("party.address", {"party": party})
         self.rows["party.party"][party]["addresses"] = [address]
 
-    def add_product(self, code: str, name: str, default_taxes: tuple[int, ...] = ()) -> int:
-        """A product; with ``default_taxes`` posting an invoice with other taxes raises the tax warning."""
+    def add_product(self, code: str, name: str, default_taxes: tuple[int, ...] = (), unit: int = 1) -> int:
+        """A product; with ``default_taxes`` posting an invoice with other taxes raises the tax warning. Unit 2: kilogram."""
         key = self._insert("product.product", {
-            "code": code, "name": name, "default_uom": 1, "taxes": list(default_taxes), "active": True, "write_date": None,
+            "code": code, "name": name, "default_uom": unit, "taxes": list(default_taxes), "active": True, "write_date": None,
             "list_price": Decimal("9.50"), "attributes": None,
         })  # fmt: skip
         self.rows["product.product"][key]["create_date"] = self._now()
@@ -154,7 +168,9 @@ class TrytonSimulator(Simulator):
             raise LookupError(method)
         arguments = parameters[:-1]  # the last one is the context
         handlers = {
-            "fields_get": self._fields_get, "search_read": self._search_read, "create": self._create, "write": self._write,
+            "fields_get": self._fields_get, "search_read": self._search_read,
+            "search_count": self._search_count, "create": self._create, "write": self._write,
+            "delete": self._delete,
             "post": {"account.invoice": self._post_invoice, "account.move": self._post_move}.get(model),
         }  # fmt: skip
         handler = handlers.get(verb)
@@ -166,7 +182,7 @@ class TrytonSimulator(Simulator):
 
     def _insert(self, model: str, values: Json) -> int:
         table = self.rows.setdefault(model, {})
-        key = len(table) + 1
+        key = max(self._last_key.get(model, 0), max(table, default=0)) + 1
         table[key] = {"id": key, **values}
         return key
 
@@ -176,8 +192,24 @@ class TrytonSimulator(Simulator):
         found = [row for row in self.rows.get(model, {}).values() if all(_matches(row, clause) for clause in domain)]
         found = found[offset : None if limit is None else offset + limit]
         shown = [name for name in fields if "." not in name]
-        nested = {f"{name.partition('.')[0]}.": {"id": 1, name.partition(".")[2]: None} for name in fields if "." in name}
-        return [{"id": row["id"], **{name: self._value(model, row, name) for name in shown}, **nested} for row in found]
+        nested = [name.partition(".")[::2] for name in fields if "." in name]
+        return [
+            {
+                "id": row["id"],
+                **{name: self._value(model, row, name) for name in shown},
+                **{f"{name}.": {"id": 1, inner: self._related(row, name).get(inner)} for name, inner in nested},
+            }
+            for row in found
+        ]
+
+    def _related(self, row: Json, name: str) -> Json:
+        """The record that a field refers to, as far as it is kept here."""
+        value = row.get(name)
+        found: Json = value if isinstance(value, dict) else self.rows["product.uom"].get(value or 0, {})
+        return found if name in ("type", "default_uom") else {}
+
+    def _search_count(self, model: str, domain: list[Any]) -> int:
+        return sum(all(_matches(row, clause) for clause in domain) for row in self.rows.get(model, {}).values())
 
     def _fields_get(self, model: str, names: list[str] | None) -> Json:
         """Some fields of a model, in the form of trytond's `fields_get`: what kind, called what, needed or not."""
@@ -220,9 +252,31 @@ class TrytonSimulator(Simulator):
                 if name == "payment_lines":
                     for operation, lines in value:
                         assert operation == "add"
+                        self._check_payment(row, lines)
                         row[name] = [*row[name], *lines]
                 else:
                     row[name] = value
+
+    def _delete(self, model: str, ids: list[int]) -> None:
+        """Only drafts, as trytond_account and trytond_account_invoice check."""
+        if model not in ("account.invoice", "account.move"):
+            raise LookupError(model)
+        for key in ids:
+            if self._get(model, key)["state"] != "draft":
+                raise _FaultError("UserError", f'You cannot delete "{model}" "{key}" because it is posted.', "", None)
+            del self.rows[model][key]
+            self._last_key[model] = max(self._last_key.get(model, 0), key)
+            if model == "account.move":
+                lines = self.rows["account.move.line"]
+                self._last_key["account.move.line"] = max(lines, default=0)
+                self.rows["account.move.line"] = {k: line for k, line in lines.items() if line["move"] != key}
+
+    def _check_payment(self, invoice: Json, lines: list[int]) -> None:
+        """The domain of `payment_lines`: only the side that pays the invoice (trytond_account_invoice, seen on 8.0)."""
+        side = "debit" if self._total(invoice) >= 0 else "credit"
+        if any(self._get("account.move.line", line)[side] for line in lines):
+            text = 'The value for field "Payment Lines" of "Account Invoice" is not valid according to its domain.'
+            raise _FaultError("UserError", text, "", None)
 
     def _get(self, model: str, key: int) -> Json:
         row = self.rows.get(model, {}).get(key)
@@ -244,18 +298,36 @@ class TrytonSimulator(Simulator):
         lines = [line for _, created in values.pop("lines", []) for line in created]
         taxes = [tax for _, created in values.pop("taxes", []) for tax in created]
         for line in lines:
-            account = self._get("account.account", line["account"])
-            if account["kind"] != "revenue":
-                text = f'The value "{account["code"]}" for field "Account" of "Account Invoice Line" is not valid'
-                raise _FaultError("UserError", f"{text} according to its domain.", "", None)
+            self._check_line(line)
         key = self._insert("account.invoice", {**values, "state": "draft", "number": None, "payment_lines": [], "move": None})
         self.rows["account.invoice"][key] |= {"_lines": lines, "_taxes": taxes, "_warned": False}
         return key
 
+    def _check_line(self, line: Json) -> None:
+        """A revenue account; no more digits than unit price and unit have (all three seen on 8.0)."""
+        account = self._get("account.account", line["account"])
+        if account["kind"] != "revenue":
+            text = f'The value "{account["code"]}" for field "Account" of "Account Invoice Line" is not valid'
+            raise _FaultError("UserError", f"{text} according to its domain.", "", None)
+        digits = self.rows["product.uom"][line["unit"]]["digits"] if line.get("unit") else None
+        for name, value, most in (
+            ("Unit Price", line["unit_price"], _PRICE_DIGITS),
+            ("Quantity", Decimal(str(line["quantity"])), digits),
+        ):
+            if most is not None and value != round(value, most):
+                text = f'The number of digits in the value "{value}" for field "{name}" exceeds the limit of "(None, {most})".'
+                raise _FaultError("UserError", text, "", None)
+
     def _total(self, row: Json) -> Decimal:
-        return sum((_rounded(line) for line in row["_lines"]), Decimal(0)) + sum(
+        return sum((self._rounded(line) for line in row["_lines"]), Decimal(0)) + sum(
             (tax["amount"] for tax in row["_taxes"]), Decimal(0)
         )
+
+    def _rounded(self, line: Json) -> Decimal:
+        """trytond_account_invoice: currency.round(Decimal(str(quantity)) * unit_price), half to even."""
+        amount = Decimal(str(line["quantity"])) * line["unit_price"]
+        rounded: Decimal = (amount / self.rounding).quantize(Decimal(1), ROUND_HALF_EVEN) * self.rounding
+        return rounded
 
     def _post_invoice(self, model: str, ids: list[int]) -> None:
         for key in ids:
@@ -276,11 +348,9 @@ class TrytonSimulator(Simulator):
                 )
             row |= {"state": "posted", "number": str(key)}
             entries = [(row["account"], self._total(row))]
-            entries += [(line["account"], -_rounded(line)) for line in row["_lines"]]
+            entries += [(line["account"], -self._rounded(line)) for line in row["_lines"]]
             entries += [(tax["account"], -tax["amount"]) for tax in row["_taxes"]]
             row["move"] = self._book(f"Invoice {key}", entries, row["party"])
-            if not self._total(row):
-                row["state"] = "paid"
 
     def _lines_to_pay(self, row: Json) -> list[int]:
         return [] if row["move"] is None else self._receivable_lines(row["move"])
@@ -301,8 +371,9 @@ class TrytonSimulator(Simulator):
         lines = [line for _, created in values.pop("lines", []) for line in created]
         for line in lines:
             account = self._get("account.account", line["account"])
-            if account["receivable"] and not line.get("party"):
-                raise _FaultError("UserError", f'The account "{account["code"]}" requires a party.', "", None)
+            if account["party_required"] != bool(line.get("party")):
+                word = "requires a party" if account["party_required"] else "does not take a party"
+                raise _FaultError("UserError", f'The account "{account["code"]}" {word}.', "", None)
         key = self._insert("account.move", {**values, "state": "draft"})
         for line in lines:
             self._insert("account.move.line", {"party": None, "reconciliation": None, **line, "move": key})
@@ -340,12 +411,6 @@ class TrytonSimulator(Simulator):
             if mine and all(self.rows["account.move.line"][line]["reconciliation"] for line in mine):
                 invoice["state"] = "paid"
         return key
-
-
-def _rounded(line: Json) -> Decimal:
-    amount = Decimal(str(line["quantity"])) * line["unit_price"]
-    rounded: Decimal = amount.quantize(_CENT, ROUND_HALF_EVEN)
-    return rounded
 
 
 def _matches(row: Json, clause: list[Any]) -> bool:

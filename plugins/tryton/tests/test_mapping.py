@@ -96,7 +96,8 @@ def test_cut_off_after_any_request_it_goes_on_and_doubles_nothing(
     assert len(simulator.entries()) == 2
     assert len(simulator.rows["account.move.reconciliation"]) == 1
     found = drive(tryton, tryton.find(name, EXAMPLES[name], f"XD{name}"), simulator.handle, _headers(simulator))
-    assert found == "account.invoice,1"
+    (invoice,) = simulator.invoices()
+    assert found == f"account.invoice,{invoice['id']}", "a draft that was left behind is made anew, so its id may differ"
 
 
 def test_a_half_done_invoice_is_not_found_as_done(tryton: Tryton, simulator: TrytonSimulator) -> None:

@@ -1,6 +1,7 @@
 """Every kind of result leads to exactly the documented outcome."""
 
 import random
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -100,3 +101,75 @@ def test_backoff_grows_with_jitter_and_is_capped_and_never_outlasts_an_outage() 
     assert max(waits) <= settings.retry_cap_seconds
     assert len(set(waits)) == len(waits)
     assert _decide(TargetUnavailableError("down"), attempts=900).after_seconds <= 30.0
+
+
+def _until_dead(result: Any, effects: int = 1, **arguments: Any) -> tuple[int, Any]:
+    """How many tries until a delivery dies of a result that never changes, and its last outcome."""
+    for tries in range(200):
+        outcome = _decide(result, effects, attempts=tries, **arguments)
+        if outcome.state == "dead":
+            return tries + 1, outcome
+    return 200, outcome
+
+
+@pytest.mark.parametrize(
+    "result", [AmbiguousWriteError("500"), KeyError("x"), ConnectorError("html", code="unreadable_answer")]
+)
+def test_an_unknown_outcome_ends_as_a_dead_letter_when_lookups_keep_failing(result: Any) -> None:
+    tries, outcome = _until_dead(result, probe=True)
+
+    assert (tries, outcome.code) == (3, "outcome_unknown")
+    assert outcome.cause.startswith("unknown outcome, look-up failed 2 times")
+    assert outcome.remedy
+
+
+def test_an_unknown_outcome_ends_when_the_lookup_itself_cannot_be_read() -> None:
+    assert _until_dead(ConnectorError("html", code="unreadable_answer"), effects=0, probe=True)[1].code == "outcome_unknown"
+    assert _until_dead(ConnectorError("html", code="unreadable_answer"), effects=0)[1].code == "attempts_exhausted"
+
+
+def test_an_unknown_outcome_is_looked_up_later_and_later_when_nothing_is_learned() -> None:
+    settings: Any = SimpleNamespace(settings=Settings(max_attempts=50, retry_base_seconds=2.0, retry_cap_seconds=600.0))
+
+    def wait(failures: int) -> float:
+        row = {"attempts": failures, "failures": failures, "probe": True}
+        found = decide(settings, row, FIND, AmbiguousWriteError("x"), Run(effects=1), random.Random(failures))
+        assert found is not None
+        assert found.counts
+        return found.after_seconds
+
+    assert wait(0) == 30.0, "the quiesce window at least"
+    assert 30.0 < wait(7) < wait(8) <= 600.0
+    assert wait(49 - 1) <= 600.0
+
+
+def test_an_outage_takes_three_times_the_tries_when_the_breaker_sent_them() -> None:
+    row = {"attempts": 8, "failures": 7, "probe": True}
+    outcome = decide(CTX, row, FIND, AmbiguousWriteError("503"), Run(effects=1), random.Random(1), is_trial=True)
+    assert outcome is not None
+    assert outcome.state == "ambiguous"
+    ended = decide(CTX, {**row, "failures": 8}, FIND, AmbiguousWriteError("x"), Run(effects=1), random.Random(1), is_trial=True)
+    assert ended is not None
+    assert ended.state == "dead"
+
+
+@pytest.mark.parametrize(("days", "state"), [(6, "ambiguous"), (8, "dead")])
+def test_lookups_that_cannot_be_made_end_when_the_retry_horizon_is_past(days: int, state: str) -> None:
+    now = datetime(2026, 12, 1, tzinfo=UTC)
+    ctx: Any = SimpleNamespace(settings=CTX.settings, clock=lambda: now)
+    row = {"attempts": 400, "failures": 1, "probe": True, "created_at": now - timedelta(days=days)}
+
+    outcome = decide(ctx, row, FIND, TargetUnavailableError("down"), Run(), random.Random(1))
+    assert outcome is not None
+    assert outcome.state == state
+
+
+def test_a_target_that_asks_for_time_is_not_looked_up_before_when_the_outcome_is_unknown() -> None:
+    assert _decide(AmbiguousWriteError("503", retry_after=120), 1).after_seconds == 120.0
+
+
+def test_the_remedy_is_told_when_a_delivery_waits() -> None:
+    assert (
+        _decide(TargetUnavailableError("302", code="redirected", remedy="Correct the base_url.")).remedy
+        == "Correct the base_url."
+    )

@@ -32,7 +32,7 @@ READ, WRITE = Request("GET", "/x"), Request("POST", "/x")
         (READ, 500, TargetUnavailableError), (WRITE, 500, AmbiguousWriteError), (WRITE, 504, AmbiguousWriteError),
         (READ, 429, RateLimitedError), (WRITE, 401, AuthenticationError), (WRITE, 403, AuthenticationError),
         (WRITE, 422, RejectedByTargetError), (READ, 200, type(None)), (Request("GET", "/x", expect=(404,)), 404, type(None)),
-        (Request("POST", "/search", effect=False), 500, TargetUnavailableError), (WRITE, 302, RejectedByTargetError),
+        (Request("POST", "/search", effect=False), 500, TargetUnavailableError), (WRITE, 302, TargetUnavailableError),
     ],
 )  # fmt: skip
 def test_an_answer_means_what_its_status_says(request_: Request, status: int, kind: type) -> None:

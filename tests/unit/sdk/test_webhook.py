@@ -1,5 +1,7 @@
 """Signatures over raw bytes: one changed bit refuses, both secrets of a rotation are accepted."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +18,32 @@ def test_the_right_signature_is_accepted_and_a_rotation_accepts_both() -> None:
 
     assert verify(SCHEME, ["new", "old"], BODY, headers, URL) is None
     assert verify(SCHEME, ["new"], BODY, headers, URL) == "signature does not match"
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        SignatureScheme("x-signature", encoding="hex"),
+        SignatureScheme("x-signature", encoding="hex", prefix="sha256="),
+        SignatureScheme("x-signature", encoding="hex", format="pairs", over=("timestamp", "body"), separator="."),
+        SignatureScheme("x-signature", encoding="hex", format="list"),
+        SignatureScheme("x-signature", encoding="hex", over=("timestamp", "body"), timestamp_header="x-time"),
+    ],
+)
+def test_a_signature_in_hex_is_accepted_when_it_is_upper_case(scheme: SignatureScheme) -> None:
+    signed = sign(scheme, "secret", BODY, timestamp="1000")
+    digest = max(re.findall("[0-9a-f]{64}", signed), key=len)
+    headers = {"x-signature": signed.replace(digest, digest.upper()), "x-time": "1000"}
+
+    assert verify(scheme, ["secret"], BODY, headers, now=1000) is None
+    assert verify(scheme, ["other"], BODY, headers, now=1000) is not None
+
+
+@pytest.mark.parametrize("scheme", [SCHEME, SignatureScheme("x-signature", type="static")])
+def test_a_signature_that_is_not_hex_is_refused_when_its_case_differs(scheme: SignatureScheme) -> None:
+    headers = {"x-signature": sign(scheme, "secret", BODY, URL).swapcase()}
+
+    assert verify(scheme, ["secret"], BODY, headers, URL) is not None
 
 
 @given(st.integers(0, len(BODY) * 8 - 1))

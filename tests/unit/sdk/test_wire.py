@@ -24,5 +24,5 @@ def test_refused_crosses_the_pipe_beside_its_siblings() -> None:
 def test_refused_is_no_frame_when_its_code_is_no_text() -> None:
     text = json.dumps(["result", 1, {"\0": "Refused", "source_id": "S2", "code": 7, "message": ""}]).encode()
 
-    with pytest.raises(wire.WireError, match="Refused.code is not str"):
+    with pytest.raises(wire.WireError, match=r"Refused\.code is not str"):
         wire.unpack(text)

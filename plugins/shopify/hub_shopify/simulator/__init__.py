@@ -82,7 +82,7 @@ class ShopifySimulator(Orders):
             "customerByIdentifier": self._by_identifier,
             "inventoryItem": lambda id: self.items.get(id) and self._shown_item(self.items[id]),
             "location": lambda id: self._shown_location(id) if id in self.locations else None,
-            "locations": lambda first: page([self._shown_location(place) for place in self.locations], first),
+            "locations": lambda **asked: page([self._shown_location(place) for place in self.locations], **asked),
             "metafieldDefinitions": lambda ownerType, **asked: page(self.definitions.get(ownerType, []), **asked),  # noqa: N803
             "webhookSubscriptions": lambda **asked: page(self.subscriptions.values(), **asked),
         }  # fmt: skip
