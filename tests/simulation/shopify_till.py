@@ -13,7 +13,13 @@ from hub.sdk.testing import SimRequest
 from simulation.till_days import ARTICLES, OPENING, PLACES, WEBHOOKS, Books
 
 Json = dict[str, Any]
-_GATEWAYS = {"cash": "cash", "shopify_payments": "card", "gift_card": "gift_card", "paypal": "wallet", "bank_deposit": "bank_transfer"}
+_GATEWAYS = {
+    "cash": "cash",
+    "shopify_payments": "card",
+    "gift_card": "gift_card",
+    "paypal": "wallet",
+    "bank_deposit": "bank_transfer",
+}
 _CARD = "GIFT-50"
 _TOPICS = ("ORDERS_CREATE", "ORDERS_UPDATED", "REFUNDS_CREATE", "FULFILLMENTS_CREATE", "FULFILLMENTS_UPDATE")
 
@@ -26,9 +32,9 @@ class ShopifyTill:
     """One shop with two locations; its orders leave from the first."""
 
     connector = "shopify"
+    reads = ("order",)
     settings = (
-        '{timezone: America/New_York, online_location: HARBOUR-ST,'
-        ' locations: {"905684977": HARBOUR-ST, "487838322": WEST-ST}}'
+        '{timezone: America/New_York, online_location: HARBOUR-ST, locations: {"905684977": HARBOUR-ST, "487838322": WEST-ST}}'
     )
 
     def __init__(self, clock: Callable[[], datetime]) -> None:

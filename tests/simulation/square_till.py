@@ -27,9 +27,9 @@ class SquareTill:
     """One seller with two locations in two time zones."""
 
     connector = "square"
+    reads = ("order", "inventory_change")
     settings = (
-        '{timezone: America/New_York, business_day_start: "04:00",'
-        ' locations: {S8GWD5R9QB376: HARBOUR-ST, LALALALA1: WEST-ST}}'
+        '{timezone: America/New_York, business_day_start: "04:00", locations: {S8GWD5R9QB376: HARBOUR-ST, LALALALA1: WEST-ST}}'
     )
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -68,7 +68,9 @@ class SquareTill:
         tender = chance.choice(list(_TENDERS))
         rounding = chance.choice([0, 0, -2, 2, 1]) if tender == "CASH" else 0
         discount = chance.choice([0, 0, 50]) if lines[0].price > 200 else 0
-        sale = self.system.ring_sale(lines, tender, discount, chance.choice([0, 0, 200, 155]), charges=charges, rounding=rounding)
+        sale = self.system.ring_sale(
+            lines, tender, discount, chance.choice([0, 0, 200, 155]), charges=charges, rounding=rounding
+        )
         self.sales.append(sale)
         return True
 
@@ -77,7 +79,9 @@ class SquareTill:
         if kind < 0.08:
             return Rung(name="Gift card", price=chance.choice([2500, 5000]), item_type="GIFT_CARD", taxes=())
         if kind < 0.16:
-            return Rung(name="Repair", price=chance.randint(100, 5000), item_type="CUSTOM_AMOUNT", taxes=chance.choice([(), (_STATE,)]))
+            return Rung(
+                name="Repair", price=chance.randint(100, 5000), item_type="CUSTOM_AMOUNT", taxes=chance.choice([(), (_STATE,)])
+            )
         sku = chance.choice(list(ARTICLES))
         modifiers = [("Wrapping", 150, 1)] if chance.random() < 0.1 else []
         taxes = chance.choice([(_STATE,), (_STATE, _CITY), (_INSIDE,), ()])
@@ -158,7 +162,11 @@ class SquareTill:
         for sku in ARTICLES:
             books.stock[sku] += OPENING * len(PLACES) + self.adjusted[sku]
         skus = {variation: sku for sku, variation in self.items.items()}
-        kinds = {tender["id"]: _TENDERS[tender["type"]] for order in self.system.orders.values() for tender in order.get("tenders", [])}
+        kinds = {
+            tender["id"]: _TENDERS[tender["type"]]
+            for order in self.system.orders.values()
+            for tender in order.get("tenders", [])
+        }
         for order in self.system.orders.values():
             if order["id"] in untold:
                 continue
