@@ -233,19 +233,28 @@ def check_return_against_sale(document: Document, sale: Document, earlier: Itera
 
 @dataclass
 class _Left:
-    """What is left to come back of a sale, by line id or by SKU: pieces of goods, money of the rest."""
+    """What is left to come back of a sale, by line id or by SKU: pieces of goods and services, money of the rest.
+
+    The sale's line decides which of the two counts, whatever kind the returned line has.
+    """
 
     by_line: dict[str, Decimal]
     by_sku: dict[str, Decimal]
+    #: Ids of lines, and SKUs, of which money is counted.
+    in_money: frozenset[tuple[str, str]]
 
     @classmethod
     def of(cls, sale: Document) -> "_Left":
         by_line: defaultdict[str, Decimal] = defaultdict(Decimal)
         by_sku: defaultdict[str, Decimal] = defaultdict(Decimal)
+        in_money = set()
         for line in sale["lines"]:
-            by_line[line["id"]] += _size(line)
-            by_sku[line["sku"]] += _size(line)
-        return cls(dict(by_line), dict(by_sku))
+            is_money = line.get("kind", "goods") not in ("goods", "service")
+            if is_money:
+                in_money |= {("id", line["id"]), ("sku", line["sku"])}
+            by_line[line["id"]] += _size(line, is_money)
+            by_sku[line["sku"]] += _size(line, is_money)
+        return cls(dict(by_line), dict(by_sku), frozenset(in_money))
 
     def knows(self, line: Document) -> bool:
         original = line.get("original_line_id")
@@ -253,16 +262,17 @@ class _Left:
 
     def take(self, line: Document) -> Decimal:
         """Take a returned line off; returns the rest, negative if it is more than was left."""
-        if line["sku"] in self.by_sku:
-            self.by_sku[line["sku"]] -= _size(line)
-        if (original := line.get("original_line_id")) in self.by_line:
-            self.by_line[original] -= _size(line)
-            return self.by_line[original]
-        return self.by_sku.get(line["sku"], Decimal(0))
+        sku, original = line["sku"], line.get("original_line_id")
+        if sku in self.by_sku:
+            self.by_sku[sku] -= _size(line, ("sku", sku) in self.in_money)
+        if original is None or original not in self.by_line:
+            return self.by_sku.get(sku, Decimal(0))
+        self.by_line[original] -= _size(line, ("id", original) in self.in_money)
+        return self.by_line[original]
 
 
-def _size(line: Document) -> Decimal:
-    return Decimal(line["quantity"]) if line.get("kind", "goods") in ("goods", "service") else amount(line["total"])
+def _size(line: Document, is_money: bool) -> Decimal:
+    return amount(line["total"]) if is_money else Decimal(line["quantity"])
 
 
 def _line_back(line: Document, left: _Left, pointer: str, sale_id: str) -> Iterator[Violation]:

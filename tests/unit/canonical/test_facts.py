@@ -135,6 +135,17 @@ def test_return_is_refused_when_more_money_than_the_sale_came_to_is_given_back()
     assert [found.code for found in check_return_against_sale(elsewhere, sale)] == ["return_line_unknown"]
 
 
+def test_returned_line_is_sized_as_its_sale_was_when_the_kinds_differ() -> None:
+    sale = _transaction([_line("1", "goods", "15.00", "CUSTOM-AMOUNT")], "15.00")  # told before lines had a kind
+    back = _transaction([_line("r1", "amount", "15.00", "CUSTOM-AMOUNT", original_line_id="1")], "15.00")
+
+    assert list(check_return_against_sale(back, sale)) == []
+    assert {found.code for found in check_return_against_sale(back, sale, [back])} == {
+        "return_exceeds_sale",
+        "return_exceeds_paid",
+    }
+
+
 def test_return_may_exceed_the_total_by_the_rounding_when_the_sale_was_rounded_down() -> None:
     sale = _transaction([_line("1", "goods", "10.02", "MUG")], "10.00", rounding=_usd("-0.02"))
     back = _transaction([_line("r1", "goods", "10.02", "MUG")], "10.02")
