@@ -44,12 +44,13 @@ def line_rules(lines: Sequence[Document], pointer: str) -> Generator[Violation, 
         if exact != gross and abs(exact - gross) > Decimal("0.5").scaleb(-scale(line["gross"]["currency"])):
             said = f"quantity x unit price is {exact.normalize():f}"
             yield Violation("line_gross_mismatch", f"{pointer}/{index}/gross", said)
-        if line.get("taxes"):
-            taxed, added = yield from tax_rules(line["taxes"], gross - discount, f"{pointer}/{index}")
-            tax += taxed
-        else:
-            added = zero
-        expected = gross - discount + added
+        net = expected = gross - discount
+        if taxes := line.get("taxes"):
+            every, added, is_sound = tax_sums(taxes)
+            tax += every
+            expected = net + added
+            if not is_sound or every - added > net:
+                yield from tax_rules(taxes, net, f"{pointer}/{index}")
         if expected != due:
             yield Violation("line_total_mismatch", f"{pointer}/{index}/total", f"gross - discount + added tax is {expected:f}")
         if price < zero or gross < zero or discount < zero or due < zero:
@@ -68,21 +69,30 @@ def unique_ids(items: Sequence[Document], pointer: str) -> Iterator[Violation]:
         yield from once_rules(items, "id", pointer)
 
 
-def tax_rules(taxes: Sequence[Document], price: Decimal, pointer: str) -> Generator[Violation, None, tuple[Decimal, Decimal]]:
-    """Taxes of one line are not negative, and included ones are no more than its price; returns (all, added)."""
-    every = added = Decimal(0)
-    for index, tax in enumerate(taxes):
+def tax_sums(taxes: Sequence[Document]) -> tuple[Decimal, Decimal, bool]:
+    """(sum of all taxes, of those on top of the price, whether none is negative)."""
+    every = added = zero = Decimal(0)
+    is_sound = True
+    for tax in taxes:
         value = Decimal(tax["amount"]["amount"])
         every += value
         if not tax.get("included"):
             added += value
-        if value < 0:
+        if value < zero:
+            is_sound = False
+    return every, added, is_sound
+
+
+def tax_rules(taxes: Sequence[Document], price: Decimal, pointer: str) -> Iterator[Violation]:
+    """Taxes of one line are not negative, and included ones are no more than its price."""
+    for index, tax in enumerate(taxes):
+        if amount(tax["amount"]) < 0:
             said = "must not be negative; what is given back has a document of its own"
             yield Violation("negative_amount", f"{pointer}/taxes/{index}/amount", said)
+    every, added, _ = tax_sums(taxes)
     if every - added > price:
         said = f"included taxes of {every - added:f} are more than the price of {price:f}"
         yield Violation("tax_exceeds_price", f"{pointer}/taxes", said)
-    return every, added
 
 
 #: Lists of lines of a transaction or an order, with the sign of their amounts in its total.
