@@ -8,7 +8,7 @@ import pytest
 from sync_world import START, World, later, poll
 
 from hub.flow.ingest import _identify
-from hub.sync.poll import _body
+from hub.sync.record_states import state_of
 
 READING = """
 integration: sync
@@ -37,7 +37,7 @@ def test_webhook_keeps_its_event_id_when_the_body_is_odd_json(body: bytes) -> No
 
 
 def test_record_is_kept_when_its_text_is_no_unicode() -> None:
-    assert json.loads(_body({"name": "a\ud83d"})) == {"name": "a\ud83d"}
+    assert json.loads(state_of({"name": "a\ud83d"}).body) == {"name": "a\ud83d"}
 
 
 def test_update_of_a_record_arrives_when_its_source_id_has_no_time_of_change(monkeypatch: pytest.MonkeyPatch) -> None:
