@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hub.demo.stage import Stage
@@ -36,6 +37,7 @@ class Day:
     sales: list[dict[str, Any]] = field(default_factory=list)
     returned: set[str] = field(default_factory=set)
     started: float = 0.0
+    pending: list[dict[str, Any]] = field(default_factory=list)
 
     def open_shop(self) -> None:
         """Catalogue and opening stock at the till; products and parts in the other systems."""
@@ -59,6 +61,7 @@ class Day:
             events.append((chance.uniform(5, LENGTH), "", lambda: self.count(chance)))
         for _ in range(6):
             events.append((chance.uniform(5, LENGTH), "", lambda: self.adjust(chance)))
+        events += self.special_facts(chance)
         events += [
             (6.0, "duplicate webhooks: the same events three times", self.duplicates),
             (9.0, "a webhook held up for 20 s at the vendor", lambda: self.late(chance)),
@@ -71,6 +74,17 @@ class Day:
             (33.0, "kill -9 of the hub, in mid-flight", lambda: self.kill(chance)),
         ]
         return sorted(events, key=lambda event: event[0])
+
+    def special_facts(self, chance: random.Random) -> list[tuple[float, str, Callable[[], object]]]:
+        """What is no plain sale of goods: gift cards, delivery, bare amounts, rounded cash, money and tips given back."""
+        kinds = (
+            (4, self.gift_card), (4, self.delivery), (3, self.repair), (4, self.rounded_cash), (3, self.not_restocked),
+            (2, self.money_back), (2, self.tip_back),
+        )  # fmt: skip
+        events: list[tuple[float, str, Callable[[], object]]] = []
+        for times, happen in kinds:
+            events += [(chance.uniform(6, LENGTH - 8), "", partial(happen, chance)) for _ in range(times)]
+        return [*events, (20.0, "", partial(self.refund_pending, chance)), (30.0, "", self.refund_settled)]
 
     # -- ordinary life ------------------------------------------------------------------------------------------
 
@@ -85,14 +99,14 @@ class Day:
 
     def take_back(self, chance: random.Random) -> None:
         if sale := self._old_sale(chance):
-            line = chance.choice(sale["line_items"])
-            self.stage.square.ring_return(sale, {line["uid"]: chance.randint(1, int(line["quantity"]))})
+            self.stage.square.ring_return(sale, _some_of(sale, chance))
 
     def exchange(self, chance: random.Random) -> None:
         if sale := self._old_sale(chance):
             line = chance.choice(sale["line_items"])
             wanted = self.items[chance.choice(CATALOGUE)[0]]
-            self.stage.square.ring_exchange(sale, {line["uid"]: int(line["quantity"])}, [(wanted, chance.randint(1, 2))])
+            back = {line["uid"]: int(line["quantity"])}
+            self.stage.square.ring_exchange(sale, back, [(wanted, chance.randint(1, 2))], tip=chance.choice([0, 100]))
 
     def _old_sale(self, chance: random.Random) -> dict[str, Any] | None:
         candidates = [sale for sale in self.sales if sale["id"] not in self.returned]
@@ -113,6 +127,57 @@ class Day:
             self.stage.square.adjust(variation, chance.randint(1, 2), "IN_STOCK", "WASTE")
         else:
             self.stage.square.adjust(variation, chance.randint(5, 20), "NONE", "IN_STOCK", announce=False)  # found by polling
+
+    # -- what is no plain sale of goods ---------------------------------------------------------------------------
+
+    def gift_card(self, chance: random.Random) -> None:
+        """A gift card and an article: the card is a liability, no revenue, and moves no stock."""
+        card = self.stage.square.typed_in("Gift card", chance.choice([2500, 5000]), "GIFT_CARD", is_taxed=False)
+        self.stage.square.ring_sale([card, self._article(chance)], chance.choice(["CARD", "CASH"]))
+
+    def delivery(self, chance: random.Random) -> None:
+        """Delivery and wrapping, each with its own taxes."""
+        charges = [
+            self.stage.square.charge(
+                "Delivery", {"State delivery tax": "9", "City tax": "1.25"}, amount=chance.choice([490, 1000])
+            ),
+            self.stage.square.charge("Wrapping", {"State delivery tax": "9"}, percentage="5"),
+        ]
+        self.stage.square.ring_sale([self._article(chance)], "CARD", charges=charges[: chance.randint(1, 2)])
+
+    def repair(self, chance: random.Random) -> None:
+        """An amount without an article, beside goods."""
+        amount = self.stage.square.typed_in("Grinder repair", chance.randint(1500, 6000))
+        self.stage.square.ring_sale([amount, self._article(chance)], "CARD")
+
+    def rounded_cash(self, chance: random.Random) -> None:
+        self.stage.square.ring_sale([self._article(chance)], "CASH", rounding=chance.choice([-2, -1, 1, 2]))
+
+    def not_restocked(self, chance: random.Random) -> None:
+        """The money goes back, the broken goods do not."""
+        if sale := self._old_sale(chance):
+            self.stage.square.ring_return(sale, _some_of(sale, chance), restock=False)
+
+    def money_back(self, chance: random.Random) -> None:
+        if sale := self._old_sale(chance):
+            self.stage.square.ring_return(sale, {}, amount=chance.randint(50, 300))
+
+    def tip_back(self, chance: random.Random) -> None:
+        sale = self.stage.square.ring_sale([self._article(chance)], "CARD", tip=300)
+        self.stage.square.ring_return(sale, {}, tip=300)
+
+    def refund_pending(self, chance: random.Random) -> None:
+        """A refund that the bank has not made yet: no return until it has."""
+        if sale := self._old_sale(chance):
+            self.pending.append(self.stage.square.ring_return(sale, _some_of(sale, chance), status="PENDING"))
+
+    def refund_settled(self) -> None:
+        for order in self.pending:
+            self.stage.square.settle_refund(order, "COMPLETED")
+        self.pending.clear()
+
+    def _article(self, chance: random.Random) -> tuple[str, int]:
+        return self.items[chance.choice(CATALOGUE)[0]], chance.randint(1, 2)
 
     # -- trouble ------------------------------------------------------------------------------------------------
 
@@ -194,3 +259,9 @@ class Day:
                 tick(second)
             happen()
             self.flush()
+
+
+def _some_of(sale: dict[str, Any], chance: random.Random) -> dict[str, int]:
+    """Some pieces of one line of a sale, by its uid."""
+    line = chance.choice(sale["line_items"])
+    return {line["uid"]: chance.randint(1, int(line["quantity"]))}

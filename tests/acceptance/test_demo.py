@@ -17,6 +17,7 @@ def test_the_demo_loses_and_doubles_nothing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "lost 0 · doubled 0 · unexplained differences 0 · audit chain whole" in done.stdout
     assert "kill -9 of the hub" in done.stdout
+    assert re.search(r"gift cards owed\s+│\s+[1-9]", done.stdout), "gift cards were sold, and are owed"
     assert "unknown_sku" in done.stdout
     assert "malformed_json" in done.stdout
     assert "suspected_duplicate" in done.stdout

@@ -91,6 +91,18 @@ class SquareSimulator(SquareApi):
         given = {"name": data["name"], "price": data["price_money"]["amount"]} | more
         return Rung(object_id=variation_id, quantity=str(quantity), **given)
 
+    def typed_in(self, name: str, price: int, item_type: str = "CUSTOM_AMOUNT", is_taxed: bool = True) -> Rung:
+        """A line without an article: a bare amount, or a gift card (item_type GIFT_CARD)."""
+        return Rung(name=name, price=price, item_type=item_type, taxes=till.SALES_TAX if is_taxed else ())
+
+    def charge(self, name: str, taxes: Mapping[str, str], **size: Any) -> Charge:
+        """A service charge of an ``amount`` or a ``percentage``, with taxes on top: name → percentage."""
+        declared = [
+            {"uid": tax.lower().replace(" ", "-"), "name": tax, "percentage": rate, "type": "ADDITIVE", "scope": "LINE_ITEM"}
+            for tax, rate in taxes.items()
+        ]
+        return Charge(name=name, taxes=declared, **size)
+
     # -- what happens in the shop -------------------------------------------------------------------------------
 
     def ring_sale(
