@@ -185,9 +185,9 @@ def _owed_by_till(stage: Stage) -> dict[str, Decimal]:
     found = dict.fromkeys(_OWED, Decimal(0))
     for order in stage.square.orders.values():
         back = order.get("return_amounts", {}).get("tax_money", {"amount": 0})
-        found["tax"] += Decimal(order["total_tax_money"]["amount"] - back["amount"]) / 100
+        found["tax"] += Decimal(order["total_tax_money"]["amount"] - back["amount"]).scaleb(-2)
         cards = [line for line in order.get("line_items", ()) if line["item_type"] == "GIFT_CARD"]
-        found["gift cards owed"] += Decimal(sum(line["total_money"]["amount"] for line in cards)) / 100
+        found["gift cards owed"] += Decimal(sum(line["total_money"]["amount"] for line in cards)).scaleb(-2)
     return found
 
 
