@@ -110,12 +110,12 @@ def test_what_a_connector_wants_to_be_told_is_asked_for_once(shop: Online) -> No
     assert [row["detail"]["topics"] for row in shop.audited("created")] == [TOPICS]
 
 
-def test_an_order_of_the_shop_reaches_the_stock_by_webhook(shop: Online) -> None:
+def test_a_sale_of_the_shop_reaches_the_stock_by_webhook(shop: Online) -> None:
     Subscriber(shop.hub.ctx).run_due()
     shop.start()
-    shop.shopify.place_order([("SKU-0001", 2)])
+    shop.shopify.ring_sale([("SKU-0001", 2)])  # the goods of an online order leave with its fulfilment
 
-    assert shop.deliver() == 2  # the order, and the stock level it moved
+    assert shop.deliver() == 2  # the sale, and the stock level it moved
     shop.settle()
 
     (done,) = shop.arrived()
@@ -127,7 +127,7 @@ def test_what_was_dropped_is_made_again_and_what_was_missed_is_read(shop: Online
     shop.start()
     shop.until(lambda: len(shop.rows()) == len(TOPICS) and _read(shop))
     shop.shopify.subscriptions.clear()  # after failures Shopify removes them, and tells nobody
-    shop.shopify.place_order([("SKU-0001", 1)])
+    shop.shopify.ring_sale([("SKU-0001", 1)])
     assert shop.deliver() == 0
 
     shop.due()

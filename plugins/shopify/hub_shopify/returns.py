@@ -130,6 +130,9 @@ class Returns:
         tenders = [self.articles.tender(item, order) for item in counted]
         rounding = sum((in_shop(item["amountRoundingSet"]) for item in counted), Decimal(0))
         whole = total(line["total"] for line in back.lines) + back.tip + rounding - total(fee["total"] for fee in back.fees)
+        if not back.lines and back.tip:  # a return has a line; a tip that comes back alone has one of no money
+            sku = str(self.articles.settings["adjustment_sku"])
+            back.lines.append(amount_line("amount", sku, "tip", "Tip", Decimal(0), [], order))
         if not back.lines:
             raise UnsoundError("no_lines", f"{figure(given)} {currency} names nothing that comes back")
         shown = sum((presented(item["amountSet"]) + presented(item["amountRoundingSet"]) for item in counted), Decimal(0))

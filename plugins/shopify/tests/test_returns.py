@@ -244,6 +244,15 @@ def test_tip_is_given_back_as_a_tip(bench: Any) -> None:
     assert (back["tip"], back["total"], len(back["lines"])) == (_usd("5.00"), _usd("113.00"), 1)
 
 
+def test_tip_is_given_back_alone(bench: Any) -> None:
+    order = bench.simulator.ring_sale([("MUG", 1)], tip="5.00")
+    bench.simulator.refund(order, {}, tip="5.00")
+    back = bench.documents(order)["return.completed.v1"]
+
+    assert (back["tip"], back["total"]) == (_usd("5.00"), _usd("5.00"))
+    assert [(line["kind"], line["total"]) for line in back["lines"]] == [("amount", _usd("0.00"))]
+
+
 def test_tip_is_given_back_in_an_exchange(bench: Any) -> None:
     order = bench.simulator.ring_sale([("MUG", 1)], tip="5.00")
     bench.later()

@@ -6,6 +6,7 @@ import secrets
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 
 from hub.sdk.testing import Simulator
@@ -17,6 +18,7 @@ SIGNATURE = SignatureScheme("x-shopify-hmac-sha256")
 VERSION = "2025-01"
 
 
+@cache
 def sample(name: str) -> Json:
     """One of the SDK's own example payloads (see samples/SOURCE.md)."""
     loaded: Json = json.loads((resources.files("hub_shopify") / f"samples/{name}.json").read_text("utf-8"))
