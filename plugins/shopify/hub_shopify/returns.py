@@ -68,16 +68,31 @@ class Returns:
         elif not has_sale:
             yield from self._without_sale(ledger, refund, moved)
         elif moved or refund["refundLineItems"]["nodes"]:
-            try:
-                counted = self._counted(ledger, refund, moved)
-                yield self._return(ledger, refund, counted)
-            except UnsoundError as error:
-                yield Refused(f"refund:{place}", error.code, str(error))
+            counted = self._counted(ledger, refund, moved)
+            failed = [item for item in counted if item["status"] in _FAILED]
+            if not failed:
+                yield self._told(ledger, refund, counted)
             else:
-                about = {"sale_return": {"id": place}}
-                for item in counted:
-                    if item["status"] in _FAILED:
-                        yield self.sales.reversed(item, item, "payment.refunded", about, ledger.order)
+                yield from self._failed(ledger, refund, counted, failed)
+
+    def _told(self, ledger: Ledger, refund: JSON, counted: Sequence[JSON]) -> Document | Refused:
+        try:
+            return self._return(ledger, refund, counted)
+        except UnsoundError as error:
+            return Refused(f"refund:{tail(refund['id'])}", error.code, str(error))
+
+    def _failed(self, ledger: Ledger, refund: JSON, counted: Sequence[JSON], failed: Sequence[JSON]) -> Iterator[Told]:
+        """A refund whose money did not go, all or in part: no return. One that was told before stands, its money is reversed."""
+        place, source_id = tail(refund["id"]), f"refund:{tail(refund['id'])}"
+        if len(failed) == len(counted):
+            yield Ignored(f"refund {place} failed: no money was given back")
+        else:
+            parts = [total(self.articles.tender(item, ledger.order)["amount"] for item in items) for items in (failed, counted)]
+            said = f"{figure(parts[0])} of {figure(parts[1])} {ledger.currency} failed; book what was given back by hand"
+            yield Refused(source_id, "refund_failed_in_part", f"refund {place} of order {ledger.order['name']}: {said}")
+        for item in failed:
+            about = {"sale_return": {"id": place}}
+            yield self.sales.reversed(item, item, "payment.refunded", about, ledger.order, follows=source_id)
 
     def _without_sale(self, ledger: Ledger, refund: JSON, moved: Sequence[JSON]) -> Iterator[Told]:
         """Money of an order that never became a sale; goods of it were never sold, so none come back."""
@@ -94,8 +109,7 @@ class Returns:
     def _counted(self, ledger: Ledger, refund: JSON, moved: Sequence[JSON]) -> list[JSON]:
         """The transactions that gave the money back: those that succeeded, or with them those that failed later.
 
-        A refund that failed was told as done before, or stands in Shopify's books as done: the return says what came back,
-        and `payment.reversed` that its money did not go.
+        A refund that failed may have been told as done before.
         """
         done = [item for item in moved if item["status"] == "SUCCESS"]
         failed = [item for item in moved if item["status"] in _FAILED]

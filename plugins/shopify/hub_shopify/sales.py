@@ -156,8 +156,10 @@ class Sales:
         data = self._payment(item, tail(parent["id"]) if parent else tail(item["id"]), order)
         return Document("payment.refunded.v1", f"payment:{tail(item['id'])}", data)
 
-    def reversed(self, item: JSON, fact: JSON, fact_type: str, about: Json, order: JSON) -> Document:
-        """A fact that proved false: ``item`` says so of the transaction ``fact``."""
+    def reversed(
+        self, item: JSON, fact: JSON, fact_type: str, about: Json, order: JSON, *, follows: str = "",
+    ) -> Document:  # fmt: skip
+        """A fact that proved false: ``item`` says so of the transaction ``fact``, which ``follows`` told."""
         parent = fact["parentTransaction"] if fact["kind"] == "REFUND" else None
         data = {
             **self._payment(fact, tail((parent or fact)["id"]), order), "id": f"{tail(fact['id'])}:reversed",
@@ -165,7 +167,7 @@ class Sales:
         }  # fmt: skip
         at = item["processedAt"] or order["processedAt"]
         data |= {"occurred_at": at, "business_date": self.places.business_date(at)}
-        return Document("payment.reversed.v1", f"payment:{tail(fact['id'])}:reversed", data)
+        return Document("payment.reversed.v1", f"payment:{tail(fact['id'])}:reversed", data, follows=follows)
 
     def _payment(self, item: JSON, payment_id: str, order: JSON) -> Json:
         at, (_, provider) = item["processedAt"] or order["processedAt"], self.articles.gateway(item)

@@ -98,13 +98,32 @@ def test_refund_is_reversed_when_it_fails_after_it_was_told(bench: Any) -> None:
     refund = bench.simulator.refund(order, {"MUG": 1})
     before = bench.documents(order)["return.completed.v1"]
     bench.simulator.settle(order, refund, "FAILURE")
-    found = bench.documents(order)
-    told = found["payment.reversed.v1"]
+    (item,) = [each for each in bench.read(order).values() if getattr(each, "type", "") == "payment.reversed.v1"]
+    found, told = bench.documents(order), item.data
 
-    assert found["return.completed.v1"] == before, "the goods did come back"
+    assert item.follows == f"refund:{before['id']}", "the hub drops the reversal of a return that it was never told"
+    assert "return.completed.v1" not in found, "told before, it stands; not told before, no money was given back"
     assert (told["fact"]["id"], told["fact_type"]) == (before["tenders"][0]["reference"], "payment.refunded")
     assert (told["amount"], told["sale_return"]["id"]) == (_usd("108.00"), before["id"])
     assert told["payment_id"] == found["sale.completed.v1"]["tenders"][0]["reference"]
+
+
+def test_refund_is_refused_with_its_figures_when_a_part_of_its_money_failed(bench: Any) -> None:
+    order = bench.simulator.place_order([("MUG", 1)], shipping="0.00")
+    refund = bench.simulator.refund(order, {"MUG": 1})
+    (whole,) = refund["transactions"]
+    parts = [("9", "SUCCESS", "100.00"), ("10", "FAILURE", "8.00")]
+    refund["transactions"] = [
+        {**whole, "id": f"gid://shopify/OrderTransaction/{place}", "status": status, "amountSet": bench.simulator._bag(value, order)}
+        for place, status, value in parts
+    ]
+    bench.simulator._count_refund(order, refund)
+    found = bench.read(order)
+    refused = found[f"refund:{refund['id'].rpartition('/')[2]}"]
+
+    assert refused.code == "refund_failed_in_part"
+    assert "8 of 108 USD failed" in refused.message.replace(".00", "")
+    assert found["payment:10:reversed"].data["amount"] == _usd("8.00")
 
 
 def test_failed_attempt_is_no_fact_when_another_gave_the_money_back(bench: Any) -> None:

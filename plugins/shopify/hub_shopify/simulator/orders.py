@@ -301,7 +301,7 @@ class Orders(Shop):
                 "discountedPriceSet": self._bag(price, order), "taxLines": [self._tax(Decimal(price), order)]}  # fmt: skip
 
     def _tax(self, price: Decimal, order: Json) -> Json:
-        tax = cents(price * _TAX / (1 + _TAX)) if order["taxesIncluded"] else cents(price * _TAX)
+        tax = cents(price * _TAX / (1 + _TAX) if order["taxesIncluded"] else price * _TAX, self.currency)
         return {"title": "State Tax", "rate": _TAX, "ratePercentage": Decimal("8.0"), "priceSet": self._bag(tax, order)}
 
     def _worth(self, order: Json, subtotal: Json, tax: Json) -> tuple[Json, ...]:
@@ -317,7 +317,7 @@ class Orders(Shop):
         whole = shop_amount(order["totalPriceSet"])
         for line in order["lineItems"]["nodes"]:
             removed = line["quantity"] - line["currentQuantity"]
-            whole -= cents(shop_amount(self._line_worth(order, line)) * removed / line["quantity"])
+            whole -= cents(shop_amount(self._line_worth(order, line)) * removed / line["quantity"], self.currency)
         return whole - sum((shop_amount(item["amountSet"]) for item in order["transactions"]
                             if item["kind"] in ("SALE", "CAPTURE") and item["status"] == "SUCCESS"), Decimal(0))  # fmt: skip
 
@@ -325,7 +325,7 @@ class Orders(Shop):
         self, order: Json, line: Json, count: int, restock: str, location: str | None, dry: bool = False
     ) -> Json:  # fmt: skip
         off = sum((shop_amount(item["allocatedAmountSet"]) for item in line["discountAllocations"]), Decimal(0))
-        subtotal = shop_amount(line["originalUnitPriceSet"]) * count - cents(off * count / line["quantity"])
+        subtotal = shop_amount(line["originalUnitPriceSet"]) * count - cents(off * count / line["quantity"], self.currency)
         tax = self._tax(subtotal, order)["priceSet"] if line["taxLines"] else self._bag(0, order)
         if not dry:
             line["currentQuantity"] -= count

@@ -6,6 +6,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from canonical.money import scale
+
 Json = dict[str, Any]
 
 
@@ -36,14 +38,14 @@ def number(gid: str) -> int:
     return int(gid.rsplit("/", 1)[-1].partition("?")[0])
 
 
-def cents(amount: Decimal) -> Decimal:
-    """Rounded to cents, halves to even."""
-    return amount.quantize(Decimal("0.01"))
+def cents(amount: Decimal, currency: str) -> Decimal:
+    """Rounded to the minor unit of a currency, halves to even."""
+    return amount.quantize(Decimal(1).scaleb(-scale(currency)))
 
 
 def money(amount: Decimal | str | int, currency: str, abroad: tuple[str, Decimal] | None = None) -> Json:
     """A MoneyBag; Shopify writes 10.00 as "10.0". ``abroad``: the customer's currency, and how much of it one unit is."""
-    shown, worth = (abroad[0], cents(Decimal(amount) * abroad[1])) if abroad else (currency, Decimal(amount))
+    shown, worth = (abroad[0], cents(Decimal(amount) * abroad[1], abroad[0])) if abroad else (currency, Decimal(amount))
     return {"shopMoney": _written(Decimal(amount), currency), "presentmentMoney": _written(worth, shown)}
 
 
