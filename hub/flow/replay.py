@@ -3,7 +3,7 @@
 A replayed delivery keeps its id, its key and its trace; if any earlier try may have been applied, it is probed first.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -25,6 +25,16 @@ def _dead(uow: UnitOfWork, tenant_id: str, delivery_id: str) -> Row:
     if row is None:
         raise NotFoundError("delivery", delivery_id)
     return row
+
+
+def _sent(uow: UnitOfWork, tenant_id: str, rows: Sequence[Row]) -> set[str]:
+    """Return the ids of which something may have reached the system that the connection leads to now."""
+    found: set[str] = set()
+    for connection_id in {row["connection_id"] for row in rows}:
+        moved = uow.audit.last(tenant_id, f"connection/{connection_id}", "connection.moved")
+        ids = [row["id"] for row in rows if row["connection_id"] == connection_id]
+        found |= uow.attempts.with_effects(tenant_id, ids, moved)
+    return found
 
 
 def _refuse(row: Row, wanted: str) -> HubError:
@@ -62,7 +72,7 @@ def _again(ctx: Context, tenant_id: str, delivery_id: str, actor: str, reason: s
     assert message is not None
     with ctx.telemetry.span(tracing.REPLAY, message["traceparent"], hub_delivery=delivery_id), ctx.store.begin() as uow:
         row = _dead(uow, tenant_id, delivery_id)
-        sent = any(item["effects"] for item in uow.attempts.of_delivery(tenant_id, delivery_id))
+        sent = bool(_sent(uow, tenant_id, [row]))
         if not uow.deliveries.change_state(tenant_id, delivery_id, ["dead"], {**_again_values(now), "probe": sent}):
             raise _refuse(row, "dead-lettered")
         action, detail = "delivery.replayed", dict[str, Any](reason=reason)
@@ -90,7 +100,7 @@ def replay_many(
     with ctx.store.begin() as uow:
         rows = uow.deliveries.dead(tenant_id, filters, before, limit + 1)
         chosen = rows[:limit]
-        sent = uow.attempts.with_effects(tenant_id, [row["id"] for row in chosen])
+        sent = _sent(uow, tenant_id, chosen)
         for probe in (False, True):
             ids = [row["id"] for row in chosen if (row["id"] in sent) is probe]
             uow.deliveries.revive(tenant_id, ids, {**_again_values(now), "probe": probe})

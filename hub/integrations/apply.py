@@ -13,6 +13,7 @@ from hub.integrations.files import Integration, parse_integration
 from hub.policies import audit
 from hub.runtime.plugins import Plugins
 from hub.store import UnitOfWork
+from hub.store.rows import Row
 
 
 def digest_of(text: str) -> str:
@@ -41,6 +42,16 @@ def _row(plugins: Plugins, tenant_id: str, connection_id: str, wanted: Integrati
         "base_url": declared["base_url"] or environments[declared["environment"]]["base_url"],
         "settings": {"settings": declared["settings"], "limits": declared["limits"]},
         "state": "active", "state_reason": "", "created_at": now, "updated_at": now,
+    }  # fmt: skip
+
+
+def _moved_away(old: Row, now: datetime) -> dict[str, Any]:
+    """Return the cause by which what waited for the former system becomes a dead letter."""
+    return {
+        "settled_at": now, "available_at": now, "cause_code": "connection_moved",
+        "cause": f"the connection moved to another system; this delivery was for {old['connector']} at {old['base_url']}, "
+                 "and it may be there already if an attempt was sent",
+        "remedy": "replay sends it to the system of now; discard it if only the former system should have it",
     }  # fmt: skip
 
 
@@ -89,9 +100,10 @@ def apply_integration(
         moved = old is not None and is_moved(old, row)
         if old is not None and moved:
             removed = uow.connections.forget_system(tenant_id, connection_id, now)
+            stranded = uow.deliveries.strand(tenant_id, connection_id, row["connector"], _moved_away(old, now))
             audit.record(
                 uow, tenant_id, now, author, "connection.moved", f"connection/{connection_id}", accepted=sorted(accept),
-                before=f"{old['connector']} {old['base_url']}", removed=removed,
+                before=f"{old['connector']} {old['base_url']}", removed=removed, deliveries=stranded,
             )  # fmt: skip
         if missing := missing_credentials(uow, plugins, row):
             row |= {"state": "paused", "state_reason": f"credentials missing: {', '.join(missing)}"}

@@ -1,6 +1,7 @@
 """Every try of every delivery."""
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -43,9 +44,11 @@ class Attempts(Repository):
         where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id == delivery_id)
         return self._all(sa.select(attempt).where(*where).order_by(attempt.c.number, attempt.c.id))
 
-    def with_effects(self, tenant_id: str, delivery_ids: Sequence[str]) -> set[str]:
-        """Those deliveries of which something may have reached their target."""
-        where = (attempt.c.tenant_id == tenant_id, attempt.c.delivery_id.in_(delivery_ids), attempt.c.effects > 0)
+    def with_effects(self, tenant_id: str, delivery_ids: Sequence[str], since: datetime | None = None) -> set[str]:
+        """Those deliveries of which something may have reached their target (``since``: by attempts that began after it)."""
+        where = [attempt.c.tenant_id == tenant_id, attempt.c.delivery_id.in_(delivery_ids), attempt.c.effects > 0]
+        if since is not None:
+            where.append(attempt.c.started_at > since)
         return {row["delivery_id"] for row in self._all(sa.select(attempt.c.delivery_id).where(*where).distinct())}
 
     def unfinished(self, tenant_id: str, delivery_id: str) -> list[Row]:

@@ -8,10 +8,13 @@ import sqlalchemy as sa
 
 from hub.store.rows import Fixed, Repository, Row, given
 from hub.store.tables import (
+    alias,
     api_key,
     connection,
     credential,
     cursor,
+    entity,
+    gap,
     integration_revision,
     integration_shadow,
     link,
@@ -113,11 +116,27 @@ class Connections(Configuring):
         ):  # fmt: skip
             where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id)
             counts[str(table.name)] = self._c.execute(sa.delete(table).where(*where)).rowcount
+        for table, ended in ((alias, {"ended_at": now}), (gap, {"state": "accepted", "ended_at": now, "actor": "hub",
+                                                               "reason": "the connection leads to another system"})):  # fmt: skip
+            where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id, table.c.ended_at.is_(None))
+            counts[str(table.name)] = self._update(table, where, ended)
+        counts["entity"] = self._forget_said(tenant_id, connection_id)
         mine = (sync_run.c.tenant_id == tenant_id, sync_run.c.connection_id == connection_id, sync_run.c.ended_at.is_(None))
         ended = {"state": "cancelled", "error": "the connection leads to another system", "updated_at": now, "ended_at": now}
         counts["sync_run"] = self._update(sync_run, mine, ended)
         self._changed(tenant_id)
         return counts
+
+    def _forget_said(self, tenant_id: str, connection_id: str) -> int:
+        """Forget what the system behind a connection told and was told of entities; returns how many it knew."""
+        count = 0
+        for row in self._all(sa.select(entity.c.subject, entity.c.state).where(entity.c.tenant_id == tenant_id)):
+            said = row["state"].get("said", {})
+            if connection_id in said:
+                state = {**row["state"], "said": {name: words for name, words in said.items() if name != connection_id}}
+                where = (entity.c.tenant_id == tenant_id, entity.c.subject == row["subject"])
+                count += self._update(entity, where, {"state": state, "version": entity.c.version + 1})
+        return count
 
     def put_credential(self, row: Mapping[str, Any]) -> None:
         self._upsert(credential, row, ("version", "sealed", "created_at"))

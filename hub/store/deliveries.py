@@ -351,6 +351,24 @@ class Deliveries(Repository):
             self.promote([row])
         return True
 
+    def strand(self, tenant_id: str, connection_id: str, connector: str, values: Mapping[str, Any]) -> dict[str, int]:
+        """End what waits for a connection's former system as dead letters; returns the count of rows by state.
+
+        ``values``: cause, remedy and time. A worker that holds one loses its claim (the fence rises). Dead letters keep
+        their cause, and held ones stay held. None keeps the former system's connector or is probed.
+        """
+        mine = (delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id)
+        tally = sa.select(delivery.c.state, sa.func.count().label("number")).where(*mine, in_states(delivery, OPEN))
+        counts = {row["state"]: row["number"] for row in self._all(tally.group_by(delivery.c.state))}
+        waiting = in_states(delivery, ("pending", "claimed", "sending", "ambiguous"))
+        ended = {
+            **values, "state": "dead", "published_at": None, "lease_until": None, "lease_owner": None, "waits_for": None,
+            "fence": delivery.c.fence + 1,
+        }  # fmt: skip
+        self._update(delivery, (*mine, waiting), ended)
+        self._update(delivery, (*mine, in_states(delivery, OPEN)), {"connector": connector, "probe": False})
+        return counts
+
     def correct(self, tenant_id: str, delivery_id: str, values: Mapping[str, Any]) -> bool:
         """A person corrected the message's document; False if the delivery is over by now."""
         where = (delivery.c.tenant_id == tenant_id, delivery.c.id == delivery_id, in_states(delivery, OPEN))

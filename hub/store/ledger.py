@@ -123,6 +123,13 @@ class Audit(Repository):
             statement = statement.where(audit.c.subject == subject)
         return self._all(statement.order_by(audit.c.sequence.desc()).limit(limit + 1))
 
+    def last(self, tenant_id: str, subject: str, action: str) -> datetime | None:
+        """The time of the newest record of ``action`` on ``subject``; None if there is none."""
+        where = (audit.c.tenant_id == tenant_id, audit.c.subject == subject, audit.c.action == action)
+        row = self._one(sa.select(sa.func.max(audit.c.at).label("at")).where(*where))
+        found: datetime | None = row["at"] if row else None
+        return found
+
     def verify(self, tenant_id: str) -> int | None:
         """The first sequence number where the chain is broken, or None if it is whole."""
         previous, expected = GENESIS, 1

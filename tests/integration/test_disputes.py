@@ -1,6 +1,7 @@
 """A file that doubles a flow or moves a connection is refused by name; what is accepted takes nothing along."""
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from hub.bootstrap import Hub, utc_now
 from hub.errors import HubError
 from hub.flow.ingest import accept_event
 from hub.flow.lineage import lineage
+from hub.flow.replay import replay_delivery, replay_many
 from hub.identity.api_keys import Client
 from hub.identity.connections import resume, set_credentials
 from hub.integrations.apply import apply_integration
@@ -21,6 +23,7 @@ from hub.runtime.plugins import Plugins
 from hub.sdk import Connector
 from hub.sdk.manifest import parse_manifest
 from hub.settings import Settings
+from hub.store.ids import new_id
 
 FLOW = "  - {name: NAME, on: sale.completed.v1, to: [{connection: t}]}\n"
 
@@ -151,3 +154,56 @@ def test_a_connection_stops_when_no_file_names_it_and_goes_on_when_one_does(hub:
         assert [row["state"] for row in uow.deliveries.page("acme", None, 10, connection_id="t")] == ["pending"]
     _apply(hub, _file("a"))
     assert (_connection(hub)["state"], _connection(hub, "u")["state"]) == ("active", "retired")
+
+
+@pytest.mark.parametrize("state", ["pending", "claimed", "sending", "ambiguous", "dead"])
+def test_a_delivery_waits_for_a_person_when_its_connection_moves(hub: Hub, state: str) -> None:
+    _apply(hub, _file("a"))
+    _fill(hub)
+    _sell(hub, "N-1")
+    with hub.ctx.store.begin() as uow:
+        row = uow.deliveries.page("acme", None, 10)[0]
+        uow.deliveries.change_state("acme", row["id"], ["pending"], {"state": state, "probe": state == "ambiguous"})
+        uow.attempts.end([{
+            "tenant_id": "acme", "id": new_id(), "delivery_id": row["id"], "number": 1, "kind": "write", "worker": "w",
+            "started_at": utc_now(), "ended_at": utc_now(), "outcome": "ambiguous", "code": "", "detail": "", "steps": [],
+            "effects": 1, "external_id": None, "traceparent": "", "revision": 1, "document": "", "correction": None,
+        }])  # fmt: skip
+
+    _apply(hub, _file("a", url="https://b.test", connector="other"), "moved-connection:t")
+
+    with hub.ctx.store.read() as uow:
+        moved = uow.deliveries.page("acme", None, 10)[0]
+    assert (moved["state"], moved["connector"], moved["probe"]) == ("dead", "other", False)
+    assert moved["cause_code"] == ("" if state == "dead" else "connection_moved")
+    assert state == "dead" or moved["fence"] > row["fence"]
+    again = replay_delivery(hub.ctx, "acme", row["id"], "ops")
+    assert (again["state"], again["probe"]) == ("pending", False), "the new system is not asked for what the old one had"
+
+
+def test_many_dead_letters_are_not_looked_up_when_they_are_replayed_after_a_move(hub: Hub) -> None:
+    _apply(hub, _file("a"))
+    _fill(hub)
+    _sell(hub, "N-1")
+    _apply(hub, _file("a", url="https://b.test"), "moved-connection:t")
+
+    count, _ = replay_many(hub.ctx, "acme", {"cause_code": "connection_moved"}, utc_now() + timedelta(days=1), 10, "ops", "")
+
+    assert count == 1
+
+
+def test_an_entity_forgets_what_a_connection_was_told_when_it_moves(hub: Hub) -> None:
+    _apply(hub, _file("a"))
+    now = utc_now()
+    with hub.ctx.store.begin() as uow:
+        uow.entities.lock("acme", "product/1", "product.v1", {"id": "1", "fields": {}, "said": {"t": {}, "u": {}}}, now)
+        uow.aliases.put("acme", [{"entity": "product", "connection_id": "t", "key": "k", "canonical": "1", "rule": "person",
+                                  "actor": "ops", "reason": ""}], now)  # fmt: skip
+
+    _apply(hub, _file("a", url="https://b.test"), "moved-connection:t")
+
+    with hub.ctx.store.read() as uow:
+        row = uow.entities.get("acme", "product/1")
+        assert row is not None
+        assert row["state"]["said"] == {"u": {}}
+        assert uow.aliases.of("acme", "product", "t") == {}
