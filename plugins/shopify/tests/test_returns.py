@@ -114,7 +114,12 @@ def test_refund_is_refused_with_its_figures_when_a_part_of_its_money_failed(benc
     (whole,) = refund["transactions"]
     parts = [("9", "SUCCESS", "100.00"), ("10", "FAILURE", "8.00")]
     refund["transactions"] = [
-        {**whole, "id": f"gid://shopify/OrderTransaction/{place}", "status": status, "amountSet": bench.simulator._bag(value, order)}
+        {
+            **whole,
+            "id": f"gid://shopify/OrderTransaction/{place}",
+            "status": status,
+            "amountSet": bench.simulator._bag(value, order),
+        }
         for place, status, value in parts
     ]
     bench.simulator._count_refund(order, refund)
