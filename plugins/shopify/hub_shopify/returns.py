@@ -82,7 +82,7 @@ class Returns:
             return Refused(f"refund:{tail(refund['id'])}", error.code, str(error))
 
     def _failed(self, ledger: Ledger, refund: JSON, counted: Sequence[JSON], failed: Sequence[JSON]) -> Iterator[Told]:
-        """A refund whose money did not go, all or in part: no return. One that was told before stands, its money is reversed."""
+        """A refund whose money did not go, all or in part: no return. One told before stands, its money is reversed."""
         place, source_id = tail(refund["id"]), f"refund:{tail(refund['id'])}"
         if len(failed) == len(counted):
             yield Ignored(f"refund {place} failed: no money was given back")
