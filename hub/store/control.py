@@ -116,8 +116,8 @@ class Connections(Configuring):
         ):  # fmt: skip
             where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id)
             counts[str(table.name)] = self._c.execute(sa.delete(table).where(*where)).rowcount
-        for table, ended in ((alias, {"ended_at": now}), (gap, {"state": "accepted", "ended_at": now, "actor": "hub",
-                                                               "reason": "the connection leads to another system"})):  # fmt: skip
+        accepted = {"state": "accepted", "actor": "hub", "reason": "the connection leads to another system"}
+        for table, ended in ((alias, {"ended_at": now}), (gap, {**accepted, "ended_at": now})):
             where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id, table.c.ended_at.is_(None))
             counts[str(table.name)] = self._update(table, where, ended)
         counts["entity"] = self._forget_said(tenant_id, connection_id)
