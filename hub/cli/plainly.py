@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 import click
-import sqlalchemy.exc
 import yaml
 
 from hub.cli.client import fail
@@ -13,8 +12,10 @@ from hub.errors import HubError, MisconfiguredError
 
 def line(error: Exception) -> tuple[int, str] | None:
     """Return (exit code, line) for an error of the surroundings; None for a fault of the hub itself."""
+    from hub.store.errors import DatabaseError  # loaded when something is wrong only: it takes long
+
     match error:
-        case sqlalchemy.exc.OperationalError() | sqlalchemy.exc.ProgrammingError() | sqlalchemy.exc.DatabaseError():
+        case DatabaseError():
             text = str(error.orig).splitlines()[0]
             return 1, f"the database cannot be used ({text}); run `hub db upgrade`, or check HUB_DATABASE_URL and HUB_DATA_DIR"
         case MisconfiguredError():
