@@ -8,7 +8,9 @@ from hub.flow.context import Context
 from hub.flow.relay import queue_trouble
 from hub.identity import connections
 from hub.identity.api_keys import Client
+from hub.identity.oauth import Tokens
 from hub.identity.vault import is_former
+from hub.policies import redaction
 from hub.runtime.plugins import NotInstalledError
 from hub.runtime.session import Session
 from hub.store import UnitOfWork
@@ -31,19 +33,47 @@ def get_connection(ctx: Context, client: Client, connection_id: str) -> dict[str
         return _public(ctx, uow, row)
 
 
-def put_credentials(ctx: Context, client: Client, connection_id: str, body: Any) -> dict[str, Any]:
-    """Set credentials and resume."""
+def put_credentials(
+    ctx: Context, client: Client, connection_id: str, body: Any, try_first: bool = False,
+    former_hours: float = connections.FORMER_HOURS,
+) -> dict[str, Any]:  # fmt: skip
+    """Set credentials and resume. ``try_first``: those that the system refuses are not stored."""
     get_connection(ctx, client, connection_id)
-    with ctx.store.begin() as uow:
-        try:
+    trial = _tried(ctx, client, connection_id, body) if try_first else None
+    try:
+        with ctx.store.begin() as uow:
             connections.set_credentials(
-                uow, ctx.plugins, ctx.vault, client.tenant_id, connection_id, body, ctx.clock(), f"key/{client.name}"
-            )
-        except ValueError as error:
-            entry = {"code": "unknown_field", "field": "", "message": str(error)}
-            raise HubError("invalid_document", str(error), [entry]) from None
+                uow, ctx.plugins, ctx.vault, client.tenant_id, connection_id, body, ctx.clock(), f"key/{client.name}",
+                former_hours,
+            )  # fmt: skip
+            if trial is not None and isinstance(trial.tokens, Tokens):
+                trial.tokens.adopt(uow, connection_id)
+    except ValueError as error:
+        entry = {"code": "unknown_field", "field": "", "message": str(error)}
+        raise HubError("invalid_document", str(error), [entry]) from None
+    finally:
+        if trial is not None and isinstance(trial.tokens, Tokens):
+            trial.tokens.forget()
     ctx.due.add(client.tenant_id, connection_id)
     return get_connection(ctx, client, connection_id)
+
+
+def _tried(ctx: Context, client: Client, connection_id: str, values: Any) -> Session | None:
+    """Try credentials that are not stored; None if they cannot be. Raises HubError (`wrong_state`) if they are refused."""
+    with ctx.store.read() as uow:
+        try:
+            session = ctx.sessions.trial(uow, client.tenant_id, connection_id, values)
+        except NotInstalledError as error:
+            raise HubError("wrong_state", str(error)) from None
+    if set(values) - set(session.manifest.data["credentials"]) or connections.untriable(session):
+        return None
+    found = connections.check(ctx.loop, session)
+    if not found["ok"]:
+        if isinstance(session.tokens, Tokens):
+            session.tokens.forget()
+        detail = redaction.text(found["detail"], session.secrets)
+        raise HubError("wrong_state", f"not stored, the credentials of before stay in force: {detail}")
+    return session
 
 
 def resume(ctx: Context, client: Client, connection_id: str, body: Any = None) -> dict[str, Any]:

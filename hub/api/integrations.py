@@ -63,7 +63,7 @@ def roll_back(ctx: Context, client: Client, integration: str, body: Any) -> dict
             raise _wrong("/revision", f"{integration} has the revisions 1 to {rows[-1]['revision']}")
         wanted = _parsed(ctx, client, {**old, "name": f"{integration} revision {old['revision']}"})
         why = f"back to revision {old['revision']}: {reason(body)}".removesuffix(": ")
-        return _applied(_put_in_force(ctx, uow, client, wanted, old["environment"], why), wanted)
+        return _applied(_put_in_force(ctx, uow, client, wanted, old["environment"], why, body.get("accept", ())), wanted)
 
 
 def plan(ctx: Context, client: Client, body: Any) -> dict[str, Any]:
@@ -131,7 +131,8 @@ def cut_over(ctx: Context, client: Client, integration: str, body: Any = None) -
     with ctx.store.begin() as uow:
         row = _shadow_row(uow, client, integration)
         wanted = _parsed(ctx, client, {**row, "name": f"shadow of {integration}"})
-        applied = _put_in_force(ctx, uow, client, wanted, row["environment"], reason(body) or row["reason"])
+        accept = (body or {}).get("accept", ())
+        applied = _put_in_force(ctx, uow, client, wanted, row["environment"], reason(body) or row["reason"], accept)
         uow.integrations.end_shadow(client.tenant_id, integration)
         return _applied(applied, wanted)
 

@@ -17,6 +17,7 @@ from hub.cli.corrections import correct
 from hub.cli.corrections import lines as correction_lines
 from hub.cli.integrations import COMMANDS as INTEGRATIONS
 from hub.cli.links import links
+from hub.cli.plainly import PlainGroup
 from hub.cli.sync import sync
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Machine-readable output.")
@@ -43,7 +44,7 @@ def _plugin() -> click.Command:
     return plugin
 
 
-class _Main(click.Group):
+class _Main(PlainGroup):
     """The command; groups whose modules take long to import are imported when they are asked for."""
 
     #: Name → (what makes it, what `--help` says of it).
@@ -200,9 +201,17 @@ def tenant_revoke(tenant_id: str, prefix: str, as_json: bool) -> None:
 @main.command(epilog="Example: hub connect erp username=hub password=@secret.txt")
 @click.argument("connection")
 @click.argument("credentials", nargs=-1, required=True)
+@click.option("--untried", is_flag=True, help="Store them without asking the system, as for a set-up without network.")
+@click.option("--former-hours", type=click.FloatRange(0, 720), default=24.0, show_default=True,
+              help="So long a replaced webhook secret is accepted too; 0 ends it at once.")  # fmt: skip
 @api_options
-def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, as_json: bool) -> None:
-    """Set a connection's credentials, NAME=VALUE or NAME=@FILE; a paused connection resumes."""
+def connect(
+    connection: str, credentials: tuple[str, ...], untried: bool, former_hours: float, url: str, key: str, as_json: bool
+) -> None:  # fmt: skip
+    """Set a connection's credentials, NAME=VALUE or NAME=@FILE, after the system took them; a paused connection resumes.
+
+    Credentials that the system refuses are not stored, and those of before stay in force (exit code 1).
+    """
     values = {}
     for item in credentials:
         name, separator, value = item.partition("=")
@@ -213,7 +222,21 @@ def connect(connection: str, credentials: tuple[str, ...], url: str, key: str, a
         except (OSError, UnicodeDecodeError) as error:
             fail(2, f"{name}: cannot read the file {value[1:]}: {getattr(error, 'strerror', '') or 'it is no UTF-8 text'}")
     api = Api(url, key)
-    api.call("PUT", f"/v1/connections/{connection}/credentials", values)
+    path = f"/v1/connections/{connection}/credentials"
+    query: dict[str, Any] = {"former_hours": former_hours}
+    if untried:
+        api.call("PUT", path, values, query)
+        show({"ok": True, "detail": "not tried"}, as_json, lambda r: f"{connection}: stored, {r['detail']}")
+        return
+    query["try_first"] = "true"
+    status, said = api.request("PUT", path, values, query)
+    if status == 409 and said.get("code") == "wrong_state":
+        fail(1, f"{connection}: {said['detail']}; --untried stores them anyway")
+    if not 200 <= status < 300:
+        api.refuse(status, said)
+    if said["state_reason"].startswith("credentials missing"):
+        show({"ok": True, "detail": said["state_reason"]}, as_json, lambda r: f"{connection}: stored, not tried: {r['detail']}")
+        return
     result = api.call("POST", f"/v1/connections/{connection}/check")
     show(result, as_json, lambda r: f"{connection}: {'works' if r['ok'] else 'refused'}: {r['detail']}")
     raise SystemExit(0 if result["ok"] else 1)

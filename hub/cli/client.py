@@ -47,13 +47,17 @@ class Api:
     def call(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> Any:
         """The parsed answer."""
         status, content = self.request(method, path, body, query)
+        if status == 0 or status >= 400:
+            self.refuse(status, content)
+        return content
+
+    def refuse(self, status: int, content: Any) -> NoReturn:
+        """End with the hub's reason, field by field."""
         if status == 0:
             fail(3, f"cannot reach the hub at {self._url} ({content['detail']}); start it with `hub up`")
-        if status >= 400:
-            lines = [f"{content.get('code', status)}: {content.get('detail', '')}"]
-            lines += [f"  {item.get('field') or '/'}: {item['message']}" for item in content.get("errors", [])[:20]]
-            fail(4, "\n".join(lines))
-        return content
+        lines = [f"{content.get('code', status)}: {content.get('detail', '')}"]
+        lines += [f"  {item.get('field') or '/'}: {item['message']}" for item in content.get("errors", [])[:20]]
+        fail(4, "\n".join(lines))
 
     def request(self, method: str, path: str, body: Any = None, query: Mapping[str, Any] | None = None) -> tuple[int, Any]:
         """(status, parsed answer), whatever the status; status 0 if the hub cannot be reached."""

@@ -13,6 +13,9 @@ from hub.cli.client import Api, api_options, fail, show
 _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 _ENVIRONMENT = click.option("--environment", default="", help="One of the file's environments.")
 _REASON = click.option("--reason", default="", help="Kept with the revision.")
+_ACCEPT = click.option(
+    "--accept", "accepted", multiple=True, help="moved-connection:NAME or same-target:NAME; repeat. Audited."
+)
 _WINDOW = (
     click.option("--messages", default=500, show_default=True, help="How many of the newest messages."),
     click.option("--since", default=None, help="Received since then (RFC 3339)."),
@@ -26,6 +29,10 @@ def _window_options(command: Any) -> Any:
     return command
 
 
+def _accepting(accepted: tuple[str, ...]) -> dict[str, Any]:
+    return {"accept": list(accepted)} if accepted else {}
+
+
 def _body(file: Path, environment: str, **given: Any) -> dict[str, Any]:
     return {
         "source": file.read_text("utf-8"), "name": file.name, "environment": environment,
@@ -37,7 +44,7 @@ def _body(file: Path, environment: str, **given: Any) -> dict[str, Any]:
 @_FILE
 @_REASON
 @_ENVIRONMENT
-@click.option("--accept", "accepted", multiple=True, help="moved-connection:NAME or same-target:NAME; repeat. Audited.")
+@_ACCEPT
 @api_options
 def apply(file: Path, reason: str, environment: str, accepted: tuple[str, ...], url: str, key: str, as_json: bool) -> None:
     """Put an integration file in force; fields that it sets and an account does not have are named (exit code 1)."""
@@ -187,8 +194,11 @@ def _source(known: dict[int, Any], number: int) -> str:
 @click.argument("integration")
 @click.option("--to", "number", type=int, help="Revision; default: the one before.")
 @_REASON
+@_ACCEPT
 @api_options
-def rollback(integration: str, number: int | None, reason: str, url: str, key: str, as_json: bool) -> None:
+def rollback(
+    integration: str, number: int | None, reason: str, accepted: tuple[str, ...], url: str, key: str, as_json: bool
+) -> None:
     """Put an earlier revision in force again, as a new one."""
     api = Api(url, key)
     if number is None:
@@ -196,7 +206,9 @@ def rollback(integration: str, number: int | None, reason: str, url: str, key: s
         if len(rows) < 2:
             fail(4, f"{integration} has no revision before this one")
         number = int(rows[-2]["revision"])
-    result = api.call("POST", f"/v1/integrations/{integration}/rollback", {"revision": number, "reason": reason})
+    result = api.call(
+        "POST", f"/v1/integrations/{integration}/rollback", {"revision": number, "reason": reason, **_accepting(accepted)}
+    )
     word = f"in force: what revision {number} was" if result["changed"] else "in force already"
     show(result, as_json, lambda r: f"{r['integration']} revision {r['revision']} {word}")
 
@@ -208,10 +220,12 @@ def rollback(integration: str, number: int | None, reason: str, url: str, key: s
 @click.option("--to-key", required=True, envvar="CROSSDOCK_TO_KEY", help="API key of the tenant that gets it.")
 @_ENVIRONMENT
 @_REASON
+@_ACCEPT
 @api_options
 def promote(
-    integration: str, digest: str, to_url: str, to_key: str, environment: str, reason: str, url: str, key: str, as_json: bool
-) -> None:
+    integration: str, digest: str, to_url: str, to_key: str, environment: str, reason: str, accepted: tuple[str, ...],
+    url: str, key: str, as_json: bool,
+) -> None:  # fmt: skip
     """Put the same file in force for another tenant, or in another hub: byte for byte, known by its hash."""
     rows = Api(url, key).call("GET", f"/v1/integrations/{integration}/revisions")["items"]
     found = [row for row in rows if (row["digest"].startswith(digest) if digest else row["in_force"])]
@@ -222,6 +236,7 @@ def promote(
         "source": source, "name": f"{integration}.yaml", "environment": environment,
         "expect_digest": hashlib.sha256(source.encode()).hexdigest(),
         "reason": reason or f"promoted: revision {found[-1]['revision']}, {found[-1]['digest'][:12]}",
+        **_accepting(accepted),
     }  # fmt: skip
     result = Api(to_url or url, to_key).call("POST", "/v1/integrations", body)
     if result["digest"] != found[-1]["digest"]:
@@ -311,10 +326,14 @@ def _versions(found: Any) -> str:
 @shadow.command("cutover", epilog="Example: hub shadow cutover stores --reason 'equal for a week'")
 @click.argument("integration")
 @_REASON
+@_ACCEPT
 @api_options
-def shadow_cutover(integration: str, reason: str, url: str, key: str, as_json: bool) -> None:
+def shadow_cutover(
+    integration: str, reason: str, accepted: tuple[str, ...], url: str, key: str, as_json: bool
+) -> None:  # fmt: skip
     """Put the shadow in force; `hub rollback` returns to what was."""
-    result = Api(url, key).call("POST", f"/v1/integrations/{integration}/shadow/cutover", {"reason": reason})
+    body = {"reason": reason, **_accepting(accepted)}
+    result = Api(url, key).call("POST", f"/v1/integrations/{integration}/shadow/cutover", body)
     show(result, as_json, lambda r: f"{r['integration']} revision {r['revision']} in force")
 
 

@@ -14,6 +14,7 @@ from hub.runtime.loop import Loop
 from hub.runtime.performer import NoBoundary, Run
 from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
+from hub.sdk.connector import Connector
 from hub.sdk.errors import ConnectorError
 from hub.store import UnitOfWork
 from hub.store.rows import Row
@@ -105,11 +106,33 @@ def described(loop: Loop, session: Session) -> list[dict[str, Any]]:
     return [asdict(field) for field in found]
 
 
+def untriable(session: Session) -> str:
+    """Return why credentials cannot be tried before they are stored; '' if they can."""
+    declared = session.manifest.data["credentials"]
+    if missing := sorted(name for name, item in declared.items() if item["required"] and name not in session.credentials):
+        return f"not tried: credentials missing: {', '.join(missing)}"
+    oauth2 = session.oauth2
+    if oauth2 and oauth2["grant"] == "authorization_code" and not session.credentials.get("refresh_token"):
+        return "not tried: a person has to agree first"
+    return ""
+
+
+async def _asked(loop: Loop, session: Session) -> str:
+    """Ask by the manifest's check, else by the first page of an object with a declared read."""
+    data, performer = session.manifest.data, loop.performer
+    objects = [name for name, item in data["objects"].items() if item.get("read")]
+    if data["check"] is not None or type(session.connector).check is not Connector.check:
+        return await performer.perform(session.connector.check(), session, NoBoundary(), Run())
+    if objects:
+        page = await performer.perform(session.connector.read(objects[0], {}), session, NoBoundary(), Run())
+        return f"read {len(page.records)} records of {objects[0]}"
+    return "not tried: this connector has no check"
+
+
 def check(loop: Loop, session: Session) -> dict[str, Any]:
     """Whether the connection's credentials work: `ok` and one line of detail."""
-    steps = session.connector.check()
     try:
-        detail = loop.submit(loop.performer.perform(steps, session, NoBoundary(), Run())).result(90)
+        detail = loop.submit(_asked(loop, session)).result(90)
     except ConnectorError as error:
         return {"ok": False, "detail": f"{error.code}: {error.message}"}
     except HubError as error:

@@ -28,7 +28,7 @@ from hub.sdk.answers import retry_after, said_at
 from hub.sdk.errors import AuthenticationError, ConnectorError, RateLimitedError, TargetUnavailableError
 from hub.sdk.statuses import is_page
 from hub.sdk.steps import Response
-from hub.store import Store
+from hub.store import Store, UnitOfWork
 
 log = logging.getLogger(__name__)
 #: A token is renewed this long before it expires, so that a request under way does not meet the moment.
@@ -122,6 +122,22 @@ class Tokens:
             await loop.run_in_executor(None, self._commit, owner, found)
             self._held = found
 
+    def adopt(self, uow: UnitOfWork, connection_id: str) -> None:
+        """Store the tokens that a trial was given as those of ``connection_id``; its refresh token may be used up."""
+        if self._held is None:
+            return
+        (tenant_id, _), now, owner = self._key, self._clock(), uuid.uuid4().hex
+        real = Tokens(
+            self._store, self._vault, tenant_id, connection_id, self._declared, self._credentials, self._settings, self._clock
+        )  # fmt: skip
+        uow.tokens.take(tenant_id, connection_id, owner, now, now + _LEASE)
+        uow.tokens.settle(tenant_id, connection_id, owner, real._row(self._held))
+
+    def forget(self) -> None:
+        """Remove the stored tokens."""
+        with self._store.begin() as uow:
+            uow.tokens.forget(*self._key)
+
     def _take_over(self, owner: str) -> int:
         """The lease, from whoever refreshes now: what they get is worth nothing any more. Returns the version before."""
         now = self._clock()
@@ -211,13 +227,15 @@ class Tokens:
 
     def _commit(self, owner: str, found: _Held) -> bool:
         """False if the lease was somebody else's by then; nothing is stored."""
+        with self._store.begin() as uow:
+            return uow.tokens.settle(*self._key, owner, self._row(found))
+
+    def _row(self, found: _Held) -> dict[str, Any]:
         text = json.dumps({"access": found.access, "refresh": found.refresh})
-        values = {
+        return {
             "version": found.version, "sealed": self._vault.seal(text, *self._key, "oauth2", str(found.version)),
             "expires_at": found.expires_at, "refreshing_until": self._clock(), "refreshing_by": "",
         }  # fmt: skip
-        with self._store.begin() as uow:
-            return uow.tokens.settle(*self._key, owner, values)
 
     # -- the protocol -------------------------------------------------------------------------------------------
 

@@ -1,6 +1,8 @@
 """Sessions by connection: made from the store and the vault, made anew when the connection or a credential changed."""
 
 import threading
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from hub.errors import NotFoundError
@@ -9,6 +11,7 @@ from hub.identity.vault import Vault, load_credentials
 from hub.runtime.isolation import IsolatedConnector
 from hub.runtime.plugins import Plugins
 from hub.runtime.session import Session
+from hub.sdk.connector import Connector
 from hub.store import Configured, Store, UnitOfWork
 from hub.store.rows import Row
 
@@ -26,6 +29,27 @@ class Sessions:
         named = ("session", connection_id)
         return self._configured.get(uow, tenant_id, named, lambda: self._get(uow, tenant_id, connection_id))
 
+    def trial(self, uow: UnitOfWork, tenant_id: str, connection_id: str, values: Mapping[str, str]) -> Session:
+        """Make a session with credentials that are not stored; its tokens are kept apart from the connection's own."""
+        row = uow.connections.get(tenant_id, connection_id)
+        if row is None:
+            raise NotFoundError("connection", connection_id)
+        connector = self._connector(row)
+        session = Session(
+            tenant_id, connection_id, connector, row["base_url"],
+            {**load_credentials(uow, self._vault, tenant_id, connection_id), **values},
+            {**connector.manifest.limits, **row["settings"].get("limits", {})},
+        )  # fmt: skip
+        if session.oauth2:
+            session.tokens = self.tokens_of(session, f"~{uuid.uuid4().hex}")
+        return session
+
+    def _connector(self, row: Row) -> Connector:
+        connector = self._plugins.get(row["connector"], row["tenant_id"])(row["settings"].get("settings", {}))
+        if isinstance(connector, IsolatedConnector):
+            connector.owner = (row["tenant_id"], row["connection_id"])
+        return connector
+
     def _get(self, uow: UnitOfWork, tenant_id: str, connection_id: str) -> Session:
         """The one in use if nothing that it depends on has changed: it may be logged in."""
         row = uow.connections.get(tenant_id, connection_id)
@@ -37,9 +61,7 @@ class Sessions:
             wanted = self._plugins.get(row["connector"], tenant_id)
             if known is not None and known.version == version and type(known.connector) is wanted:
                 return known
-            connector = wanted(row["settings"].get("settings", {}))
-            if isinstance(connector, IsolatedConnector):
-                connector.owner = (tenant_id, connection_id)
+            connector = self._connector(row)
             session = Session(
                 tenant_id, connection_id, connector, row["base_url"],
                 load_credentials(uow, self._vault, tenant_id, connection_id),
@@ -50,12 +72,12 @@ class Sessions:
             self._open[tenant_id, connection_id] = session
             return session
 
-    def tokens_of(self, session: Session) -> Tokens:
-        """The tokens of a session whose connector declares OAuth 2."""
+    def tokens_of(self, session: Session, kept_as: str = "") -> Tokens:
+        """The tokens of a session whose connector declares OAuth 2, stored under the connection's name or ``kept_as``."""
         declared, settings = session.manifest.data["auth"]["oauth2"], session.connector.settings
         return Tokens(
-            self._store, self._vault, session.tenant_id, session.connection_id, declared, session.credentials, settings,
-            base_url=session.base_url,
+            self._store, self._vault, session.tenant_id, kept_as or session.connection_id, declared, session.credentials,
+            settings, base_url=session.base_url,
         )  # fmt: skip
 
 

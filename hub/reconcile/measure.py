@@ -29,9 +29,10 @@ Documents = Iterable[tuple[str, Document]]
 #: a till's float and closure tell of money that is already counted.
 TILL_MONEY: dict[str, int | None] = {
     "sale.completed": 1, "return.completed": -1, "exchange.completed": 1, "sale.voided": -1,
-    **dict.fromkeys(("till.opened", "till.closed")),
-    **dict.fromkeys(("payment.captured", "payment.refunded", "payment.charged_back")),
-    **dict.fromkeys(("gift_card.issued", "gift_card.reloaded", "gift_card.redeemed")),
+    **dict.fromkeys(("till.opened", "till.closed", "till.cash_moved", "store_day.closed")),
+    **dict.fromkeys(("payment.captured", "payment.refunded", "payment.charged_back", "payment.reversed")),
+    **dict.fromkeys(("payment.authorized", "payment.made", "payout.settled", "bank.line")),
+    **dict.fromkeys(("gift_card.issued", "gift_card.reloaded", "gift_card.redeemed", "gift_card.adjusted")),
     **dict.fromkeys(("order.placed", "order.changed", "order.cancelled")),
     **dict.fromkeys(("fulfillment.completed", "shipment.dispatched", "shipment.delivered")),
     **dict.fromkeys(("stock.counted", "stock.adjusted", "stock.reserved", "stock.released", "stock_level")),

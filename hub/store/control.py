@@ -116,10 +116,10 @@ class Connections(Configuring):
         ):  # fmt: skip
             where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id)
             counts[str(table.name)] = self._c.execute(sa.delete(table).where(*where)).rowcount
-        for table, ended in ((alias, {"ended_at": now}), (gap, {"state": "accepted", "ended_at": now, "actor": "hub",
-                                                               "reason": "the connection leads to another system"})):  # fmt: skip
-            where = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id, table.c.ended_at.is_(None))
-            counts[str(table.name)] = self._update(table, where, ended)
+        left = {"state": "accepted", "ended_at": now, "actor": "hub", "reason": "the connection leads to another system"}
+        for table, ended in ((alias, {"ended_at": now}), (gap, left)):
+            open_rows = (table.c.tenant_id == tenant_id, table.c.connection_id == connection_id, table.c.ended_at.is_(None))
+            counts[str(table.name)] = self._update(table, open_rows, ended)
         counts["entity"] = self._forget_said(tenant_id, connection_id)
         mine = (sync_run.c.tenant_id == tenant_id, sync_run.c.connection_id == connection_id, sync_run.c.ended_at.is_(None))
         ended = {"state": "cancelled", "error": "the connection leads to another system", "updated_at": now, "ended_at": now}

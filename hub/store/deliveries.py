@@ -352,20 +352,13 @@ class Deliveries(Repository):
         return True
 
     def strand(self, tenant_id: str, connection_id: str, connector: str, values: Mapping[str, Any]) -> dict[str, int]:
-        """End what waits for a connection's former system as dead letters; returns the count of rows by state.
-
-        ``values``: cause, remedy and time. A worker that holds one loses its claim (the fence rises). Dead letters keep
-        their cause, and held ones stay held. None keeps the former system's connector or is probed.
-        """
+        """End what waits for a connection's former system as dead letters (the fence rises); returns row counts by state."""
         mine = (delivery.c.tenant_id == tenant_id, delivery.c.connection_id == connection_id)
         tally = sa.select(delivery.c.state, sa.func.count().label("number")).where(*mine, in_states(delivery, OPEN))
         counts = {row["state"]: row["number"] for row in self._all(tally.group_by(delivery.c.state))}
-        waiting = in_states(delivery, ("pending", "claimed", "sending", "ambiguous"))
-        ended = {
-            **values, "state": "dead", "published_at": None, "lease_until": None, "lease_owner": None, "waits_for": None,
-            "fence": delivery.c.fence + 1,
-        }  # fmt: skip
-        self._update(delivery, (*mine, waiting), ended)
+        free = dict.fromkeys(("published_at", "lease_until", "lease_owner", "waits_for"))
+        ended = {**values, **free, "state": "dead", "fence": delivery.c.fence + 1}
+        self._update(delivery, (*mine, in_states(delivery, ("pending", "claimed", "sending", "ambiguous"))), ended)
         self._update(delivery, (*mine, in_states(delivery, OPEN)), {"connector": connector, "probe": False})
         return counts
 

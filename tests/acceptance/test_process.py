@@ -113,6 +113,7 @@ def test_the_commands_of_the_readme_work_and_say_what_is_wrong(process: Process,
     assert "effect-once with look-up" in process.command("connectors").stdout
     assert process.command("replay", message["id"], key=key).returncode == 4
     assert process.command("connect", "stock", "token=x", key=key).returncode == 1, "nobody listens there"
+    assert process.command("connect", "stock", "token=x", "--untried", key=key).returncode == 0
     limited = json.loads(process.command("tenant", "key", "acme", "till", "--scope", "events:write", "--json").stdout)["key"]
     assert "lacks the scope" in process.command("messages", key=limited).stderr
     assert process.command("tenant", "key", "acme", "till", "--scope", "nonsense").returncode == 2

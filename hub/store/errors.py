@@ -1,0 +1,5 @@
+"""Errors of the database driver, for callers outside the store."""
+
+from sqlalchemy.exc import DatabaseError
+
+__all__ = ["DatabaseError"]
