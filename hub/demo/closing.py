@@ -36,6 +36,7 @@ class Closing:
     """The figures of the day; `lost` and `doubled` list what they count."""
 
     facts: int = 0
+    special: Mapping[str, int] = field(default_factory=dict)
     acknowledged: int = 0
     states: dict[str, dict[str, int]] = field(default_factory=dict)
     quarantined: list[dict[str, Any]] = field(default_factory=list)
@@ -62,7 +63,7 @@ class Closing:
 
 def close_books(stage: Stage, day: Day) -> Closing:
     """Read all books and compare."""
-    closing = Closing(acknowledged=len({(w.url, w.body) for w in stage.sender.acknowledged}))
+    closing = Closing(special=dict(day.special), acknowledged=len({(w.url, w.body) for w in stage.sender.acknowledged}))
     with stage.store.read() as uow:
         deliveries = _all(lambda after: uow.deliveries.page(TENANT, after, 200))
         messages = _all(lambda after: uow.messages.page(TENANT, after, 200))
@@ -164,7 +165,10 @@ def _compare_owed(stage: Stage, closing: Closing) -> None:
     hub, held, open_ = _owed(everything), _owed(_held(stage)), _owed(documents_open(stage.store, TENANT, "erp"))
     missing = {name: open_[name] - held[name] for name in _OWED}
     booked = {name: -value for name, value in stage.erp.money(_OWED).items()}
-    closing.owed = [("till → hub", compare(_owed_by_till(stage), hub, held)), ("hub → ERP", compare(hub, booked, missing))]
+    closing.owed = [
+        ("till → hub", compare(owed_by_till(stage.square.orders.values()), hub, held)),
+        ("hub → ERP", compare(hub, booked, missing)),
+    ]
 
 
 def _owed(documents: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Decimal]:
@@ -180,15 +184,19 @@ def _owed(documents: Iterable[tuple[str, Mapping[str, Any]]]) -> dict[str, Decim
     return found
 
 
-def _owed_by_till(stage: Stage) -> dict[str, Decimal]:
-    """The same by Square's own orders."""
-    found = dict.fromkeys(_OWED, Decimal(0))
-    for order in stage.square.orders.values():
+def owed_by_till(orders: Iterable[Mapping[str, Any]]) -> dict[str, Decimal]:
+    """Sum tax and gift cards of Square's own orders; what their returns give back counts negative."""
+    cents = dict.fromkeys(_OWED, 0)
+    for order in orders:
         back = order.get("return_amounts", {}).get("tax_money", {"amount": 0})
-        found["tax"] += Decimal(order["total_tax_money"]["amount"] - back["amount"]).scaleb(-2)
-        cards = [line for line in order.get("line_items", ()) if line["item_type"] == "GIFT_CARD"]
-        found["gift cards owed"] += Decimal(sum(line["total_money"]["amount"] for line in cards)).scaleb(-2)
-    return found
+        cents["tax"] += order["total_tax_money"]["amount"] - back["amount"]
+        cents["gift cards owed"] += _gift_cards(order.get("line_items", ()))
+        cents["gift cards owed"] -= sum(_gift_cards(part["return_line_items"]) for part in order.get("returns", ()))
+    return {name: Decimal(value).scaleb(-2) for name, value in cents.items()}
+
+
+def _gift_cards(lines: Iterable[Mapping[str, Any]]) -> int:
+    return sum(line["total_money"]["amount"] for line in lines if line["item_type"] == "GIFT_CARD")
 
 
 def _by_account(totals: dict[str, Decimal]) -> dict[str, Decimal]:
@@ -243,6 +251,8 @@ def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
     console.print(f"Events at the till {closing.facts} · webhooks acknowledged {closing.acknowledged} · "
                   f"quarantined {len(closing.quarantined)} · "
                   f"forged webhooks refused and audited {closing.refused_audited}")  # fmt: skip
+    among = " · ".join(f"{name} {count}" for name, count in sorted(closing.special.items()))
+    console.print(f"Among them: {among}", highlight=False)
     console.print(table)
     for row in closing.quarantined:
         console.print(f"  quarantined   {row['cause_code']}: {row['cause']}\n    remedy      {row['remedy']}", highlight=False)
@@ -254,12 +264,12 @@ def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
             f"  {row['state']:13} {row['connection_id']}: {row['cause_code'] or 'due'} {row['subject']}",
             highlight=False,
         )
-    for title, unit, comparisons in (
-        ("Money per tender", "USD", closing.money),
-        ("Tax and gift cards", "USD", closing.owed),
-        ("Stock per SKU", "pieces", closing.stock),
+    for title, form, comparisons in (
+        ("Money per tender (USD)", ".2f", closing.money),
+        ("Tax and gift cards (USD)", ".2f", closing.owed),
+        ("Stock per SKU (pieces)", "f", closing.stock),
     ):
-        console.print(_comparison_table(f"{title} ({unit})", comparisons))
+        console.print(_comparison_table(title, form, comparisons))
     for text in (*closing.lost, *closing.doubled, *closing.surprises):
         console.print(f"[red]{text}", highlight=False)
     chain = "whole" if closing.audit_broken_at is None else f"BROKEN at {closing.audit_broken_at}"
@@ -270,18 +280,17 @@ def print_closing(closing: Closing, console: Console, real_erp: bool) -> None:
     )  # fmt: skip
 
 
-def _comparison_table(title: str, comparisons: list[tuple[str, list[Comparison]]]) -> Table:
+def _comparison_table(title: str, form: str, comparisons: list[tuple[str, list[Comparison]]]) -> Table:
     """One row per key: till, hub, target, and what explains a difference."""
-    (_, first), (_, second) = comparisons
-    right = {row.key: row for row in second}
+    left, right = ({row.key: row for row in rows} for _, rows in comparisons)
     table = Table(title=title, title_justify="left")
     for column in ("", "till", "hub", "target", "held at hub", "not yet applied", "difference"):
         table.add_column(column, justify="left" if not column else "right")
-    for row in first:
-        other = right.get(row.key, Comparison(row.key, Decimal(0), Decimal(0), Decimal(0)))
-        difference = row.difference + other.difference
-        numbers = (row.left, row.right, other.right, row.explained, other.explained, difference)
-        table.add_row(
-            row.key, *(f"{number:f}" for number in numbers), style="red" if row.difference or other.difference else ""
-        )
+    for key in sorted({*left, *right}):
+        none = Comparison(key, Decimal(0), Decimal(0), Decimal(0))
+        first, second = left.get(key, none), right.get(key, none)
+        # Differences of opposite signs must not hide each other.
+        difference = abs(first.difference) + abs(second.difference)
+        numbers = (first.left, second.left, second.right, first.explained, second.explained, difference)
+        table.add_row(key, *(format(number, form) for number in numbers), style="red" if difference else "")
     return table

@@ -3,6 +3,7 @@
 import json
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -38,6 +39,7 @@ class Day:
     returned: set[str] = field(default_factory=set)
     started: float = 0.0
     pending: list[dict[str, Any]] = field(default_factory=list)
+    special: Counter[str] = field(default_factory=Counter)
 
     def open_shop(self) -> None:
         """Catalogue and opening stock at the till; products and parts in the other systems."""
@@ -51,7 +53,7 @@ class Day:
         """(second, trouble shown to people or '', what happens), in order of time."""
         chance = random.Random(self.seed)
         events: list[tuple[float, str, Callable[[], object]]] = []
-        for _ in range(80):
+        for _ in range(60):
             events.append((chance.uniform(0.5, LENGTH), "", lambda: self.sell(chance)))
         for _ in range(7):
             events.append((chance.uniform(8, LENGTH), "", lambda: self.take_back(chance)))
@@ -106,7 +108,8 @@ class Day:
             line = chance.choice(sale["line_items"])
             wanted = self.items[chance.choice(CATALOGUE)[0]]
             back = {line["uid"]: int(line["quantity"])}
-            self.stage.square.ring_exchange(sale, back, [(wanted, chance.randint(1, 2))], tip=chance.choice([0, 100]))
+            self.stage.square.ring_exchange(sale, back, [(wanted, chance.randint(1, 2))], tip=100)
+            self.special["exchanges with a tip"] += 1
 
     def _old_sale(self, chance: random.Random) -> dict[str, Any] | None:
         candidates = [sale for sale in self.sales if sale["id"] not in self.returned]
@@ -134,6 +137,7 @@ class Day:
         """A gift card and an article: the card is a liability, no revenue, and moves no stock."""
         card = self.stage.square.typed_in("Gift card", chance.choice([2500, 5000]), "GIFT_CARD", is_taxed=False)
         self.stage.square.ring_sale([card, self._article(chance)], chance.choice(["CARD", "CASH"]))
+        self.special["gift cards sold"] += 1
 
     def delivery(self, chance: random.Random) -> None:
         """Delivery and wrapping, each with its own taxes."""
@@ -143,28 +147,34 @@ class Day:
             ),
             self.stage.square.charge("Wrapping", {"State delivery tax": "9"}, percentage="5"),
         ]
-        self.stage.square.ring_sale([self._article(chance)], "CARD", charges=charges[: chance.randint(1, 2)])
+        self.stage.square.ring_sale([self._article(chance)], "CARD", charges=charges)
+        self.special["taxed deliveries"] += 1
 
     def repair(self, chance: random.Random) -> None:
         """An amount without an article, beside goods."""
         amount = self.stage.square.typed_in("Grinder repair", chance.randint(1500, 6000))
         self.stage.square.ring_sale([amount, self._article(chance)], "CARD")
+        self.special["bare amounts"] += 1
 
     def rounded_cash(self, chance: random.Random) -> None:
-        self.stage.square.ring_sale([self._article(chance)], "CASH", rounding=chance.choice([-2, -1, 1, 2]))
+        self.stage.square.ring_sale([self._article(chance)], "CASH", rounding=chance.choice([-2, 2]))
+        self.special["rounded cash sales"] += 1
 
     def not_restocked(self, chance: random.Random) -> None:
         """The money goes back, the broken goods do not."""
         if sale := self._old_sale(chance):
             self.stage.square.ring_return(sale, _some_of(sale, chance), restock=False)
+            self.special["returns not restocked"] += 1
 
     def money_back(self, chance: random.Random) -> None:
         if sale := self._old_sale(chance):
             self.stage.square.ring_return(sale, {}, amount=chance.randint(50, 300))
+            self.special["refunds without goods"] += 1
 
     def tip_back(self, chance: random.Random) -> None:
         sale = self.stage.square.ring_sale([self._article(chance)], "CARD", tip=300)
         self.stage.square.ring_return(sale, {}, tip=300)
+        self.special["tips given back"] += 1
 
     def refund_pending(self, chance: random.Random) -> None:
         """A refund that the bank has not made yet: no return until it has."""
@@ -174,6 +184,7 @@ class Day:
     def refund_settled(self) -> None:
         for order in self.pending:
             self.stage.square.settle_refund(order, "COMPLETED")
+            self.special["pending refunds"] += 1
         self.pending.clear()
 
     def _article(self, chance: random.Random) -> tuple[str, int]:

@@ -57,7 +57,7 @@ class View:
         self._said = len(self._log)
         if gone - self._printed >= 5:
             self._printed = gone
-            self.console.print(f"[{gone:4.0f} s] {self._line()}", highlight=False)
+            self.console.print(f"[{gone:4.0f} s] {self._line()}", highlight=False, soft_wrap=True)
 
     def _watch(self) -> None:
         while not self._stop.is_set():
