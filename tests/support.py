@@ -110,10 +110,13 @@ class Shop:
         self.web: Web | None = None
         self.items: dict[str, str] = {}
 
+    #: Refusals that a person accepts when a file is applied, e.g. `same-target:stock`.
+    accepted: tuple[str, ...] = ()
+
     def apply(self, text: str) -> None:
         wanted = parse_integration(text, "stores.yaml", self.hub.ctx.plugins)
         with self.hub.ctx.store.begin() as uow:
-            apply_integration(uow, self.hub.ctx.plugins, self.tenant, wanted, "test", "", utc_now())
+            apply_integration(uow, self.hub.ctx.plugins, self.tenant, wanted, "test", "", utc_now(), accept=self.accepted)
 
     def credentials(self, connection: str, **values: str) -> None:
         ctx = self.hub.ctx

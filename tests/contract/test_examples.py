@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support import Shop, Web, envelope
+import yaml
+from support import INTEGRATION, Shop, Web, envelope
 
 from canonical.examples import EXAMPLES
 from hub.bootstrap import utc_now
@@ -138,8 +139,8 @@ class World:
 
     def matched(self) -> str:
         """A kind of records that two systems are compared by; the digest of what linking would do."""
-        connections = {name: {"connector": kind, "base_url": self.shop.servers[kind].url, "settings": {}}
-                       for name, kind in (("pos", "square"), ("stock", "inventree"))}  # fmt: skip
+        declared = yaml.safe_load(INTEGRATION.format(**{name: server.url for name, server in self.shop.servers.items()}))
+        connections = {name: declared["connections"][name] for name in ("pos", "stock")}
         source = json.dumps({
             "integration": "who", "connections": connections, "flows": [{"name": "learn", "on": "product.v1", "from": "pos"}],
             "identity": {"product": {"systems": ["pos", "stock"], "match": ["gtin"]}},

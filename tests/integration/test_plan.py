@@ -342,8 +342,8 @@ def test_a_tenant_may_have_other_words(shop: Shop) -> None:
 
 
 def test_owners_of_an_entity_are_declared_in_one_file(shop: Shop) -> None:
-    owners = "ownership: {product: {name: pos}}\n"
-    file = "integration: {name}\nconnections: {{pos: {{connector: square, base_url: {url}, settings: {{timezone: UTC}}}}}}\n" \
+    owners = "ownership: {product: {name: till}}\n"
+    file = "integration: {name}\nconnections: {{till: {{connector: square, base_url: {url}, settings: {{timezone: UTC}}}}}}\n" \
            "flows: [{{name: f, on: product.v2, to: []}}]\n"  # fmt: skip
     texts = [file.format(name=name, url=shop.servers["square"].url) + owners for name in ("one", "two")]
 

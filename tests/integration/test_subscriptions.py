@@ -44,7 +44,9 @@ URL = "http://hub.test/webhooks/acme/web"
 
 
 class Online(Shop):
-    """A shop that sells online, too."""
+    """A shop that sells online, too: its flows and those of the tills lead to one stock system, each from its own source."""
+
+    accepted = ("same-target:stock",)
 
     def __init__(self, folder: Path, database_url: str = "", **settings: Any) -> None:
         super().__init__(folder, database_url, **settings)

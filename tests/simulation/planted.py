@@ -224,21 +224,12 @@ def _redirects_followed(patch: pytest.MonkeyPatch) -> None:
 
 
 def _replay_without_probe(patch: pytest.MonkeyPatch) -> None:
-    again = replay._again
-
-    def without(ctx: Any, tenant: str, delivery_id: str, actor: str, action: str, values: Any, reason: str) -> Any:
-        return again(ctx, tenant, delivery_id, actor, action, {**values, "probe": False}, reason)
-
-    patch.setattr(replay, "_again", without)
+    patch.setattr(replay, "_sent", lambda *_: set())
 
 
 def _replay_with_a_new_key(patch: pytest.MonkeyPatch) -> None:
-    again = replay._again
-
-    def renamed(ctx: Any, tenant: str, delivery_id: str, actor: str, action: str, values: Any, reason: str) -> Any:
-        return again(ctx, tenant, delivery_id, actor, action, {**values, "key": "XDNEW"}, reason)
-
-    patch.setattr(replay, "_again", renamed)
+    values = replay._again_values
+    patch.setattr(replay, "_again_values", lambda now: {**values(now), "key": "XDNEW"})
 
 
 def _sent_counts_as_unsent(patch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from hub.sdk.errors import (
     RejectedByTargetError,
     RetryableError,
     TargetUnavailableError,
+    Unreadable,
     bounded_wait,
 )
 from hub.sdk.manifest import parse_manifest
@@ -116,8 +117,15 @@ def test_a_wait_is_bounded_when_a_plugin_asks_for_an_absurd_one(seconds: Any) ->
         assert error.retry_after is None or 0 <= error.retry_after <= 3600
 
 
-@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"w": 1e9999999999999999999}', b"\xff\xfe", b""])
+@pytest.mark.parametrize("body", [b"[" * 100_000, b"\xff\xfe", b""])
 def test_an_answer_is_unreadable_and_no_bug_when_it_is_absurd(body: bytes) -> None:
     with pytest.raises(ConnectorError) as caught:
         Response(200, {}, body).data()
     assert caught.value.code == "unreadable_answer"
+
+
+def test_a_number_without_a_value_is_read_as_its_text_when_its_siblings_can_be_read() -> None:
+    read = Response(200, {}, b'{"w": 1e9999999999999999999, "name": "x"}').data()
+
+    assert isinstance(read["w"], Unreadable)
+    assert read["name"] == "x"
