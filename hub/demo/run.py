@@ -16,12 +16,15 @@ from hub.demo.view import View, wide_console
 from hub.sdk.testing import Forward, SimulatorServer, WebhookSender
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+#: Exit code of a demo that Ctrl-C ended before its closing table: nothing was compared.
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def run(folder: Path, real_erp: bool = False, leave: bool = False) -> int:
     """The whole demo; returns the exit code: 0 only if nothing was lost, doubled or left unexplained."""
     console = wide_console()
     stage: Stage | None = None
+    closing: Closing | None = None
     _end_on_signals()
     try:
         stage = _set(folder, real_erp, console)
@@ -33,12 +36,12 @@ def run(folder: Path, real_erp: bool = False, leave: bool = False) -> int:
             console.print("Running on; Ctrl-C ends it.")
             while True:
                 time.sleep(1)
-        return 0 if closing.clean else 1
+        return int(not closing.clean)
     except DemoError as error:
         console.print(f"demo: {error}", style="red", highlight=False)
         return 1
     except KeyboardInterrupt:
-        return 0
+        return _INTERRUPTED if closing is None else int(not closing.clean)
     finally:
         _ignore_signals()
         if stage is not None:
