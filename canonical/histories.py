@@ -233,7 +233,7 @@ def check_return_against_sale(document: Document, sale: Document, earlier: Itera
 
 @dataclass
 class _Left:
-    """What is left to come back of a sale, by line id or by SKU: pieces of goods and services, money of the rest.
+    """Rest of a sale that may still come back, by line id and by SKU: pieces of goods and services, money of other kinds.
 
     The sale's line decides which of the two counts, whatever kind the returned line has.
     """

@@ -26,7 +26,7 @@ def not_negative(document: Document, *names: str, pointer: str = "") -> Iterator
 
 @dataclass(frozen=True)
 class Sums:
-    """What lines come to together."""
+    """Sums over lines: tax, discount and the amount due."""
 
     tax: Decimal
     discount: Decimal

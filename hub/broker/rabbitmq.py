@@ -19,7 +19,7 @@ import pika
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from hub.broker.port import BrokerUnavailableError, OnMessage, Payload
-from hub.broker.rabbitmq_consumer import LOOK_SECONDS, Consumer, release, said
+from hub.broker.rabbitmq_consumer import LOOK_SECONDS, Consumer, release, text_of
 from hub.broker.topology import EVENTS, Topology
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ class RabbitMQ:
             with self._blocking() as connection:
                 refused = self._declare_on(connection, topology)
         except (AMQPError, OSError) as error:
-            raise BrokerUnavailableError(f"{self._where()}: {said(error)}") from error
+            raise BrokerUnavailableError(f"{self._where()}: {text_of(error)}") from error
         for name in sorted(refused.keys() - self._refused.keys()):
             log.error("%s", refused[name])
         for name in sorted(self._refused.keys() - refused.keys()):
@@ -160,7 +160,7 @@ class RabbitMQ:
         try:
             self._blocking().close()
         except (AMQPError, OSError) as error:
-            return f"cannot reach {self._where()}: {said(error)}"
+            return f"cannot reach {self._where()}: {text_of(error)}"
         return None
 
     def differences(self, topology: Topology) -> list[str]:
@@ -175,7 +175,7 @@ class RabbitMQ:
                     wanted = self._queue(queue)
                     found += self._compare(connection, "queue", wanted, lambda channel, w: channel.queue_declare(**w))
         except (AMQPError, OSError) as error:
-            found.append(f"cannot reach {self._where()}: {said(error)}")
+            found.append(f"cannot reach {self._where()}: {text_of(error)}")
         return found
 
     def _compare(self, connection: Any, kind: str, wanted: dict[str, Any], declare: Callable[[Any, Any], Any]) -> list[str]:
@@ -279,7 +279,7 @@ class _Publisher:
         try:
             self._connection.ioloop.add_callback_threadsafe(lambda: self._send(batch))
         except Exception as error:
-            raise BrokerUnavailableError(f"{self._where}: {said(error)}") from error
+            raise BrokerUnavailableError(f"{self._where}: {text_of(error)}") from error
         try:
             batch.done.result(seconds)
         except FutureTimeoutError:
@@ -306,7 +306,7 @@ class _Publisher:
                 )
                 self._connection.ioloop.start()
             except Exception as error:
-                self._lost(said(error))
+                self._lost(text_of(error))
             finally:
                 release(self._connection)
             if self._next_tag > 1:
@@ -320,7 +320,7 @@ class _Publisher:
 
     def _channel_opened(self, channel: Any) -> None:
         self._channel, self._next_tag = channel, 1
-        channel.add_on_close_callback(lambda _, why: self._connection.is_open and self._connection.close(200, said(why)))
+        channel.add_on_close_callback(lambda _, why: self._connection.is_open and self._connection.close(200, text_of(why)))
         channel.add_on_return_callback(self._on_returned)
         channel.confirm_delivery(self._on_confirm, callback=lambda _: self._ready.set())
 
@@ -348,7 +348,7 @@ class _Publisher:
                 found[0].confirmed(found[1], taken)
 
     def _ended(self, _connection: Any, why: Any) -> None:
-        self._lost(said(why))
+        self._lost(text_of(why))
         self._connection.ioloop.stop()
 
     def _lost(self, why: str) -> None:

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS, DRAINED_SECONDS = 0.5, 0.1
 
 
-def said(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
     """The text of an error of pika's, which some have only in their parts."""
     return str(error) or str(getattr(error, "exceptions", "")) or type(error).__name__
 
@@ -64,7 +64,7 @@ class Consumer:
 
     def _opened(self, channel: Any) -> None:
         self._channel = channel
-        channel.add_on_close_callback(lambda _, why: self._close(said(why)))
+        channel.add_on_close_callback(lambda _, why: self._close(text_of(why)))
         channel.add_on_cancel_callback(lambda _: self._close("a queue was deleted"))
         channel.basic_qos(prefetch_count=self._prefetch)
         for queue in self._queues:
@@ -139,5 +139,5 @@ class Consumer:
             self._connection.close()
 
     def _ended(self, _connection: Any, why: Any) -> None:
-        self._why = self._why or said(why)
+        self._why = self._why or text_of(why)
         self._connection.ioloop.stop()

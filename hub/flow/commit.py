@@ -31,7 +31,7 @@ _SALE_FIRST = timedelta(seconds=60)
 
 
 class EarlierFirstError(Exception):
-    """What this document refers to may be among what arrived before it."""
+    """The fact that a document refers to may be among the inputs that arrived before it."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Read:
 
 @dataclass
 class _Result:
-    """What becomes of one input: its messages, its refused documents, and what was ignored."""
+    """Result of one input: its messages, its refused documents, and the reasons of what was ignored."""
 
     admitted: list[Admitted] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)

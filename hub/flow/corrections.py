@@ -124,7 +124,7 @@ def correct_open(
 def _of_other(
     ctx: Context, uow: UnitOfWork, row: Row, other: Row, message: Row, before: Document, after: Document
 ) -> Document | None:  # fmt: skip
-    """What another delivery of the message is to write; None: the correction does not concern it, or cannot be cast.
+    """Document that another delivery of the message is to write; None: the correction does not concern it, or cannot be cast.
 
     Of a record whose fields have owners each recipient has a document of its own: there only those fields follow that said
     what the corrected document said before, and that their recipient does not own.

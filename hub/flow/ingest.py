@@ -69,7 +69,7 @@ def receive_webhook(
 def webhook_work(
     ctx: Context, tenant_id: str, connection_id: str, headers: Mapping[str, str], body: bytes, query: str = "", slash: str = ""
 ) -> Callable[[UnitOfWork], ReceivedWebhook | HubError]:
-    """What `receive_webhook` does, as work for a group commit; a refusal is returned, so that it spoils nobody's commit.
+    """Receive webhooks as one piece of work of a group commit; a refusal is returned, so the commit of the others goes on.
 
     ``slash``: `/` if the URL was called with one at its end; a signature over the URL may cover it.
     """
