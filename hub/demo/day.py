@@ -78,7 +78,7 @@ class Day:
         return sorted(events, key=lambda event: event[0])
 
     def special_facts(self, chance: random.Random) -> list[tuple[float, str, Callable[[], object]]]:
-        """Schedule gift cards, delivery, bare amounts, rounded cash, and refunds of money and tips; (second, trouble, action)."""
+        """Schedule gift cards, delivery, bare amounts, rounded cash and refunds without goods: (second, trouble, action)."""
         kinds = (
             (4, self.gift_card), (4, self.delivery), (3, self.repair), (4, self.rounded_cash), (3, self.not_restocked),
             (2, self.money_back), (2, self.tip_back),

@@ -115,7 +115,7 @@ def set_aside(uow: UnitOfWork, row: Row, origin: Origin | None, refused: Refusal
 
 
 def origin_of(body: bytes) -> Origin:
-    """Read the origin from a waiting document's body; raises UntranslatableError if a person's correction of it makes no sense."""
+    """Read the origin from a waiting document's body; raises UntranslatableError if a correction makes it unreadable."""
     try:
         told = json.loads(body)
         document = told.get("document")

@@ -87,7 +87,7 @@ def _short(value: Any) -> Any:
     return value if len(text) <= _AUDITED_CHARACTERS else f"{text[:_AUDITED_CHARACTERS]}…"
 
 
-def given(row: Row, message: Row) -> Document:
+def document_to_write(row: Row, message: Row) -> Document:
     """The document that a delivery is to write, in its type where a caster leads there."""
     if kept := row["corrected"] or row["merged"]:
         found: Document = orjson.loads(kept)
@@ -103,7 +103,7 @@ def correct_open(
 
     Returns (the correction, the ids of the other deliveries).
     """
-    before = given(row, message)
+    before = document_to_write(row, message)
     kept = {
         "tenant_id": row["tenant_id"], "id": new_id(), "subject": f"message/{message['id']}", "delivery_id": row["id"],
         "type": row["type"], "before": orjson.dumps(before), "after": orjson.dumps(document), "actor": actor,
@@ -134,7 +134,7 @@ def _of_other(
         return None
     if row["merged"] is None and other["merged"] is None:
         return now
-    theirs = dict(given(other, message))
+    theirs = dict(document_to_write(other, message))
     rules = ctx.routes.ownership(uow, row["tenant_id"], other["type"].rpartition(".v")[0])
     own = set(ownership.owned(rules, [*was, *now], other["connection_id"])) if rules else set()
     changed = [
