@@ -24,6 +24,10 @@ _DATE = r"[1-9][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])"
 _TIMESTAMP = _DATE + r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])"
 
 
+#: Characters that no store keeps in a text: NUL, and half of a surrogate pair.
+UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
 class CanonicalField(fields.Field[Any]):
     """A field whose loaded value is the JSON value itself and which knows its JSON Schema."""
 

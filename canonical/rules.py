@@ -5,7 +5,6 @@ tenders - change = total + exchange difference. Source: ARTS POSLog; EN 16931 BR
 `histories` has the rules between documents.
 """
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from datetime import date, timedelta
@@ -13,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from canonical.errors import Violation
-from canonical.fields import parse_timestamp
+from canonical.fields import UNSTORABLE, parse_timestamp
 from canonical.identifiers import valid_key
 from canonical.money import CURRENCIES, amount, each_money, scale, total
 from canonical.totals import (
@@ -60,18 +59,15 @@ def currency_field_rules(document: Document) -> Iterator[Violation]:
 KEYS = {"gtin": "GTIN", "gtins": "GTIN", "gln": "GLN", "packages": "SSCC"}
 
 
-_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
-
-
 def text_rules(value: Any, pointer: str = "") -> Iterator[Violation]:
     """Every text can be stored and sent: it holds no NUL and no lone surrogate."""
     if isinstance(value, str):
-        if found := _NO_TEXT.search(value):
+        if found := UNSTORABLE.search(value):
             said = f"holds U+{ord(found[0]):04X} at character {found.start() + 1}, which is no text; leave it out"
             yield Violation("not_text", pointer, said)
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            name = _NO_TEXT.sub("\ufffd", str(key))
+            name = UNSTORABLE.sub("\ufffd", str(key))
             if name != key and isinstance(key, str):
                 yield Violation("not_text", f"{pointer}/{name}", "the name holds NUL or a lone surrogate; leave it out")
             yield from text_rules(item, f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}")

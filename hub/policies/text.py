@@ -5,23 +5,21 @@ cut at a mark. Canonical fields say what they are (`canonical.fields.Text.people
 (`hub.store.ids`).
 """
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import Schema, fields
 
-from canonical.fields import Extensions, Text
+from canonical.fields import UNSTORABLE, Extensions, Text
 from canonical.registry import type_named
 
 REPLACEMENT, MARK = "\ufffd", "…"
-_NO_TEXT = re.compile("[\x00\ud800-\udfff]")
 
 
 def clean(text: str, longest: int | None = None) -> str:
     """Replace what no store can hold, and cut ``text`` at a mark if it has more than ``longest`` characters."""
-    if _NO_TEXT.search(text):
-        text = _NO_TEXT.sub(REPLACEMENT, text)
+    if UNSTORABLE.search(text):
+        text = UNSTORABLE.sub(REPLACEMENT, text)
     return text if longest is None or len(text) <= longest else text[: longest - 1] + MARK
 
 

@@ -1,15 +1,14 @@
 """Our ids: UUIDv7, time-ordered (random keys quadruple WAL at 10^7 rows) and increasing within a process."""
 
 import hashlib
-import re
 import threading
 from datetime import datetime
 
 import uuid6
 
+from canonical.fields import UNSTORABLE
+
 _lock = threading.Lock()
-#: What no text column of PostgreSQL holds: NUL, and surrogates that are no characters.
-_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 #: Characters of a foreign id that are kept in front of its digest.
 _PREFIX = 150
 
@@ -31,7 +30,7 @@ def bounded(text: str, longest: int = 255) -> str:
 
     It is never cut alone: two ids that begin alike stay two. ``longest`` is more than a digest has (65).
     """
-    if len(text) <= longest and not _UNSTORABLE.search(text):
+    if len(text) <= longest and not UNSTORABLE.search(text):
         return text
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return f"{_UNSTORABLE.sub(chr(0xFFFD), text)[: min(_PREFIX, longest - len(digest) - 1)]}#{digest}"
+    return f"{UNSTORABLE.sub(chr(0xFFFD), text)[: min(_PREFIX, longest - len(digest) - 1)]}#{digest}"

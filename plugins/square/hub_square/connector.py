@@ -11,6 +11,7 @@ from urllib.parse import quote
 from zoneinfo import ZoneInfo
 
 from hub.sdk import (
+    UNREADABLE,
     AuthenticationError,
     Change,
     Connector,
@@ -39,8 +40,6 @@ Items = list[Document | Gone | Ignored | Refused]
 
 #: SearchOrders takes so many locations at most.
 _LOCATIONS = 10
-#: What reading a body raises that is not as documented.
-_MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 
 
 class Square(Connector):
@@ -57,7 +56,7 @@ class Square(Connector):
         event = webhook.json()
         try:
             return list(self._received(event))
-        except _MALFORMED as error:
+        except UNREADABLE as error:
             raise _malformed("event", error) from error
 
     def _received(self, event: Any) -> Iterable[Change | Ignored]:
@@ -95,7 +94,7 @@ class Square(Connector):
     def translate(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored | Refused]]:
         try:
             return (yield from self._translated(change))
-        except _MALFORMED as error:
+        except UNREADABLE as error:
             raise _malformed("record", error) from error
 
     def _translated(self, change: Change) -> Steps[Sequence[Document | Gone | Ignored | Refused]]:
@@ -113,7 +112,7 @@ class Square(Connector):
             return (yield from super().read(object_name, cursor))
         try:
             return (yield from self._orders(cursor))
-        except _MALFORMED as error:
+        except UNREADABLE as error:
             raise ConnectorError(f"the answer is not as documented: {error!r}", code="unreadable_answer") from error
 
     def _orders(self, cursor: JSON) -> Steps[Page]:
@@ -311,7 +310,7 @@ def _alone(record: JSON, counting: Counting) -> Document | Ignored | Refused:
     """What one inventory change tells; a malformed one that has an id is refused alone."""
     try:
         return stock_item(record, counting)
-    except _MALFORMED as error:
+    except UNREADABLE as error:
         if not fact_of(record).get("id"):
             raise
         found = _malformed("record", error)

@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from hub.sdk import (
+    UNREADABLE,
     AccountField,
     Connector,
     ConnectorError,
@@ -30,8 +31,6 @@ from hub_tryton.rpc import Json, Rpc
 
 JSON = Mapping[str, Any]
 _ZERO = Decimal(0)
-#: What reading a body raises that is not as documented.
-_MALFORMED = (AttributeError, LookupError, TypeError, ValueError, ArithmeticError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +99,13 @@ class Tryton(Connector):
         limit = self.manifest.objects[object_name]["read"]["paging"]["limit"]
         try:
             return (yield from products.read(self._rpc, cursor, limit, self.settings["product_fields"]))
-        except _MALFORMED as error:
+        except UNREADABLE as error:
             raise ConnectorError(f"the answer is not as documented: {error!r}", code="unreadable_answer") from error
 
     def to_canonical(self, object_name: str, record: JSON) -> Iterable[Document]:
         try:
             return [products.document(record, str(self.settings["currency"]))]
-        except _MALFORMED as error:
+        except UNREADABLE as error:
             said = f"the record is not as it was read ({type(error).__name__}: {str(error)[:200]})"
             raise UntranslatableError(said, code="malformed_record") from error
 
