@@ -46,9 +46,9 @@ class Refusal:
     changed: ChangedFactError | None = None
 
     @property
-    def alone(self) -> bool:
-        """Whether it waits by itself even if it is all that its input said: replaying the input would not admit it."""
-        return self.changed is not None
+    def is_entry(self) -> bool:
+        """Whether it has an entry of its own even if it is all of its input: later inputs may tell the same again."""
+        return self.changed is not None or isinstance(self.item, Refused)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,14 +86,26 @@ def refusal(index: int, item: Document | Refused, error: Exception | None = None
 
 
 def set_aside(uow: UnitOfWork, row: Row, origin: Origin | None, refused: Refusal, now: datetime) -> Waiting:
-    """Put one document of the input ``row`` in quarantine. The same one again is counted, and stays as a person left it."""
+    """Put one document of the input ``row`` in quarantine. The same one again is no new entry, and stays as a person left it.
+
+    A refusal without a document is the same one if source id, code and message are. It is a new entry where the former one was
+    replayed to its end: then the connector refuses again what it had accepted.
+    """
     input_id = origin.input_id if origin else str(row["id"])
+    found = _set_aside(uow, row, input_id, refused, _key(refused.item), now)
+    is_ended = not found.created and found.raw_id != row["id"] and found.state not in ("quarantined", "discarded")
+    if is_ended and isinstance(refused.item, Refused):
+        return _set_aside(uow, row, input_id, refused, _key(refused.item, input_id), now)
+    return found
+
+
+def _set_aside(uow: UnitOfWork, row: Row, input_id: str, refused: Refusal, key: str, now: datetime) -> Waiting:
     item = refused.item
     type_name = clean(item.type, 128) if isinstance(item, Document) else ""
     raw_id, created = uow.raws.add({
         "tenant_id": row["tenant_id"], "id": new_id(), "connection_id": row["connection_id"], "kind": KIND,
         "object": clean((item.object if isinstance(item, Document) else "") or row["object"], 64),
-        "source_event_id": _key(input_id, item), "event_type": type_name,
+        "source_event_id": key, "event_type": type_name,
         "headers": {}, "body": _body(row, input_id, refused), "traceparent": row["traceparent"], **received(now),
         "state": "quarantined", "cause_code": refused.code, "cause": refused.cause,
         "remedy": remedy_for(refused.code, refused.remedy), "settled_at": now, "lane": row["lane"], "run_id": row["run_id"],
@@ -139,12 +151,12 @@ def as_admitted(origin: Origin | None, document: Document) -> Document:
     return replace(document, source_id=origin.admit_as) if origin and origin.document and origin.admit_as else document
 
 
-def _key(input_id: str, item: Document | Refused) -> str:
-    """The same document is the same entry, whichever input tells it; a refusal without one is an entry of its input."""
+def _key(item: Document | Refused, input_id: str = "") -> str:
+    """The same document or refusal is the same entry, whichever input tells it, unless ``input_id`` says otherwise."""
     if isinstance(item, Document):
         parts = ["document", item.type, item.source_id, _json(item.data)]
     else:
-        parts = ["refused", input_id, item.source_id, item.code]
+        parts = ["refused", input_id, item.source_id, item.code, item.message]
     return "document:" + hashlib.sha256(_json(parts).encode()).hexdigest()
 
 

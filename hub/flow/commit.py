@@ -202,7 +202,7 @@ def _end(uow: UnitOfWork, reads: Sequence[Read], results: Sequence[_Result], now
 def _refused(uow: UnitOfWork, read: Read, result: _Result, now: datetime, waiting: dict[str, str]) -> Row:
     """Set refused documents aside; what the input's row says of it. ``waiting`` takes (id in quarantine, source id)."""
     row, refused = read.row, sorted(result.refused, key=lambda item: item.index)
-    if len(refused) == result.documents == 1 and not (refused[0].alone and row["kind"] != aside.KIND):
+    if len(refused) == result.documents == 1 and not (refused[0].is_entry and row["kind"] != aside.KIND):
         return _quarantined(refused[0])
     decided = []
     for item in refused:

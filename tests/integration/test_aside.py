@@ -94,11 +94,30 @@ def test_refused_document_waits_alone_when_siblings_are_good(told: Told) -> None
     assert row["ignored"] == ["a draft"]
 
 
-def test_input_waits_itself_when_all_it_says_is_one_refused_document(told: Told) -> None:
-    row = told.tell(Refused("S2", "edited_sale", "order 2 was edited"))
+def test_refused_document_is_one_entry_when_later_inputs_tell_it_again(told: Told) -> None:
+    refused = Refused("S2", "edited_sale", "order 2 was edited: 10.00 of 12.00")
+    row = told.tell(refused)
+    again = told.tell(sale("S1"), refused)
 
-    assert (row["state"], row["cause_code"], row["cause"]) == ("quarantined", "edited_sale", "order 2 was edited")
-    assert [item["id"] for item in told.waiting()] == [row["id"]]
+    (waiting,) = told.waiting()
+    assert (waiting["cause_code"], waiting["cause"]) == ("edited_sale", "order 2 was edited: 10.00 of 12.00")
+    assert waiting["id"] in row["cause"]
+    assert waiting["id"] in again["cause"]
+    told.tell(Refused("S2", "edited_sale", "order 2 was edited: 12.00 of 12.00"))
+    assert len(told.waiting()) == 2, "other figures are another fault"
+
+
+def test_refused_document_waits_anew_when_its_former_entry_was_replayed_to_its_end(told: Told) -> None:
+    refused = Refused("S2", "edited_sale", "order 2 was edited")
+    told.tell(refused)
+    (waiting,) = told.waiting()
+    told.inputs["input-0"] = [sale("S2")]
+    assert told.replay(waiting["id"])["state"] == "translated"
+
+    told.tell(sale("S1"), refused)
+
+    (anew,) = told.waiting()
+    assert anew["id"] != waiting["id"]
 
 
 def test_replay_of_refused_document_translates_its_input_again_and_admits_only_what_is_missing(told: Told) -> None:
