@@ -9,7 +9,7 @@ from hub.errors import HubError, NotFoundError
 from hub.flow.context import Context
 from hub.flow.forecast import Window, forecast
 from hub.identity.api_keys import Client
-from hub.integrations.apply import Applied, apply_integration, digest_of
+from hub.integrations.apply import Applied, apply_integration, consequences, digest_of, examine
 from hub.integrations.files import Integration, parse_integration
 from hub.integrations.plan import changes
 from hub.integrations.routes import InForce
@@ -150,6 +150,9 @@ def _planned(
     return {
         "integration": wanted.name, "digest": digest_of(wanted.text), "changed": not same, "revision": revision - same,
         "changes": changes(before.integration if before else None, wanted),
+        "consequences": [] if same else consequences(
+            uow, client.tenant_id, examine(uow, ctx.plugins, client.tenant_id, wanted, ctx.clock())
+        ),
         "forecast": forecast(ctx, uow, client.tenant_id, now, then, window, instead or {}),
     }  # fmt: skip
 

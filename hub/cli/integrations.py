@@ -14,7 +14,10 @@ _FILE = click.argument("file", type=click.Path(exists=True, dir_okay=False, path
 _ENVIRONMENT = click.option("--environment", default="", help="One of the file's environments.")
 _REASON = click.option("--reason", default="", help="Kept with the revision.")
 _ACCEPT = click.option(
-    "--accept", "accepted", multiple=True, help="moved-connection:NAME or same-target:NAME; repeat. Audited."
+    "--accept",
+    "accepted",
+    multiple=True,
+    help="moved-connection:NAME, shared-connection:NAME or same-target:NAME; repeat. Audited.",
 )
 _WINDOW = (
     click.option("--messages", default=500, show_default=True, help="How many of the newest messages."),
@@ -122,6 +125,7 @@ def _plan(report: Any) -> str:
     for change in report["changes"]:
         lines.append(f"  {signs[change['change']]} {change['kind']} {change['name']}")
         lines += [f"      {_difference(item)}" for item in change["fields"]]
+    lines += [f"  ! {item['field']} {item['message']}" for item in report.get("consequences", ())]
     found = report["forecast"]
     counted = ", ".join(f"{count} {name}" for name, count in found["counts"].items() if count)
     lines.append(f"writes of the newest {found['examined']} messages: {counted or 'none'}")

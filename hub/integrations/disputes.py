@@ -12,7 +12,7 @@ _PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True, kw_only=True)
 class Dispute:
-    """One reason: where in the file, what would happen, and the name by which a person accepts it ('' : nobody can)."""
+    """One reason: where in the file, what would happen, and the name by which a person accepts it."""
 
     field: str
     message: str
@@ -55,7 +55,7 @@ def disputes(
 
 def open_disputes(found: Sequence[Dispute], accepted: Collection[str]) -> list[Dispute]:
     """List those that nobody has accepted."""
-    return [item for item in found if not item.accept or item.accept not in accepted]
+    return [item for item in found if item.accept not in accepted]
 
 
 def _declared_otherwise(wanted: Integration, others: Sequence[Integration]) -> Iterator[Dispute]:
@@ -64,9 +64,11 @@ def _declared_otherwise(wanted: Integration, others: Sequence[Integration]) -> I
             if wanted.connections[name] != other.connections[name]:
                 message = (
                     f"connection {name!r} of {wanted.name!r} is declared otherwise by integration {other.name!r}; "
-                    "declare it alike in both files, or use another name"
+                    "declare it alike in both files or use another name; to change it in both, accept it here with "
+                    f"--accept shared-connection:{name} and apply the other file with the same declaration next"
                 )
-                yield Dispute(field=f"/connections/{name}", message=message, accept="", connection=name)
+                accept = f"shared-connection:{name}"
+                yield Dispute(field=f"/connections/{name}", message=message, accept=accept, connection=name)
 
 
 def _doubled(wanted: Integration, others: Sequence[Integration]) -> Iterator[Dispute]:

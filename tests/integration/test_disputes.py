@@ -16,7 +16,7 @@ from hub.flow.lineage import lineage
 from hub.flow.replay import replay_delivery, replay_many
 from hub.identity.api_keys import Client
 from hub.identity.connections import resume, set_credentials
-from hub.integrations.apply import apply_integration
+from hub.integrations.apply import apply_integration, consequences, examine
 from hub.integrations.disputes import origin
 from hub.integrations.files import parse_integration
 from hub.runtime.plugins import Plugins
@@ -207,3 +207,45 @@ def test_an_entity_forgets_what_a_connection_was_told_when_it_moves(hub: Hub) ->
         assert row is not None
         assert row["state"]["said"] == {"u": {}}
         assert uow.aliases.of("acme", "product", "t") == {}
+
+
+def _planned(hub: Hub, text: str) -> list[tuple[str, str]]:
+    with hub.ctx.store.read() as uow:
+        wanted = parse_integration(text, "f.yaml", hub.ctx.plugins)
+        found = consequences(uow, "acme", examine(uow, hub.ctx.plugins, "acme", wanted, utc_now()))
+    return [(item["accept"], item["message"]) for item in found]
+
+
+def test_plan_names_a_move_and_its_waiting_deliveries_when_the_address_changes(hub: Hub) -> None:
+    _apply(hub, _file("a"))
+    _sell(hub, "N-1")
+
+    assert [accept for accept, _ in _planned(hub, _file("a", "c"))] == ["same-target:t"]
+    ((accept, message),) = _planned(hub, _file("a", url="https://b.test"))
+    assert accept == "moved-connection:t"
+    assert "1 waiting deliveries become dead letters" in message
+    assert _planned(hub, _file("a")) == []
+
+
+def test_plan_names_a_connection_that_stops_when_no_file_names_it_any_more(hub: Hub) -> None:
+    _apply(hub, _file("a"))
+    _sell(hub, "N-1")
+
+    ((accept, message),) = _planned(hub, _file("a", connection="u"))
+
+    assert accept == ""
+    assert message.startswith("connection 't' is named by no file any more: it stops")
+    assert "1 waiting deliveries wait" in message
+
+
+def test_files_that_share_a_connection_move_it_one_after_the_other_when_each_step_is_accepted(hub: Hub) -> None:
+    _apply(hub, _file("a"))
+    _apply(hub, _file("b", name="two"), "same-target:t")
+    moved = _file("a", url="https://b.test")
+
+    with pytest.raises(HubError, match="shared-connection:t"):
+        _apply(hub, moved, "moved-connection:t", "same-target:t")
+    _apply(hub, moved, "moved-connection:t", "shared-connection:t", "same-target:t")
+    _apply(hub, _file("b", name="two", url="https://b.test"), "same-target:t")
+
+    assert _connection(hub)["base_url"] == "https://b.test"
