@@ -193,6 +193,8 @@ def serve(folder: Path, keys: Path, host: str, port: int) -> None:
 
     from hub.marketplace.serve import create_catalogue
 
+    if not (folder / "metadata").is_dir():
+        fail(2, f"{folder} is no catalogue; make one with `hub catalogue init {folder}`")
     uvicorn.run(create_catalogue(folder, keys), host=host, port=port, log_level="warning")
 
 

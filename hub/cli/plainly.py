@@ -8,6 +8,7 @@ import yaml
 
 from hub.cli.client import fail
 from hub.errors import HubError, MisconfiguredError
+from hub.sdk.errors import ManifestError
 
 
 def line(error: Exception) -> tuple[int, str] | None:
@@ -18,7 +19,7 @@ def line(error: Exception) -> tuple[int, str] | None:
         case DatabaseError():
             text = str(error.orig).splitlines()[0]
             return 1, f"the database cannot be used ({text}); run `hub db upgrade`, or check HUB_DATABASE_URL and HUB_DATA_DIR"
-        case MisconfiguredError():
+        case MisconfiguredError() | ManifestError():
             return 2, str(error)
         case HubError():
             return 1, f"{error.code}: {error.detail}"
