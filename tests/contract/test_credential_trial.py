@@ -9,9 +9,11 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from click.testing import CliRunner
 from support import VAULT_KEY, Web
 
 from hub.bootstrap import Hub, utc_now
+from hub.cli import main
 from hub.identity.api_keys import SCOPES, create_key
 from hub.identity.connections import check
 from hub.identity.vault import load_credentials
@@ -143,6 +145,22 @@ def test_an_oauth_credential_is_tried_by_a_token_request(web: Web) -> None:
     assert check(hub.ctx.loop, session) == {"ok": True, "detail": "answered 200"}, "refresh-0 is used up: its tokens were kept"
 
 
-def test_the_former_secret_ends_at_once_when_no_hours_are_given_to_it(web: Web) -> None:
+def test_hours_of_a_former_secret_are_refused_when_they_are_negative(web: Web) -> None:
     assert _put(web, "checked", "?former_hours=-1", token="right-token")[0] == 400
     assert _put(web, "checked", "?former_hours=0", token="right-token")[0] == 200
+
+
+@pytest.mark.parametrize(("token", "option", "code", "kept"), [
+    ("wrong-token", [], 1, "right-token"), ("right-token", [], 0, "right-token"), ("wrong-token", ["--untried"], 0, "wrong-token"),
+])  # fmt: skip
+def test_connect_keeps_the_credential_that_works_when_the_vendor_refuses_the_other(
+    web: Web, token: str, option: list[str], code: int, kept: str
+) -> None:
+    assert _put(web, "checked", token="right-token")[0] == 200
+    arguments = ["connect", "checked", f"token={token}", *option, "--url", f"http://127.0.0.1:{web.port}", "--key", web.key]
+
+    result = CliRunner().invoke(main, arguments)
+
+    assert result.exit_code == code, result.output
+    assert "wrong-token" not in result.output
+    assert _stored(web, "checked") == {"token": kept}

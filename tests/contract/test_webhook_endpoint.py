@@ -114,6 +114,12 @@ def test_a_former_secret_is_accepted_until_its_end_when_it_was_rotated(web: Web)
     assert "former secret (version 2), which ended" in _audited(web, "webhook.refused")[0]["reason"]
 
 
+def test_a_former_secret_ends_at_once_when_no_hours_are_given_to_it(web: Web) -> None:
+    assert web.call("PUT", "/v1/connections/hexed/credentials?former_hours=0", {"secret": SECOND})[0] == 200
+
+    assert [_send(web, "hexed", FIRST, "E-1"), _send(web, "hexed", SECOND, "E-2")] == [401, 200]
+
+
 def test_a_secret_that_is_given_again_ends_no_other_when_it_is_the_same(web: Web) -> None:
     _rotate(web, "hexed", SECOND)
     _rotate(web, "hexed", SECOND)
