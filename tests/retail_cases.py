@@ -4,7 +4,6 @@ Systems are asked without a network and time stands still, so a case is a few li
 `books`, `stock` and `quarantined`.
 """
 
-import base64
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 from hub_inventree.simulator import InvenTreeSimulator
 from hub_shopify.simulator import ShopifySimulator
 from hub_square.simulator import SquareSimulator
-from hub_tryton.simulator import TrytonSimulator
+from systems import erp_with, loaded_plugins
 
 from hub.flow import ingest
 from hub.identity.connections import set_credentials
@@ -24,7 +23,6 @@ from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
 from hub.rehearsal.incarnation import Incarnation
 from hub.rehearsal.ports import Ports
-from hub.runtime.plugins import Plugins, load_plugins
 from hub.sdk.steps import Request, Response
 from hub.sdk.testing import SimRequest
 from hub.settings import Settings
@@ -87,8 +85,8 @@ class Case:
             vault_key=VAULT_KEY, public_url="http://hub.test", lease_seconds=10.0, retry_base_seconds=1.0,
             egress_private_hosts="till.test,erp.test,stock.test",
         )  # fmt: skip
-        self.connectors = _plugins().connectors
-        self.erp, self.session = _erp(self.now, self.currency)
+        self.connectors = loaded_plugins().connectors
+        self.erp, self.session = erp_with(PRICES, ACCOUNTS.values(), self.now, self.currency)
         self.goods = InvenTreeSimulator(lambda: self.now)
         for sku in PRICES:
             self.goods.add_part(sku, sku, 1, OPENING)
@@ -160,9 +158,11 @@ class Case:
         }  # fmt: skip
         with MemoryStore(memory, lambda: None).begin() as uow:
             uow.tenants.add(TENANT, "Acme", START)
-            apply_integration(uow, _plugins(), TENANT, parse_integration(text, "cases.yaml", _plugins()), "test", "", START)
+            apply_integration(
+                uow, loaded_plugins(), TENANT, parse_integration(text, "cases.yaml", loaded_plugins()), "test", "", START
+            )
             for connection_id, values in credentials.items():
-                set_credentials(uow, _plugins(), open_vault(self.settings), TENANT, connection_id, values, START, "test")
+                set_credentials(uow, loaded_plugins(), open_vault(self.settings), TENANT, connection_id, values, START, "test")
         found: Memory = memory
         return found
 
@@ -173,31 +173,6 @@ class Case:
 
 
 _KEPT: dict[str, Any] = {}
-
-
-def _plugins() -> Plugins:
-    if "plugins" not in _KEPT:
-        _KEPT["plugins"] = load_plugins()
-    plugins: Plugins = _KEPT["plugins"]
-    return plugins
-
-
-def _erp(now: datetime, currency: str) -> tuple[TrytonSimulator, str]:
-    """An ERP that knows the articles and has an account for each purpose, and a session on it."""
-    erp = TrytonSimulator(today=lambda: now.date(), currency=currency)
-    for sku in PRICES:
-        erp.add_product(sku, sku)
-    known = {row["code"] for row in erp.rows["account.account"].values()}
-    for code in sorted(set(ACCOUNTS.values()) - known):
-        is_revenue = code.startswith("4")
-        erp._insert("account.account", {
-            "code": code, "name": code, "kind": "revenue" if is_revenue else "other", "receivable": False,
-            "type": {"revenue": is_revenue}, "party_required": False,
-        })  # fmt: skip
-    parameters = [erp.username, {"password": erp.password}, "en"]
-    body = json.dumps({"id": 1, "method": "common.db.login", "params": parameters}).encode()
-    user, token, _ = json.loads(erp.handle(SimRequest("POST", "/tryton/rpc/", body=body)).content)["result"]
-    return erp, base64.b64encode(f"{erp.username}:{user}:{token}".encode()).decode()
 
 
 def square_case(currency: str = "USD", country: str = "US") -> tuple[Case, SquareSimulator, dict[str, str]]:

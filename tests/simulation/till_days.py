@@ -4,7 +4,6 @@ A `Day` is a hub with the real connectors; its systems are the vendors' simulato
 its own simulator only and keeps its own books, summed up by other means than the connectors use.
 """
 
-import base64
 import json
 import random
 from collections import Counter, defaultdict
@@ -15,7 +14,7 @@ from decimal import Decimal
 from typing import Any, Protocol
 
 from hub_inventree.simulator import InvenTreeSimulator
-from hub_tryton.simulator import TrytonSimulator
+from systems import erp_with, loaded_plugins
 
 from canonical.money import amount
 from canonical.movements import movements
@@ -27,7 +26,6 @@ from hub.integrations.apply import apply_integration
 from hub.integrations.files import parse_integration
 from hub.rehearsal.incarnation import Incarnation
 from hub.rehearsal.ports import Ports
-from hub.runtime.plugins import Plugins, load_plugins
 from hub.sdk.steps import Request, Response
 from hub.sdk.testing import SimRequest
 from hub.settings import Settings
@@ -135,9 +133,9 @@ class Day:
             vault_key=VAULT_KEY, public_url="http://hub.test", lease_seconds=10.0, retry_base_seconds=1.0,
             egress_private_hosts="till.test,erp.test,stock.test",
         )  # fmt: skip
-        self.connectors = _plugins().connectors
+        self.connectors = loaded_plugins().connectors
         self.pos = self.till(lambda: self.now)
-        self.erp, self.session = _erp(self.now)
+        self.erp, self.session = erp_with(ARTICLES, [*PURPOSES.values(), *TENDERS.values()], self.now)
         self.stock = InvenTreeSimulator(lambda: self.now)
         for sku in ARTICLES:
             part = self.stock.add_part(sku, sku, 1, OPENING)
@@ -231,13 +229,6 @@ class Day:
 _KEPT: dict[str, Any] = {}
 
 
-def _plugins() -> Plugins:
-    if "plugins" not in _KEPT:
-        _KEPT["plugins"] = load_plugins()
-    plugins: Plugins = _KEPT["plugins"]
-    return plugins
-
-
 def _configured(settings: Settings, till: Till) -> Memory:
     """A database with the tenant, its connections and flows; made once per till."""
     memory = _KEPT.setdefault("memory", Memory())
@@ -256,31 +247,13 @@ def _configured(settings: Settings, till: Till) -> Memory:
         )
         with store.begin() as uow:
             uow.tenants.add(TENANT, "Acme", START)
-            wanted = parse_integration(text, "days.yaml", _plugins())
-            apply_integration(uow, _plugins(), TENANT, wanted, "test", "", START)
+            wanted = parse_integration(text, "days.yaml", loaded_plugins())
+            apply_integration(uow, loaded_plugins(), TENANT, wanted, "test", "", START)
         kept = _KEPT[till.connector] = memory.copy()
     memory.restore(kept)
     with MemoryStore(memory, lambda: None).begin() as uow:
         given = {"pos": dict(till.credentials), "erp": {"username": "hub", "password": "x"}, "stock": {"token": "x"}}
         for connection_id, values in given.items():
-            set_credentials(uow, _plugins(), open_vault(settings), TENANT, connection_id, values, START, "test")
+            set_credentials(uow, loaded_plugins(), open_vault(settings), TENANT, connection_id, values, START, "test")
     found: Memory = memory
     return found
-
-
-def _erp(now: datetime) -> tuple[TrytonSimulator, str]:
-    """An ERP that knows the articles and has an account for each purpose, and a session on it."""
-    erp = TrytonSimulator(today=lambda: now.date())
-    for sku in ARTICLES:
-        erp.add_product(sku, sku)
-    known = {row["code"] for row in erp.rows["account.account"].values()}
-    for code in {*PURPOSES.values(), *TENDERS.values()} - known:
-        is_revenue = code.startswith("4")
-        erp._insert("account.account", {
-            "code": code, "name": code, "kind": "revenue" if is_revenue else "other", "receivable": False,
-            "type": {"revenue": is_revenue}, "party_required": False,
-        })  # fmt: skip
-    parameters = [erp.username, {"password": erp.password}, "en"]
-    body = json.dumps({"id": 1, "method": "common.db.login", "params": parameters}).encode()
-    user, token, _ = json.loads(erp.handle(SimRequest("POST", "/tryton/rpc/", body=body)).content)["result"]
-    return erp, base64.b64encode(f"{erp.username}:{user}:{token}".encode()).decode()
