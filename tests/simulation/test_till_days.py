@@ -15,7 +15,7 @@ from simulation.shopify_till import ShopifyTill
 from simulation.square_till import SquareTill
 from simulation.till_days import Day
 
-DAYS = int(os.environ.get("TILL_DAYS", "12"))
+DAYS = int(os.environ.get("TILL_DAYS", "25"))
 ACTIONS = 9
 
 
