@@ -28,7 +28,7 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.lock
 	@$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-demo: $(VENV)/.runtime  ## a trading day in about a minute (ERP=tryton: a real Tryton; DEMO_EXIT=1: end after the table)
+demo: $(VENV)/.runtime  ## a trading day in a minute and a quarter (ERP=tryton: a real Tryton; DEMO_EXIT=1: end after the table)
 	@$(BIN)/hub demo --erp $(ERP) $(if $(DEMO_EXIT),--exit)
 
 test: $(VENV)/.dev  ## every test; PostgreSQL's skip with one line where none answers (CI=true: they fail)
