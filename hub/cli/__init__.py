@@ -138,7 +138,7 @@ def schedule() -> None:
               help="tryton: a real Tryton server, installed on first use.")  # fmt: skip
 @click.option("--dir", "folder", type=click.Path(path_type=Path), default=Path(".demo"), show_default=True)
 def demo(leave: bool, erp: str, folder: Path) -> None:
-    """A trading day in about a minute: sales reach the ERP and the stock system, with trouble on the way."""
+    """A trading day in a minute and a quarter: sales reach the ERP and the stock system, with trouble on the way."""
     from hub.demo import run
 
     raise SystemExit(run(folder, real_erp=erp == "tryton", leave=leave))
